@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The consumer's end.
+ *
+ * Order of one receive: the slot's mark, a copy of the slot, RECV or ABSORB on the lane
+ * (I4), then the ring's head. What the slot says is the producer's word: it is checked
+ * against DIR, which only the server writes, before an address is made of it.
+ *
+ * Deferring: the ticket protects a block for as long as its slot is not released. While
+ * items come in a stream, RECV and head are put off; a block that is dropped meanwhile
+ * costs one ABSORB instead of RECV and RELEASE, and was never in the table. What is
+ * deferred is settled when the ring runs empty, when too much has gathered, and before
+ * the end is closed or the call waits.
+ */
+#include "tarn/channel.h"
+
+#include "channel.h"
+
+#define STREAM 16u                /* items in a row before anything is deferred */
+#define DEFER_BYTES (64u << 10)   /* larger blocks are not held up */
+
+static struct tarn__slot *slot_at(struct tarn_channel *ch, uint64_t position)
+{
+	return &ch->ring->slot[position & (ch->slots - 1)];
+}
+
+static bool is_there(struct tarn_channel *ch, uint64_t position)
+{
+	/* SYNC slot-full, acquire: the words were written before. */
+	return tarn__load_acquire(&slot_at(ch, position)->mark) == position + 1;
+}
+
+static bool has_next(struct tarn_channel *ch)
+{
+	return is_there(ch, ch->consumer.position);
+}
+
+/* ---- releasing slots ---- */
+
+/* Releases all slots below the oldest deferred one. */
+static void release_slots(struct tarn_channel *ch, struct tarn__lane *l)
+{
+	struct tarn__end *end = &ch->consumer;
+	uint64_t head = end->position;
+
+	if (ch->deferred_first != ch->deferred_end)
+		head = ch->deferred[ch->deferred_first % ch->deferred_room].position;
+	if (head == end->head)
+		return;
+	end->head = head;
+	/* SYNC slot-free, release: the slots are read, and RECV or ABSORB of each is
+	 * published (I4). */
+	tarn__store_release(&ch->ring->head, head);
+	tarn__nap_end(end, &ch->ring->producer_waiting, &ch->ring->consumer_wake, l->client->fence);
+}
+
+static int say(struct tarn_channel *ch, struct tarn__lane *l, enum tarn__message kind,
+	       uint64_t position, uint64_t id)
+{
+	int r = tarn__lane_say(l, tarn__header(kind, 1, 0, 0), ch->base.id, position, id, 0, 0, 0);
+
+	ch->consumer.lane_tail = l->requests.tail;
+	return r;
+}
+
+/* Settles one deferred block that is still in use. */
+static int settle_held(struct tarn_channel *ch, struct tarn__lane *l, const struct tarn__deferred *d)
+{
+	struct tarn_block *b = d->block;
+	uint64_t old;
+	int r = say(ch, l, TARN__MSG_RECV, d->position, b->id);
+
+	if (r < 0)
+		return r;
+	tarn__table_add(l->client, b);
+	/* SYNC refs: from here on a last drop is an ordinary one. One that came before was
+	 * left to us. */
+	old = __atomic_fetch_and(&b->refs, ~(REF_DEFERRED | REF_UNLISTED), __ATOMIC_ACQ_REL);
+	if ((old & REF_COUNT) == 0)
+		tarn__handle_last(l, b);
+	return 0;
+}
+
+int tarn__channel_settle(struct tarn_channel *ch, struct tarn__lane *l, bool all)
+{
+	int r = 0;
+
+	while (ch->deferred_first != ch->deferred_end) {
+		const struct tarn__deferred d = ch->deferred[ch->deferred_first % ch->deferred_room];
+
+		/* SYNC refs, acquire: what the last holder did comes before ABSORB. */
+		if ((tarn__load_acquire(&d.block->refs) & REF_COUNT) == 0) {
+			r = say(ch, l, TARN__MSG_ABSORB, d.position, d.block->id);
+			if (r < 0)
+				break;
+			tarn__handle_free(l, d.block);
+			tarn__hold_return(l);
+		} else if (all) {
+			r = settle_held(ch, l, &d);
+			if (r < 0)
+				break;
+		} else {
+			break;
+		}
+		ch->deferred_first++;
+	}
+	release_slots(ch, l);
+	return r;
+}
+
+/* After an item was taken: what is due. */
+static int follow_up(struct tarn_channel *ch, struct tarn__lane *l)
+{
+	uint64_t n = ch->deferred_end - ch->deferred_first;
+	uint64_t batch = ch->slots / 8;
+
+	if (n != 0) {
+		if (n == ch->deferred_room)
+			return tarn__channel_settle(ch, l, true);
+		return n % 64 == 0 ? tarn__channel_settle(ch, l, false) : 0;
+	}
+	/* Small rings exactly, larger ones in batches, unless nothing more is there. */
+	if (ch->consumer.position - ch->consumer.head >= batch || !has_next(ch))
+		release_slots(ch, l);
+	return 0;
+}
+
+/* ---- taking an item ---- */
+
+struct item {
+	uint64_t id, flags, size, offset, length, tag;
+};
+
+/* Waits until the next item is there, and copies it once. */
+static int next_item(struct tarn_channel *ch, struct tarn__lane *l, int64_t timeout_ns,
+		     struct item *ret)
+{
+	struct tarn__end *end = &ch->consumer;
+	const struct tarn__slot *s = slot_at(ch, end->position);
+	int r;
+
+	if (tarn__unlikely(!end->held))
+		return tarn__fail(-EPERM, "This client is not the consumer of the channel: bind that "
+				  "end first.");
+	r = tarn__end_lane(end, l);
+	if (r < 0)
+		return r;
+	if (!has_next(ch)) {
+		const struct tarn__nap nap = {
+			.ch = ch, .end = end, .word = &ch->ring->producer_wake,
+			.waiting = &ch->ring->consumer_waiting, .gone = TARN__DIR_PRODUCER_GONE,
+			.ready = has_next,
+		};
+
+		r = tarn__channel_settle(ch, l, true);
+		if (r < 0)
+			return r;
+		if (timeout_ns != 0)
+			r = tarn__nap(&nap, l, tarn__deadline(timeout_ns));
+		else if (tarn__channel_state(ch) & TARN__DIR_PRODUCER_GONE)
+			r = has_next(ch) ? 0 : -TARN_ECLOSED;
+		else
+			r = has_next(ch) ? 0 : -ETIMEDOUT;
+		if (r == -ETIMEDOUT)
+			return tarn__fail_static(r, "Nothing came through the channel.");
+		if (r == -TARN_ECLOSED)
+			return tarn__fail(r, "The channel is empty and its producer is gone.");
+		if (r < 0)
+			return r;
+	}
+	ret->id = tarn__load_relaxed(&s->word[TARN__CH_ID]);
+	ret->flags = tarn__load_relaxed(&s->word[TARN__CH_FLAGS]);
+	ret->size = tarn__load_relaxed(&s->word[TARN__CH_SIZE]);
+	ret->offset = tarn__load_relaxed(&s->word[TARN__CH_OFFSET]);
+	ret->length = tarn__load_relaxed(&s->word[TARN__CH_LENGTH]);
+	ret->tag = tarn__load_relaxed(&s->word[TARN__CH_TAG]);
+	return 0;
+}
+
+/* The item names nothing that can be touched: it is passed over, without a message. */
+static int skip(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i)
+{
+	uint64_t position = ch->consumer.position++;
+
+	follow_up(ch, l);
+	return tarn__fail(-TARN_EPROTO, "Item %llu of the channel is not a valid reference (id %llx, "
+			  "%llu bytes): the producer broke the rules. It was passed over.",
+			  (unsigned long long)position, (unsigned long long)i->id,
+			  (unsigned long long)i->size);
+}
+
+static bool view_fits(const struct item *i)
+{
+	return i->length == 0 ? i->offset == 0
+			      : i->offset <= i->size && i->length <= i->size - i->offset;
+}
+
+static uint64_t dir_state(const struct tarn_client *c, uint64_t id)
+{
+	/* SYNC dir, acquire. The ticket keeps this id's life. */
+	return tarn__load_acquire(&c->dir[tarn__id_index(id)].state);
+}
+
+/* A block that this process does not have: a handle that is not yet booked. */
+static struct tarn_block *new_handle(struct tarn__lane *l, const struct item *i)
+{
+	struct tarn_client *c = l->client;
+	struct tarn_block *b = tarn__handle_new(l);
+
+	if (b == NULL)
+		return NULL;
+	if (!tarn__handle_fill(c, b, i->id, i->size) ||
+	    (dir_state(c, i->id) & TARN__DIR_CHANNEL)) {
+		tarn__handle_free(l, b);
+		return NULL;
+	}
+	b->refs = 1 | REF_SHARED | REF_UNLISTED; /* not yet known to others */
+	tarn__show(b->data, b->size);
+	if ((i->flags & TARN__SEND_SEALED) || (dir_state(c, i->id) & TARN__DIR_SEALED))
+		tarn__seal_here(c, b);
+	return b;
+}
+
+/* Puts RECV off if the stream is such that it may be spared. */
+static bool defer(struct tarn_channel *ch, struct tarn_block *b)
+{
+	if (ch->deferred_room == 0 || b->capacity > DEFER_BYTES)
+		return false;
+	if (!is_there(ch, ch->consumer.position + 1)) {
+		ch->streak = 0;
+		return false;
+	}
+	if (++ch->streak < STREAM)
+		return false;
+	b->refs |= REF_DEFERRED;
+	ch->deferred[ch->deferred_end++ % ch->deferred_room] =
+		(struct tarn__deferred){ .block = b, .position = ch->consumer.position };
+	return true;
+}
+
+/* Takes a block that is new here: a claim of our own. */
+static int take_new(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
+		    struct tarn_block **ret)
+{
+	struct tarn_block *b, *known;
+	int r = tarn__hold_take(l);
+
+	if (r == 0)
+		r = tarn__lane_room(l, 1, UINT64_MAX);
+	if (r < 0)
+		return r;
+	b = new_handle(l, i);
+	if (b == NULL) {
+		tarn__hold_return(l);
+		return skip(ch, l, i);
+	}
+	*ret = b;
+	if (defer(ch, b))
+		return 0;
+	say(ch, l, TARN__MSG_RECV, ch->consumer.position, i->id);
+	b->refs &= ~REF_UNLISTED;
+	known = tarn__table_merge(l->client, b);
+	if (known != b) {
+		/* Another thread received the same block just now; it has our unit too. */
+		tarn__handle_free(l, b);
+		tarn__hold_return(l);
+		*ret = known;
+	}
+	return 0;
+}
+
+/* Takes a block that this process has already: the ticket is not needed. The caller found
+ * it and has a reference, which is lost on failure. */
+static int take_known(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
+		      struct tarn_block *b)
+{
+	int r = tarn__lane_room(l, 1, UINT64_MAX);
+
+	if (r < 0) {
+		tarn__handle_put(l, b);
+		return r;
+	}
+	say(ch, l, TARN__MSG_ABSORB, ch->consumer.position, i->id);
+	if (!(tarn__refs(b) & (REF_SEALED | REF_CHANNEL))) {
+		if (i->flags & TARN__SEND_SEALED)
+			tarn__seal_here(l->client, b);
+		/* Its size may have changed since we got it. */
+		if (i->size != tarn_block_size(b)) {
+			tarn__store_relaxed(&b->size, i->size);
+			tarn__show(b->data, b->size);
+		}
+	}
+	return 0;
+}
+
+static int take_block(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
+		      struct tarn_block **ret)
+{
+	struct tarn_block *b = tarn__table_find(l->client, i->id), *slice;
+	int r;
+
+	if (b != NULL && ((tarn__refs(b) & REF_CHANNEL) || i->size == 0 || i->size > b->capacity)) {
+		tarn__handle_put(l, b);
+		return skip(ch, l, i);
+	}
+	if (!view_fits(i)) {
+		if (b != NULL)
+			tarn__handle_put(l, b);
+		return skip(ch, l, i);
+	}
+	r = b != NULL ? take_known(ch, l, i, b) : take_new(ch, l, i, &b);
+	if (r < 0)
+		return r;
+	ch->consumer.position++;
+	if (i->length != 0) {
+		slice = tarn__slice_new(l, b, i->offset, i->length);
+		if (slice == NULL) {
+			tarn__handle_put(l, b);
+			return tarn__fail(-ENOMEM, "No memory for the handle of a slice; the item "
+					  "is lost.");
+		}
+		b = slice;
+	}
+	*ret = b;
+	return follow_up(ch, l);
+}
+
+/* ---- public ---- */
+
+static int fail_kind(const struct item *i)
+{
+	return tarn__fail(-TARN_EKIND, i->flags & TARN__SEND_CHANNEL
+			  ? "The next item is a channel: take it with tarn_channel_recv_channel()."
+			  : "The next item is a block: take it with tarn_channel_recv().");
+}
+
+int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *ret_tag,
+		      int64_t timeout_ns)
+{
+	struct tarn__lane *l;
+	struct item i;
+	int r = tarn__lane_enter(channel->base.client, &l);
+
+	if (r < 0)
+		return r;
+	r = next_item(channel, l, timeout_ns, &i);
+	if (r == 0 && (i.flags & TARN__SEND_CHANNEL))
+		r = fail_kind(&i);
+	else if (r == 0)
+		r = take_block(channel, l, &i, ret_block);
+	tarn__lane_leave(l);
+	if (r == 0 && ret_tag != NULL)
+		*ret_tag = i.tag;
+	return r;
+}
+
+static int take_channel(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
+			struct tarn_channel **ret)
+{
+	struct tarn_client *c = l->client;
+	struct tarn_block *b = tarn__table_find(c, i->id);
+	struct tarn_channel *got;
+	int r;
+
+	if (b != NULL && !(tarn__refs(b) & REF_CHANNEL)) {
+		tarn__handle_put(l, b);
+		return skip(ch, l, i);
+	}
+	if (b != NULL) {
+		r = take_known(ch, l, i, b);
+	} else {
+		r = tarn__hold_take(l);
+		if (r == 0)
+			r = tarn__lane_room(l, 1, UINT64_MAX);
+		if (r < 0)
+			return r;
+		got = tarn__channel_handle(c, i->id);
+		if (got == NULL) {
+			tarn__hold_return(l);
+			return skip(ch, l, i);
+		}
+		say(ch, l, TARN__MSG_RECV, ch->consumer.position, i->id);
+		b = tarn__table_merge(c, &got->base);
+		if (b != &got->base) {
+			tarn__channel_handle_free(&got->base);
+			tarn__hold_return(l);
+		}
+	}
+	if (r < 0)
+		return r;
+	ch->consumer.position++;
+	*ret = tarn__channel_of_base(b);
+	return follow_up(ch, l);
+}
+
+int tarn_channel_recv_channel(tarn_channel *channel, tarn_channel **ret_channel, uint64_t *ret_tag,
+			      int64_t timeout_ns)
+{
+	struct tarn__lane *l;
+	struct item i;
+	int r = tarn__lane_enter(channel->base.client, &l);
+
+	if (r < 0)
+		return r;
+	r = next_item(channel, l, timeout_ns, &i);
+	if (r == 0 && !(i.flags & TARN__SEND_CHANNEL))
+		r = fail_kind(&i);
+	else if (r == 0)
+		r = take_channel(channel, l, &i, ret_channel);
+	tarn__lane_leave(l);
+	if (r == 0 && ret_tag != NULL)
+		*ret_tag = i.tag;
+	return r;
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attaching, detaching, and what concerns a client as a whole. */
+#include "tarn/client.h"
+
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "handle.h"
+
+#define CACHE_DEFAULT (64u << 20)
+#define LONG_NS 30000000000ll /* a server that takes longer to answer hangs */
+
+/* ---- is it still served? ---- */
+
+int tarn__fail_forked(void)
+{
+	return tarn__fail(-TARN_EFORKED, "This client was opened before fork(), by the parent process. "
+			  "Open a client of its own in the child.");
+}
+
+int tarn__fail_down(const struct tarn_client *c)
+{
+	if (tarn__load32_relaxed(&c->down) == TARN_EEVICTED)
+		return tarn__fail(-TARN_EEVICTED, "The server '%s' detached this client because it "
+				  "broke a rule of the protocol; the server's log says which.",
+				  c->name);
+	return tarn__fail(-TARN_ESRVDOWN, "The server '%s' (pid %d) is gone.", c->name,
+			  tarn_client_server_pid(c));
+}
+
+static bool hung_up(const struct tarn_client *c)
+{
+	struct pollfd p = { .fd = c->control, .events = POLLRDHUP };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL));
+}
+
+int tarn__client_health(struct tarn_client *c, const struct tarn__lane *l)
+{
+	uint32_t down = tarn__load32_relaxed(&c->down);
+
+	/* Relaxed: these words only ever change once, and nothing is read because of them. */
+	if (down == 0 && l != NULL && tarn__load_relaxed(&l->area->server.evicted) != 0)
+		down = TARN_EEVICTED;
+	if (down == 0 && (tarn__load_relaxed(&c->ctrl->incarnation) == 0 || hung_up(c)))
+		down = TARN_ESRVDOWN;
+	if (tarn__likely(down == 0))
+		return 0;
+	tarn__store32_relaxed(&c->down, down);
+	return tarn__fail_down(c);
+}
+
+/* ---- the control socket ---- */
+
+/* Reads the answers to what was told and not waited for. Mutex held. */
+static int skip_answers(struct tarn_client *c, uint64_t deadline)
+{
+	while (c->answers_due > 0) {
+		struct tarn__answer answer;
+		int fds[TARN__CONTROL_FDS];
+		struct pollfd p = { .fd = c->control, .events = POLLIN };
+		uint64_t now = tarn__now();
+		uint64_t left = deadline > now ? deadline - now : 0;
+
+		if (left == 0)
+			return tarn__fail(-ETIMEDOUT, "The server did not answer in time.");
+		if (poll(&p, 1, left > 100000000 ? 100 : (int)(left / 1000000) + 1) <= 0)
+			continue;
+		int r = tarn__control_recv(c->control, &answer, sizeof answer, fds,
+					   TARN__CONTROL_FDS, NULL, 0);
+		if (r <= 0) {
+			tarn__store32_relaxed(&c->down, TARN_ESRVDOWN);
+			return tarn__fail_down(c);
+		}
+		c->answers_due--;
+	}
+	return 0;
+}
+
+int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
+		     uint64_t deadline, struct tarn__answer *ret)
+{
+	const struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = kind,
+					   .argument = argument };
+	int fds[TARN__CONTROL_FDS];
+	int r;
+
+	pthread_mutex_lock(&c->mutex);
+	r = skip_answers(c, deadline);
+	if (r == 0) {
+		r = tarn__control_ask(c->control, &ask, ret, fds, deadline);
+		if (r == -ETIMEDOUT)
+			c->answers_due++;
+		for (unsigned i = 0; r == 0 && i < ret->n_fds; i++)
+			close(fds[i]);
+	}
+	pthread_mutex_unlock(&c->mutex);
+	if (r == -TARN_ESRVDOWN) {
+		tarn__store32_relaxed(&c->down, TARN_ESRVDOWN);
+		return tarn__fail_down(c);
+	}
+	return r;
+}
+
+void tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument)
+{
+	const struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = kind,
+					   .argument = argument };
+
+	if (tarn__control_send(c->control, &ask, sizeof ask, NULL, 0, 0) == (int)sizeof ask)
+		c->answers_due++;
+}
+
+/* ---- opening ---- */
+
+/* In the order of the answer to ATTACH. */
+enum { FD_CTRL, FD_DIR, FD_DATA, FD_LANE, FD_BELL };
+
+static int fail_attach(const char *name, int r)
+{
+	if (r == -TARN_EVERSION)
+		return tarn__fail(r, "Server '%s' was built with another layout than this library "
+				  "(%s). Use the same version on both sides.", name, tarn_version());
+	return r; /* the answer's own text stands */
+}
+
+static int map_all(struct tarn_client *c, const struct tarn__answer *a, int fds[])
+{
+	const struct {
+		int fd;
+		uint64_t bytes;
+		bool writable;
+		struct tarn__segment *ret;
+		const char *what;
+	} plan[] = {
+		{ FD_CTRL, TARN__CTRL_BYTES, false, &c->ctrl_segment, "CTRL" },
+		{ FD_DIR, a->value[3] * sizeof(struct tarn__dir_entry), false, &c->dir_segment,
+		  "DIR" },
+		{ FD_DATA, a->value[2], true, &c->data_segment, "DATA" },
+		{ FD_LANE, a->value[4], true, &c->lane_segment, "LANE" },
+	};
+
+	for (size_t i = 0; i < sizeof plan / sizeof plan[0]; i++) {
+		int r = tarn__segment_map(fds[plan[i].fd], plan[i].bytes, plan[i].writable,
+					  plan[i].ret);
+
+		fds[plan[i].fd] = -1; /* taken over, also on failure */
+		if (r < 0)
+			return tarn__fail(r, "Mapping %llu bytes of the server's %s segment: %s.%s",
+					  (unsigned long long)plan[i].bytes, plan[i].what,
+					  tarn_error_text(r),
+					  r == -ENOMEM ? " Is the address space limited (ulimit -v)?"
+						       : "");
+	}
+	/* A child must never write into its parent's lanes. */
+	if (madvise(c->lane_segment.base, c->lane_segment.bytes, MADV_DONTFORK) != 0)
+		return tarn__fail(-errno, "MADV_DONTFORK: %s.", tarn_error_text(-errno));
+	return 0;
+}
+
+/* Bits for populate(); may stay NULL. */
+static void map_populated(struct tarn_client *c)
+{
+	uint64_t bytes = (c->data_bytes >> TARN__HEAP_PAGE_SHIFT) / 8 + 8;
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	c->populated = p != MAP_FAILED ? p : NULL;
+}
+
+static int attach(struct tarn_client *c, const tarn_client_options *o)
+{
+	const struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = TARN__CTL_ATTACH,
+					   .layout = tarn__layout_hash(), .quota = o->quota_bytes };
+	struct tarn__answer a;
+	int fds[TARN__CONTROL_FDS];
+	int r = tarn__control_ask(c->control, &ask, &a, fds, tarn__deadline(LONG_NS));
+
+	if (r < 0)
+		return fail_attach(c->name, r);
+	if (a.n_fds != TARN__CONTROL_FDS) {
+		r = tarn__fail(-TARN_EPROTO, "The server sent %u descriptors, not %u.", a.n_fds,
+			       TARN__CONTROL_FDS);
+		goto out;
+	}
+	c->doorbell = fds[FD_BELL];
+	fds[FD_BELL] = -1;
+	r = map_all(c, &a, fds);
+	if (r < 0)
+		goto out;
+	c->number = (uint32_t)a.value[0];
+	c->incarnation = (uint32_t)a.value[1];
+	c->data = c->data_segment.base;
+	c->data_bytes = c->data_segment.bytes;
+	c->arena_bytes = a.value[5];
+	c->dir = (const struct tarn__dir_entry *)(const void *)c->dir_segment.base;
+	c->dir_entries = a.value[3];
+	c->ctrl = (const struct tarn__ctrl *)(const void *)c->ctrl_segment.base;
+	if (c->ctrl->magic != TARN__MAGIC || c->ctrl->layout != tarn__layout_hash())
+		r = fail_attach(c->name, -TARN_EVERSION);
+	/* Register first: from then on the server's membarriers reach this process. */
+	c->fence = !tarn__membarrier_register() || c->ctrl->membarrier != 1;
+	c->credits = TARN__FIRST_CREDITS;
+	c->poison = o->poison;
+	c->cache_bytes = o->cache_bytes != 0 ? o->cache_bytes
+			 : c->data_bytes / 64 < CACHE_DEFAULT ? c->data_bytes / 64 : CACHE_DEFAULT;
+	map_populated(c);
+out:
+	for (unsigned i = 0; i < TARN__CONTROL_FDS; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	return r;
+}
+
+static struct tarn_client *client_new(const char *name)
+{
+	static uint64_t serials = 1;
+	struct tarn_client *c = mmap(NULL, tarn__round_up(sizeof *c, TARN__OS_PAGE),
+				     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (c == MAP_FAILED)
+		return NULL;
+	if (madvise(c, TARN__OS_PAGE, MADV_WIPEONFORK) != 0) {
+		munmap(c, tarn__round_up(sizeof *c, TARN__OS_PAGE));
+		return NULL;
+	}
+	/* Relaxed: the value must only be unique. */
+	c->open_serial = __atomic_add_fetch(&serials, 1, __ATOMIC_RELAXED);
+	c->serial = c->open_serial;
+	c->doorbell = c->control = -1;
+	c->data_segment = c->dir_segment = TARN__SEGMENT_NONE;
+	c->ctrl_segment = c->lane_segment = TARN__SEGMENT_NONE;
+	pthread_mutex_init(&c->mutex, NULL);
+	pthread_mutex_init(&c->pool, NULL);
+	snprintf(c->name, sizeof c->name, "%s", name);
+	return c;
+}
+
+/* Frees what there is; says nothing to the server. */
+static void client_free(struct tarn_client *c)
+{
+	bool forked = tarn__forked(c);
+
+	if (c->has_key)
+		pthread_key_delete(c->key);
+	tarn__table_fini(c);
+	tarn__lanes_free(c);
+	tarn__chunks_free(c);
+	if (c->sealed_data != NULL)
+		munmap(c->sealed_data, c->data_bytes);
+	if (c->populated != NULL)
+		munmap(c->populated, (c->data_bytes >> TARN__HEAP_PAGE_SHIFT) / 8 + 8);
+	if (forked)
+		c->lane_segment.base = NULL; /* not inherited; something else may lie there */
+	tarn__segment_close(&c->lane_segment);
+	tarn__segment_close(&c->data_segment);
+	tarn__segment_close(&c->dir_segment);
+	tarn__segment_close(&c->ctrl_segment);
+	if (c->doorbell >= 0)
+		close(c->doorbell);
+	if (c->control >= 0)
+		close(c->control);
+	if (!forked) {
+		pthread_mutex_destroy(&c->mutex);
+		pthread_mutex_destroy(&c->pool);
+	}
+	munmap(c, tarn__round_up(sizeof *c, TARN__OS_PAGE));
+}
+
+int tarn_client_open(const char *name, const tarn_client_options *options, tarn_client **ret_client)
+{
+	static const tarn_client_options none;
+	const tarn_client_options *o = options != NULL ? options : &none;
+	struct tarn_client *c;
+	int r, fd;
+
+	r = tarn__control_connect(name, tarn__deadline(o->connect_timeout_ns), &fd);
+	if (r < 0)
+		return r;
+	c = client_new(name);
+	if (c == NULL) {
+		close(fd);
+		return tarn__fail(-ENOMEM, "No memory for a client.");
+	}
+	c->control = fd;
+	r = attach(c, o);
+	if (r < 0)
+		goto fail;
+	r = tarn__table_init(c);
+	if (r < 0) {
+		tarn__fail(r, "No memory for a client's table.");
+		goto fail;
+	}
+	r = -pthread_key_create(&c->key, tarn__lane_park);
+	if (r < 0) {
+		tarn__fail(r, "No thread-local key left (PTHREAD_KEYS_MAX): too many clients are open "
+			   "in this process.");
+		goto fail;
+	}
+	c->has_key = true;
+	*ret_client = c;
+	return 0;
+fail:
+	client_free(c);
+	return r;
+}
+
+tarn_client *tarn_client_close(tarn_client *client)
+{
+	struct tarn__answer a;
+
+	if (client == NULL)
+		return NULL;
+	if (!tarn__forked(client) && tarn__load32_relaxed(&client->down) == 0)
+		/* Orderly, so that the memory is there again when this returns. A server that
+		 * is gone or hangs learns of our end by itself. */
+		tarn__client_ask(client, TARN__CTL_DETACH, 0, tarn__deadline(LONG_NS), &a);
+	if (tarn__here.serial == client->open_serial)
+		tarn__here.serial = 1;
+	client_free(client);
+	return NULL;
+}
+
+/* ---- messages about nothing in particular ---- */
+
+int tarn_client_ping(tarn_client *client, int64_t timeout_ns)
+{
+	uint64_t deadline = tarn__deadline(timeout_ns);
+	struct tarn__lane *l;
+	struct tarn__slot s;
+	struct tarn__ask a;
+	int r = tarn__lane_enter(client, &l);
+
+	if (r < 0)
+		return r;
+	tarn__ask_init(&a, TARN__MSG_PING, 0);
+	r = tarn__lane_ask(l, &a, 1, 0, deadline, &s);
+	tarn__lane_leave(l);
+	return r;
+}
+
+int tarn_client_flush(tarn_client *client, bool settled, int64_t timeout_ns)
+{
+	uint64_t deadline = tarn__deadline(timeout_ns);
+	struct tarn__answer a;
+	int r = tarn_client_ping(client, timeout_ns);
+
+	if (r == 0 && settled)
+		r = tarn__client_ask(client, TARN__CTL_SETTLE, 0, deadline, &a);
+	return r;
+}
+
+int tarn_client_trim(tarn_client *client)
+{
+	struct tarn__lane *l;
+	int r = tarn__lane_enter(client, &l);
+
+	if (r < 0)
+		return r;
+	tarn__lane_drain(l);
+	while (r == 0 && !tarn__cache_empty(l))
+		r = tarn__lane_room(l, TARN__REQUESTS / 2, UINT64_MAX);
+	tarn__lane_ring(l);
+	tarn__lane_leave(l);
+	return r;
+}
+
+uint64_t tarn_client_arena_bytes(const tarn_client *client)
+{
+	return client->arena_bytes;
+}
+
+int tarn_client_server_pid(const tarn_client *client)
+{
+	return (int)client->ctrl->server_pid;
+}
+
+uint32_t tarn_client_id(const tarn_client *client)
+{
+	return client->number;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Questions to a server: each is one datagram, answered by rows in a memfd. */
+#include "tarn/inspect.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/control.h"
+#include "lib/error.h"
+#include "shm/layout.h"
+#include "shm/wake.h"
+
+#define ANSWER_NS 30000000000ll
+#define ANSWER_MOST (4ull << 30)
+
+struct tarn_inspector {
+	int fd;
+	bool spoilt; /* an answer is overdue: what comes next would be that one */
+};
+
+int tarn_inspector_open(const char *name, int64_t timeout_ns, tarn_inspector **ret_inspector)
+{
+	tarn_inspector *i;
+	int fd;
+	int r = tarn__control_connect(name, tarn__deadline(timeout_ns), &fd);
+
+	if (r < 0)
+		return r;
+	i = calloc(1, sizeof *i);
+	if (i == NULL) {
+		close(fd);
+		return tarn__fail(-ENOMEM, "No memory for an inspector.");
+	}
+	i->fd = fd;
+	*ret_inspector = i;
+	return 0;
+}
+
+tarn_inspector *tarn_inspector_close(tarn_inspector *inspector)
+{
+	if (inspector != NULL) {
+		close(inspector->fd);
+		free(inspector);
+	}
+	return NULL;
+}
+
+/* Asks; *ret_fd is the answer's descriptor, or -1. */
+static int ask(tarn_inspector *i, enum tarn__control kind, uint64_t argument,
+	       struct tarn__answer *ret, int *ret_fd)
+{
+	const struct tarn__request q = { .magic = TARN__CONTROL_MAGIC, .kind = kind,
+					 .layout = tarn__layout_hash(), .argument = argument };
+	int fds[TARN__CONTROL_FDS];
+	int r;
+
+	if (i->spoilt)
+		return tarn__fail(-TARN_ESTATE, "An earlier question was not answered in time. Open "
+				  "another inspector.");
+	r = tarn__control_ask(i->fd, &q, ret, fds, tarn__deadline(ANSWER_NS));
+	if (r < 0) {
+		i->spoilt = r == -ETIMEDOUT;
+		return r;
+	}
+	for (unsigned k = 1; k < ret->n_fds; k++)
+		close(fds[k]);
+	*ret_fd = ret->n_fds > 0 ? fds[0] : -1;
+	return 0;
+}
+
+/* Reads all of @fd into memory, with a 0 behind it, and closes it. */
+static int slurp(int fd, char **ret, size_t *ret_bytes)
+{
+	struct stat st;
+	size_t at = 0, bytes;
+	char *p;
+	int r = 0;
+
+	if (fd < 0)
+		return tarn__fail(-TARN_EPROTO, "The server's answer has no contents.");
+	if (fstat(fd, &st) != 0 || st.st_size < 0 || (uint64_t)st.st_size > ANSWER_MOST) {
+		close(fd);
+		return tarn__fail(-TARN_EPROTO, "The server's answer has no sensible size.");
+	}
+	bytes = (size_t)st.st_size;
+	p = malloc(bytes + 1);
+	while (p != NULL && at < bytes) {
+		/* pread: the descriptor's position is where the server stopped writing. */
+		ssize_t n = pread(fd, p + at, bytes - at, (off_t)at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			r = tarn__fail(n < 0 ? -errno : -TARN_EPROTO, "Reading the server's answer "
+				       "failed after %zu bytes of %zu.", at, bytes);
+			break;
+		}
+		at += (size_t)n;
+	}
+	close(fd);
+	if (p == NULL)
+		return tarn__fail(-ENOMEM, "No memory for the server's answer (%zu bytes).", bytes);
+	if (r < 0) {
+		free(p);
+		return r;
+	}
+	p[bytes] = '\0';
+	*ret = p;
+	*ret_bytes = bytes;
+	return 0;
+}
+
+static int rows(tarn_inspector *i, enum tarn__control kind, uint64_t argument, size_t row_bytes,
+		void **ret, size_t *ret_n)
+{
+	struct tarn__answer a;
+	size_t bytes = 0;
+	char *p = NULL;
+	int fd;
+	int r = ask(i, kind, argument, &a, &fd);
+
+	if (r == 0)
+		r = slurp(fd, &p, &bytes);
+	if (r < 0)
+		return r;
+	if (bytes != a.value[0] * row_bytes) {
+		free(p);
+		return tarn__fail(-TARN_EPROTO, "The server answered %zu bytes for %llu rows of %zu: is "
+				  "it of another version?", bytes, (unsigned long long)a.value[0],
+				  row_bytes);
+	}
+	*ret = p;
+	*ret_n = (size_t)a.value[0];
+	return 0;
+}
+
+int tarn_inspector_stat(tarn_inspector *inspector, tarn_stat *ret_stat)
+{
+	struct tarn__answer a;
+	size_t bytes = 0;
+	char *p = NULL;
+	int fd;
+	int r = ask(inspector, TARN__CTL_STAT, 0, &a, &fd);
+
+	if (r == 0)
+		r = slurp(fd, &p, &bytes);
+	if (r < 0)
+		return r;
+	/* Fields are added at the end only: what is missing reads as 0. */
+	memset(ret_stat, 0, sizeof *ret_stat);
+	memcpy(ret_stat, p, bytes < sizeof *ret_stat ? bytes : sizeof *ret_stat);
+	free(p);
+	return 0;
+}
+
+int tarn_inspector_clients(tarn_inspector *inspector, tarn_client_row **ret_rows, size_t *ret_n)
+{
+	void *p;
+	int r = rows(inspector, TARN__CTL_CLIENTS, 0, sizeof(tarn_client_row), &p, ret_n);
+
+	if (r == 0)
+		*ret_rows = p;
+	return r;
+}
+
+int tarn_inspector_blocks(tarn_inspector *inspector, tarn_block_row **ret_rows, size_t *ret_n)
+{
+	void *p;
+	int r = rows(inspector, TARN__CTL_BLOCKS, 0, sizeof(tarn_block_row), &p, ret_n);
+
+	if (r == 0)
+		*ret_rows = p;
+	return r;
+}
+
+int tarn_inspector_refs(tarn_inspector *inspector, uint64_t id, tarn_claim_row **ret_rows,
+			size_t *ret_n)
+{
+	void *p;
+	int r = rows(inspector, TARN__CTL_REFS, id, sizeof(tarn_claim_row), &p, ret_n);
+
+	if (r == 0)
+		*ret_rows = p;
+	else if (r == -TARN_ESTALE)
+		tarn__fail(r, "Nothing has the id %llx (any more).", (unsigned long long)id);
+	return r;
+}
+
+int tarn_inspector_check(tarn_inspector *inspector, char **ret_text)
+{
+	struct tarn__answer a;
+	size_t bytes = 0;
+	char *p = NULL;
+	int fd;
+	int r = ask(inspector, TARN__CTL_CHECK, 0, &a, &fd);
+
+	if (r == 0)
+		r = slurp(fd, &p, &bytes);
+	if (r < 0)
+		return r;
+	*ret_text = p;
+	return a.value[0] > INT32_MAX ? INT32_MAX : (int)a.value[0];
+}
+
+int tarn_inspector_shutdown(tarn_inspector *inspector)
+{
+	struct tarn__answer a;
+	int fd;
+	int r = ask(inspector, TARN__CTL_SHUTDOWN, 0, &a, &fd);
+
+	if (r == 0 && fd >= 0)
+		close(fd);
+	return r;
+}

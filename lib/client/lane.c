@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Lanes of threads: getting one, handing it on, posting when there is no room.
+ *
+ * A thread's first call takes a parked lane, with the blocks cached there, or asks the
+ * server for a new one. When the thread ends its lane is parked again: no message. Of
+ * too many parked lanes the spare ones are emptied and, once the server has read all
+ * they hold, closed; so a message never waits in a lane that is gone.
+ */
+#include "lane.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "handle.h"
+
+__thread struct tarn__here tarn__here = { .serial = 1 }; /* no client has serial 1 */
+
+#define OPEN_NS 30000000000ll /* a server that takes longer to give a lane hangs */
+#define ROOM_NS 500000u
+static const uint64_t half = TARN__REQUESTS / 2;
+static const uint64_t again = TARN__REQUESTS / 8;
+
+/* ---- getting one ---- */
+
+static void describe_thread(struct tarn__lane *l)
+{
+	struct tarn__lane_client *c = &l->area->client;
+
+	tarn__store_relaxed(&c->tid, (uint64_t)syscall(SYS_gettid));
+	prctl(PR_GET_NAME, c->thread, 0, 0, 0);
+}
+
+static struct tarn__lane *take_parked(struct tarn_client *c)
+{
+	pthread_mutex_lock(&c->mutex);
+	struct tarn__lane *l = c->parked;
+	if (l != NULL) {
+		c->parked = l->next_parked;
+		c->n_parked--;
+	}
+	pthread_mutex_unlock(&c->mutex);
+	return l;
+}
+
+static void start(struct tarn__lane *l, struct tarn_client *c, uint32_t number)
+{
+	unsigned char *base = c->lane_segment.base;
+	struct tarn__lane_area *area =
+		(struct tarn__lane_area *)(void *)(base + number * sizeof *area);
+
+	l->client = c;
+	l->number = number;
+	l->area = area;
+	l->outstanding = 0;
+	l->allocs = 0;
+	l->awaited = 0;
+	l->requests = (struct tarn__requests){ .slot = tarn__lane_requests(area, number),
+					       .server_head = &area->server.head };
+	l->replies = (struct tarn__replies){ .slot = tarn__lane_replies(area, number) };
+	l->bell_at = half;
+	/* Relaxed: only a change after now matters. */
+	l->notice_seen = tarn__load_relaxed(&area->server.notice);
+	tarn__cache_init(&l->cache, c->cache_bytes, c->poison);
+	tarn__spin_init(&l->spin, 50);
+}
+
+/* A struct for a lane: used before, or new. Mutex held. */
+static struct tarn__lane *lane_struct(struct tarn_client *c)
+{
+	struct tarn__lane *l = c->closed;
+
+	if (l != NULL) {
+		c->closed = l->next_parked;
+		/* Release: whoever remembers the lane by this struct (passed() in channel.c)
+		 * sees the new life before its positions. */
+		__atomic_store_n(&l->life, l->life + 1, __ATOMIC_RELEASE);
+		__atomic_store_n(&l->closed, false, __ATOMIC_RELEASE);
+		return l;
+	}
+	l = aligned_alloc(64, tarn__round_up(sizeof *l, 64));
+	if (l == NULL)
+		return NULL;
+	memset(l, 0, sizeof *l);
+	l->next_all = c->lanes;
+	c->lanes = l;
+	return l;
+}
+
+static int open_lane(struct tarn_client *c, struct tarn__lane **ret)
+{
+	struct tarn__answer answer;
+	int r = tarn__client_ask(c, TARN__CTL_LANE_OPEN, 0, tarn__deadline(OPEN_NS), &answer);
+
+	if (r < 0)
+		return r;
+	uint64_t number = answer.value[0];
+	if (number >= c->lane_segment.bytes / sizeof(struct tarn__lane_area))
+		return tarn__fail(-TARN_EPROTO, "The server gave lane %llu, which does not lie in "
+				  "this client's lane segment.", (unsigned long long)number);
+
+	pthread_mutex_lock(&c->mutex);
+	struct tarn__lane *l = lane_struct(c);
+	if (l != NULL)
+		start(l, c, (uint32_t)number);
+	else
+		tarn__client_tell(c, TARN__CTL_LANE_CLOSE, number);
+	pthread_mutex_unlock(&c->mutex);
+	if (l == NULL)
+		return tarn__fail(-ENOMEM, "No memory for a thread's lane (%zu bytes).",
+				  sizeof *l);
+	*ret = l;
+	return 0;
+}
+
+static void put_parked(struct tarn_client *c, struct tarn__lane *l)
+{
+	pthread_mutex_lock(&c->mutex);
+	l->next_parked = c->parked;
+	c->parked = l;
+	c->n_parked++;
+	pthread_mutex_unlock(&c->mutex);
+}
+
+/* The thread's lane of @c: the one it has, a parked one, a new one. */
+static int find_lane(struct tarn_client *c, struct tarn__lane **ret)
+{
+	struct tarn__lane *l = pthread_getspecific(c->key);
+
+	if (l == NULL) {
+		l = take_parked(c);
+		int r = l != NULL ? 0 : open_lane(c, &l);
+		if (r < 0)
+			return r;
+		r = -pthread_setspecific(c->key, l);
+		if (r < 0) {
+			put_parked(c, l);
+			return tarn__fail(r, "No thread-local storage for a lane.");
+		}
+		describe_thread(l);
+	}
+	*ret = l;
+	return 0;
+}
+
+int tarn__lane_enter_slow(struct tarn_client *c, struct tarn__lane **ret)
+{
+	struct tarn__lane *l = NULL;
+	int r;
+
+	if (tarn__forked(c))
+		return tarn__fail_forked();
+	if (tarn__here.entering)
+		return tarn__fail(-EDEADLK, "Called from a signal handler that interrupted the "
+				  "opening of a lane in this thread.");
+	tarn__here.entering = true;
+	tarn__compiler_barrier();
+	r = find_lane(c, &l);
+	tarn__compiler_barrier();
+	tarn__here.entering = false;
+	if (r < 0)
+		return r;
+	if (!tarn__lane_try(l))
+		return tarn__fail(-EDEADLK, "Called from a signal handler that interrupted another "
+				  "call of Tarn in this thread: only unref is allowed there.");
+	tarn__here.serial = 1; /* a handler must not see one's serial with another's lane */
+	tarn__compiler_barrier();
+	tarn__here.lane = l;
+	tarn__compiler_barrier();
+	tarn__here.serial = c->serial;
+	tarn__lane_notice(l);
+	*ret = l;
+	return 0;
+}
+
+/* ---- handing it on ---- */
+
+/* Everything read by the server? */
+static bool all_read(struct tarn__lane *l)
+{
+	return tarn__requests_room(&l->requests, TARN__REQUESTS) == TARN__REQUESTS;
+}
+
+/* The last one in the list of parked lanes, if there are too many. */
+static struct tarn__lane *take_spare(struct tarn_client *c)
+{
+	struct tarn__lane *l = NULL;
+
+	pthread_mutex_lock(&c->mutex);
+	if (c->n_parked > TARN__PARKED_MAX) {
+		struct tarn__lane **at = &c->parked;
+
+		while ((*at)->next_parked != NULL)
+			at = &(*at)->next_parked;
+		l = *at;
+		*at = NULL;
+		c->n_parked--;
+	}
+	pthread_mutex_unlock(&c->mutex);
+	return l;
+}
+
+/* Closes a spare lane if nothing is on its way in it; else it waits for a later look. */
+static void close_lane(struct tarn_client *c, struct tarn__lane *l)
+{
+	tarn__lane_drain(l);
+	if (!tarn__cache_empty(l) || !all_read(l) || l->outstanding != 0) {
+		tarn__lane_ring(l);
+		put_parked(c, l);
+		return;
+	}
+	pthread_mutex_lock(&c->pool);
+	c->credits_taken -= l->holds;
+	pthread_mutex_unlock(&c->pool);
+	l->holds = 0;
+	pthread_mutex_lock(&c->mutex);
+	__atomic_store_n(&l->closed, true, __ATOMIC_RELEASE);
+	l->next_parked = c->closed;
+	c->closed = l;
+	tarn__client_tell(c, TARN__CTL_LANE_CLOSE, l->number);
+	pthread_mutex_unlock(&c->mutex);
+}
+
+void tarn__lane_park(void *lane)
+{
+	struct tarn__lane *l = lane;
+	struct tarn_client *c = l->client;
+
+	if (tarn__forked(c))
+		return;
+	if (tarn__here.lane == l)
+		tarn__here.serial = 1;
+	tarn__lane_try(l); /* not inside a call: a thread does not end there */
+	tarn__lane_notice(l);
+	if (tarn__backlog_any(c))
+		tarn__backlog_post(l);
+	tarn__lane_leave(l);
+	put_parked(c, l);
+	for (unsigned i = 0; i < 2; i++) { /* one more than comes: the number falls */
+		l = take_spare(c);
+		if (l == NULL)
+			break;
+		close_lane(c, l);
+	}
+}
+
+void tarn__lanes_free(struct tarn_client *c)
+{
+	while (c->lanes != NULL) {
+		struct tarn__lane *l = c->lanes;
+
+		c->lanes = l->next_all;
+		free(l);
+	}
+	c->parked = NULL;
+	c->closed = NULL;
+}
+
+/* ---- the bell ---- */
+
+void tarn__lane_ring(struct tarn__lane *l)
+{
+	struct tarn_client *c = l->client;
+	const uint64_t one = 1;
+
+	/* SYNC sleep: the mark, then this look; the server: state = 1, membarrier, then
+	 * the marks. One of the two sees the other. */
+	tarn__post_barrier(c->fence);
+	if (tarn__load_relaxed(&c->ctrl->server_state) != 1)
+		return;
+	/* The counter cannot overflow in practice; if it is full the server has been
+	 * rung. Not being able to write means that the server is gone: waits see it. */
+	if (write(c->doorbell, &one, sizeof one) < 0)
+		return;
+	l->signals++;
+}
+
+void tarn__lane_bell(struct tarn__lane *l)
+{
+	struct tarn__requests *q = &l->requests;
+
+	/* SYNC slot-free, acquire. */
+	q->head_seen = tarn__load_acquire(q->server_head);
+	if (q->tail - q->head_seen < half) {
+		q->head_seen = q->head_seen < q->tail ? q->head_seen : q->tail;
+		l->bell_at = q->head_seen + half;
+		return;
+	}
+	tarn__lane_ring(l);
+	/* Looks again every so often: the server may be on its way to sleep just now and
+	 * has judged this lane by an older head. */
+	l->bell_at = q->tail + again;
+}
+
+/* ---- waiting ---- */
+
+static bool has_reply(const struct tarn__lane *l)
+{
+	const struct tarn__replies *r = &l->replies;
+
+	/* SYNC slot-full, acquire; the words are read by tarn__replies_take(). */
+	return tarn__load_acquire(&r->slot[r->next % TARN__REPLIES].mark) == r->next + 1;
+}
+
+static bool has_room(struct tarn__lane *l, unsigned need)
+{
+	return tarn__requests_room(&l->requests, need) >= need;
+}
+
+/* Waits for a reply, or for room if @need > 0. The server wakes those who wait for a reply
+ * only, so who waits for room looks more often. */
+static int lane_wait(struct tarn__lane *l, unsigned need, uint64_t deadline)
+{
+#define READY() (need > 0 ? has_room(l, need) || has_reply(l) : has_reply(l))
+	struct tarn__lane_area *area = l->area;
+	struct tarn_client *c = l->client;
+	uint64_t looked = 0;
+
+	for (uint32_t i = 0; i < l->spin.rounds; i++) {
+		if (READY()) {
+			tarn__spin_paid(&l->spin);
+			return 0;
+		}
+		tarn__spin_pause(i);
+	}
+	tarn__spin_failed(&l->spin);
+
+	for (;;) {
+		/* Acquire, and before the look: a wake-up after it changes the word. */
+		uint32_t wake = tarn__load32_acquire(&area->wake);
+		uint64_t now, until;
+		int r;
+
+		/* SYNC lane-wake: waiting = 1, barrier, look; the server: reply, barrier, look
+		 * at waiting. */
+		tarn__store32_relaxed(&area->client.waiting, 1);
+		tarn__sleep_barrier(c->fence);
+		if (READY())
+			break;
+		now = tarn__now();
+		if (now >= deadline) {
+			tarn__store32_relaxed(&area->client.waiting, 0);
+			return -ETIMEDOUT;
+		}
+		until = now + (need > 0 ? ROOM_NS : TARN__SLICE_NS);
+		tarn__futex_wait(&area->wake, wake, until < deadline ? until : deadline);
+		tarn__store32_relaxed(&area->client.waiting, 0);
+		if (READY())
+			break;
+		tarn__lane_notice(l);
+		if (now - looked < TARN__SLICE_NS)
+			continue;
+		looked = now;
+		r = tarn__client_health(c, l);
+		if (r < 0)
+			return r;
+		tarn__lane_ring(l); /* in case a bell was lost with a server that restarted */
+	}
+	tarn__store32_relaxed(&area->client.waiting, 0);
+	return 0;
+#undef READY
+}
+
+int tarn__lane_room_slow(struct tarn__lane *l, unsigned need, uint64_t deadline)
+{
+	int r = tarn__client_health(l->client, l);
+
+	if (r < 0)
+		return r;
+	tarn__lane_ring(l);
+	while (!has_room(l, need)) {
+		r = lane_wait(l, need, deadline);
+		if (r < 0)
+			return r == -ETIMEDOUT ? tarn__fail(r, "The server did not take a message "
+							    "for the time allowed.") : r;
+		tarn__lane_drain(l);
+	}
+	return 0;
+}
+
+/* ---- asking ---- */
+
+void tarn__ask_init(struct tarn__ask *a, enum tarn__message kind, unsigned count)
+{
+	memset(a->word, 0, sizeof a->word);
+	a->word[0][0] = tarn__header(kind, 1, count, 0);
+	a->slots = 1;
+}
+
+/* Payload word @at, from 1: six in the first slot, seven in each further one. */
+static uint64_t *payload(struct tarn__ask *a, unsigned at)
+{
+	unsigned slot = at < 7 ? 0 : at / 7;
+
+	assert(at > 0 && slot < TARN__MESSAGE_SLOTS);
+	if (a->slots < slot + 1)
+		a->slots = slot + 1;
+	return &a->word[slot][at % 7];
+}
+
+void tarn__ask_word(struct tarn__ask *a, unsigned at, uint64_t v)
+{
+	*payload(a, at) = v;
+}
+
+void tarn__ask_bytes(struct tarn__ask *a, unsigned at, const void *bytes, size_t n)
+{
+	const unsigned char *p = bytes;
+
+	for (size_t i = 0; i < n; i += 8) {
+		size_t k = n - i < 8 ? n - i : 8;
+
+		memcpy(payload(a, at++), p + i, k);
+	}
+}
+
+/* Understands one reply. */
+static void take(struct tarn__lane *l, const struct tarn__slot *s)
+{
+	uint64_t h = s->word[0];
+	unsigned kind = tarn__header_kind(h);
+	uint32_t cookie = tarn__header_cookie(h);
+	int error = tarn__reply_error(s);
+	bool last = kind != TARN__MSG_ALLOC || error != 0 ||
+		    (tarn__header_slots(h) & TARN__REPLY_LAST) != 0;
+
+	if (kind == TARN__MSG_ALLOC)
+		tarn__cache_granted(l, s);
+	if (last)
+		l->outstanding -= tarn__cookie_slots(cookie) < l->outstanding
+					  ? tarn__cookie_slots(cookie) : l->outstanding;
+	if (!last)
+		return;
+	if (kind == TARN__MSG_ALLOC && l->allocs > 0)
+		l->allocs--;
+	if (cookie == l->awaited) {
+		l->answer = *s;
+		l->answered = true;
+		return;
+	}
+	/* Its caller gave up. What the server booked for it is given back, and its hold. */
+	if (kind != TARN__MSG_CHANNEL && kind != TARN__MSG_LOOKUP && kind != TARN__MSG_IMPORT)
+		return;
+	if (error != 0) {
+		tarn__hold_return(l);
+	} else if (s->word[1] != 0) {
+		struct tarn_block *b = tarn__handle_new(l);
+
+		if (b == NULL)
+			return; /* a claim stays until this process ends */
+		*b = (struct tarn_block){ .refs = REF_SHARED | REF_UNLISTED, .client = l->client,
+					  .id = s->word[1], .units = 1 };
+		tarn__backlog_push(l->client, b);
+	}
+}
+
+void tarn__lane_drain(struct tarn__lane *l)
+{
+	struct tarn__slot s;
+
+	while (tarn__replies_take(&l->replies, &s))
+		take(l, &s);
+}
+
+/* Reserves reply slots and posts. There is room for the message. */
+static uint32_t post_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots,
+			 unsigned bin)
+{
+	uint64_t h = a->word[0][0];
+	uint32_t cookie;
+
+	l->sequence = (l->sequence + 1) & 0xfffff;
+	cookie = tarn__cookie(l->sequence, bin, reply_slots);
+	if (cookie >> 12 == 0)
+		cookie |= 1u << 12; /* 0 means none; sequence 0 and 1 share a cookie, a million apart */
+	a->word[0][0] = tarn__header((enum tarn__message)tarn__header_kind(h), a->slots,
+				     tarn__header_count(h), cookie);
+	l->outstanding += reply_slots;
+	if (tarn__header_kind(h) == TARN__MSG_ALLOC)
+		l->allocs++;
+	tarn__requests_post_long(&l->requests, (const uint64_t(*)[7])a->word, a->slots);
+	if (l->requests.tail >= l->bell_at)
+		tarn__lane_bell(l);
+	return cookie;
+}
+
+static int give_up(struct tarn__lane *l, int r)
+{
+	l->awaited = 0;
+	if (r != -ETIMEDOUT)
+		return r;
+	/* Distinguish a slow server from a dead one. */
+	int health = tarn__client_health(l->client, l);
+	return health < 0 ? health
+			  : tarn__fail(-ETIMEDOUT, "The server (pid %d) did not answer in time.",
+				       tarn_client_server_pid(l->client));
+}
+
+int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots, unsigned bin,
+		   uint64_t deadline, struct tarn__slot *ret)
+{
+	int r;
+
+	if (tarn__backlog_any(l->client))
+		tarn__backlog_post(l);
+	tarn__lane_drain(l);
+	while (l->outstanding + reply_slots > TARN__REPLIES) {
+		tarn__lane_ring(l);
+		r = lane_wait(l, 0, deadline);
+		if (r < 0)
+			return give_up(l, r);
+		tarn__lane_drain(l);
+	}
+	r = tarn__lane_room(l, a->slots, deadline);
+	if (r < 0)
+		return r;
+	l->answered = false;
+	l->awaited = post_ask(l, a, reply_slots, bin);
+	tarn__lane_ring(l);
+	for (;;) {
+		tarn__lane_drain(l);
+		if (l->answered)
+			break;
+		r = lane_wait(l, 0, deadline);
+		if (r < 0)
+			return give_up(l, r);
+	}
+	l->awaited = 0;
+	*ret = l->answer;
+	return 0;
+}
+
+int tarn__lane_allocs_wait(struct tarn__lane *l, uint64_t deadline)
+{
+	tarn__lane_drain(l);
+	if (l->allocs > 0)
+		tarn__lane_ring(l);
+	while (l->allocs > 0) {
+		int r = lane_wait(l, 0, deadline);
+
+		if (r < 0)
+			return give_up(l, r);
+		tarn__lane_drain(l);
+	}
+	return 0;
+}
+
+bool tarn__lane_ask_later(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots,
+			  unsigned bin)
+{
+	if (l->outstanding + reply_slots > TARN__REPLIES - TARN__COOKIE_SLOTS ||
+	    tarn__requests_room(&l->requests, a->slots) < a->slots)
+		return false;
+	post_ask(l, a, reply_slots, bin);
+	return true;
+}
+
+/* ---- grants wanted back ---- */
+
+void tarn__lane_notice(struct tarn__lane *l)
+{
+	/* Relaxed: a request to hurry, nothing is published with it. */
+	uint64_t notice = tarn__load_relaxed(&l->area->server.notice);
+
+	if (tarn__likely(notice == l->notice_seen))
+		return;
+	tarn__lane_drain(l);
+	if (tarn__cache_empty(l))
+		l->notice_seen = notice; /* else: again, when there is room */
+	tarn__lane_ring(l);
+}

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A thread's lane: process-private state around the two rings of shm/lane.h.
+ *
+ * A thread finds its lane through one pair of thread-local words. Entering a call marks
+ * the lane busy; a signal handler that interrupts such a call finds it busy and takes
+ * the road that needs no lane (drops go to the client's backlog, all else fails).
+ *
+ * Lazy messages are posted and forgotten; the bell is rung when the server may be
+ * asleep and half the lane is unread. Messages that somebody waits for ring at once.
+ * Replies are matched by cookie, so one that comes after its caller gave up is still
+ * understood: what it granted goes to the cache, what it claimed is released.
+ */
+#ifndef TARN_CLIENT_LANE_H
+#define TARN_CLIENT_LANE_H
+
+#include "cache.h"
+#include "client.h"
+
+#define TARN__PARKED_MAX 8u
+#define TARN__SLICE_NS 100000000u /* longest sleep between two looks at the server */
+
+struct tarn__lane {
+	uint32_t busy;           /* a call of this thread is inside */
+	uint32_t number;
+	struct tarn_client *client;
+	struct tarn__requests requests;
+	uint64_t bell_at;        /* at this tail the reader is looked at, and perhaps woken */
+	struct tarn_block *spare; /* unused handles of this thread */
+	uint32_t n_spare;
+	uint32_t holds;          /* ids that this lane may still share or receive */
+	struct tarn__cache cache;
+
+	struct tarn__replies replies;
+	struct tarn__lane_area *area;
+	uint32_t outstanding;    /* reply slots reserved */
+	uint32_t allocs;         /* of these, ALLOCs that are not answered */
+	uint32_t sequence;       /* of cookies */
+	uint32_t awaited;        /* cookie of the reply that the caller waits for; 0: none */
+	bool answered;           /* answer is it */
+	struct tarn__slot answer;
+	uint64_t notice_seen;
+	struct tarn__spin spin;
+	uint64_t signals;        /* lanes that were asked to ring but need not: for people */
+	uint64_t life;           /* grows each time the struct gets another lane */
+	bool closed;
+	struct tarn__lane *next_all, *next_parked; /* parked or closed */
+};
+
+struct tarn__here {
+	uint64_t serial; /* of the client that @lane belongs to */
+	struct tarn__lane *lane;
+	bool entering;   /* getting a lane: a signal handler must not try it again */
+};
+extern __thread struct tarn__here tarn__here;
+
+/* The calling thread's lane, or NULL: none yet, another client's, or a forked child. */
+static inline struct tarn__lane *tarn__lane_mine(const struct tarn_client *c)
+{
+	/* Relaxed: the word changes only when it is wiped, in a process of its own. */
+	return tarn__likely(tarn__here.serial == tarn__load_relaxed(&c->serial)) ? tarn__here.lane
+										  : NULL;
+}
+
+static inline void tarn__lane_leave(struct tarn__lane *l)
+{
+	/* Only a signal handler of this thread looks at it: the compiler must keep
+	 * the order, the processor does. */
+	tarn__compiler_barrier();
+	tarn__store32_relaxed(&l->busy, 0);
+}
+static inline bool tarn__lane_try(struct tarn__lane *l)
+{
+	if (tarn__unlikely(tarn__load32_relaxed(&l->busy)))
+		return false;
+	tarn__store32_relaxed(&l->busy, 1);
+	tarn__compiler_barrier();
+	return true;
+}
+
+/* Enters a call on @c: the thread's lane, opened if need be. -TARN_EFORKED, -EDEADLK from
+ * a signal handler that interrupted a call, errors of opening a lane. */
+int tarn__lane_enter_slow(struct tarn_client *c, struct tarn__lane **ret);
+static inline int tarn__lane_enter(struct tarn_client *c, struct tarn__lane **ret)
+{
+	struct tarn__lane *l = tarn__lane_mine(c);
+
+	if (tarn__likely(l != NULL) && tarn__lane_try(l)) {
+		*ret = l;
+		return 0;
+	}
+	return tarn__lane_enter_slow(c, ret);
+}
+
+/* Destructor of the thread's key. */
+void tarn__lane_park(void *lane);
+/* Frees the private memory of all lanes; the client is closed. */
+void tarn__lanes_free(struct tarn_client *c);
+
+/* ---- posting ---- */
+
+/* Wakes the server if it sleeps. After the post. */
+void tarn__lane_ring(struct tarn__lane *l);
+/* The lane passed its bell mark: looks at the head, rings if half is unread. */
+void tarn__lane_bell(struct tarn__lane *l);
+/* Waits until @need slots are free. -ETIMEDOUT, and as tarn__client_health(). */
+int tarn__lane_room_slow(struct tarn__lane *l, unsigned need, uint64_t deadline);
+
+static inline int tarn__lane_room(struct tarn__lane *l, unsigned need, uint64_t deadline)
+{
+	if (tarn__likely(tarn__requests_room(&l->requests, need) >= need))
+		return 0;
+	return tarn__lane_room_slow(l, need, deadline);
+}
+
+/* Posts a lazy message of one slot; the caller made sure of room. */
+static inline void tarn__lane_post(struct tarn__lane *l, const uint64_t word[7])
+{
+	tarn__requests_post(&l->requests, word);
+	if (tarn__unlikely(l->requests.tail >= l->bell_at))
+		tarn__lane_bell(l);
+}
+
+/* A lazy message with up to six words. Waits for room. */
+static inline int tarn__lane_say(struct tarn__lane *l, uint64_t header, uint64_t a, uint64_t b,
+				 uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+{
+	const uint64_t word[7] = { header, a, b, c, d, e, f };
+	int r = tarn__lane_room(l, 1, UINT64_MAX);
+
+	if (tarn__likely(r == 0))
+		tarn__lane_post(l, word);
+	return r;
+}
+
+/* ---- asking ---- */
+
+/* A cookie says how many reply slots it reserved and which cache bin asked. */
+#define TARN__COOKIE_SLOTS 15u
+static inline uint32_t tarn__cookie(uint32_t sequence, unsigned bin, unsigned slots)
+{
+	return sequence << 12 | bin << 4 | slots;
+}
+static inline unsigned tarn__cookie_slots(uint32_t cookie) { return cookie & 15u; }
+static inline unsigned tarn__cookie_bin(uint32_t cookie) { return cookie >> 4 & 255u; }
+
+/* A message under construction: the header and then payload words across slots. */
+struct tarn__ask {
+	uint64_t word[TARN__MESSAGE_SLOTS][7];
+	unsigned slots;
+};
+void tarn__ask_init(struct tarn__ask *a, enum tarn__message kind, unsigned count);
+void tarn__ask_word(struct tarn__ask *a, unsigned at, uint64_t v);
+void tarn__ask_bytes(struct tarn__ask *a, unsigned at, const void *bytes, size_t n);
+
+/* Posts @a, rings and waits for the reply. Returns 0 with the reply in @ret (its error field
+ * may be set: tarn__reply_error), or negative: -ETIMEDOUT, health. The bin matters for
+ * ALLOC only. */
+int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots, unsigned bin,
+		   uint64_t deadline, struct tarn__slot *ret);
+/* Posts @a without waiting; false if there is no room for it or its reply now. */
+bool tarn__lane_ask_later(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots,
+			  unsigned bin);
+
+/* Waits until no ALLOC is unanswered. */
+int tarn__lane_allocs_wait(struct tarn__lane *l, uint64_t deadline);
+
+static inline int tarn__reply_error(const struct tarn__slot *s)
+{
+	return -(int)tarn__header_count(s->word[0]);
+}
+
+/* Takes all replies that have come. */
+void tarn__lane_drain(struct tarn__lane *l);
+/* Gives the cache back if the server asked for it since the last look. */
+void tarn__lane_notice(struct tarn__lane *l);
+
+/* Posts what lies on the backlog, as far as there is room. */
+void tarn__backlog_post(struct tarn__lane *l);
+static inline bool tarn__backlog_any(const struct tarn_client *c)
+{
+	/* Relaxed: a hint. */
+	return __atomic_load_n(&c->backlog, __ATOMIC_RELAXED) != NULL;
+}
+/* Puts a block whose last reference is gone where the next post finds it. Any context. */
+void tarn__backlog_push(struct tarn_client *c, struct tarn_block *b);
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control socket (SOCK_SEQPACKET, one datagram per message): attaching, lanes,
+ * questions. Rare and slow work; nothing of the data path. A request is answered by one
+ * struct tarn__answer, with descriptors where noted, in order.
+ */
+#ifndef TARN_CONTROL_H
+#define TARN_CONTROL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TARN__CONTROL_MAGIC 0x746e7261u
+
+enum tarn__control {
+	TARN__CTL_ATTACH = 1,     /* answer: fds CTRL, DIR, DATA (rw), LANE (rw), doorbell
+				   * value: client index, incarnation, data bytes,
+				   *        dir entries, lane segment bytes, arena cap */
+	TARN__CTL_LANE_OPEN = 2,  /* value[0]: number of a fresh lane, positions start at 0 */
+	TARN__CTL_LANE_CLOSE = 3, /* argument: number; answered when everything in it is applied */
+	TARN__CTL_DETACH = 4,     /* orderly end: as death, but now; answered when reclaimed */
+	TARN__CTL_STAT = 5,       /* fd: a memfd with a tarn_stat */
+	TARN__CTL_CLIENTS = 6,    /* fd: rows; value[0]: how many. Likewise: */
+	TARN__CTL_BLOCKS = 7,
+	TARN__CTL_REFS = 8,       /* argument: id or 0 */
+	TARN__CTL_CHECK = 9,      /* fd: text; value[0]: findings */
+	TARN__CTL_SHUTDOWN = 10,
+	TARN__CTL_SETTLE = 11,    /* answered after two more full epochs */
+};
+
+struct tarn__request {
+	uint32_t magic;
+	uint32_t kind;
+	uint64_t layout; /* of the asker's build; checked for ATTACH */
+	uint64_t argument;
+	uint64_t quota;  /* ATTACH */
+};
+
+#define TARN__CONTROL_FDS 5
+struct tarn__answer {
+	uint32_t magic;
+	uint32_t kind;
+	int32_t error;   /* 0 or negative code */
+	uint32_t n_fds;
+	uint64_t value[8];
+	char text[256];  /* of an error, or "" */
+};
+
+/* Turns a server name into a socket address: a path when it contains '/', abstract when it
+ * starts with '@', else NAME.sock in $XDG_RUNTIME_DIR/tarn or /tmp/tarn-UID. @make_directory
+ * creates that directory (mode 0700). Returns the address length or negative errno. */
+struct sockaddr_un;
+int tarn__control_address(const char *name, int make_directory, struct sockaddr_un *ret);
+
+/* Sends or receives one datagram with descriptors (n_fds may be 0). Received descriptors are
+ * close-on-exec; more than @max_fds are closed. Bytes or negative errno; 0 is end of file. */
+int tarn__control_send(int fd, const void *data, size_t bytes, const int *fds, unsigned n_fds,
+		       int flags);
+int tarn__control_recv(int fd, void *data, size_t bytes, int *ret_fds, unsigned max_fds,
+		       unsigned *ret_n_fds, int flags);
+
+/* Client side: connects, waiting up to @deadline (tarn__now based) for a server to appear. */
+int tarn__control_connect(const char *name, uint64_t deadline, int *ret_fd);
+/* Sends a request and waits for its answer until @deadline. Returns the answer's error. */
+int tarn__control_ask(int fd, const struct tarn__request *ask, struct tarn__answer *ret,
+		      int ret_fds[TARN__CONTROL_FDS], uint64_t deadline);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Errors.
+ *
+ * Functions return 0, or a negative code: -errno where one fits, else a value of
+ * enum tarn_code. Positive values mean what that function's comment says. Next to
+ * the code, the calling thread's last failure is kept as an object with the whole
+ * sentence: what was asked, what was found, what to do. Success does not touch it
+ * and costs nothing.
+ */
+#ifndef TARN_ERROR_H
+#define TARN_ERROR_H
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "version.h"
+
+TARN_BEGIN
+
+/* Codes beyond errno's range. Functions return them negative: -TARN_ESTALE. */
+enum tarn_code {
+	TARN_EFIRST = 4096,
+	TARN_ESTALE = TARN_EFIRST, /* the id, token or name stands for nothing (any more) */
+	TARN_EFORKED,   /* the handle was inherited over fork(): attach anew */
+	TARN_ESRVDOWN,  /* the server is gone */
+	TARN_EEVICTED,  /* the server detached this client for breaking a rule */
+	TARN_EVERSION,  /* the server was built with another layout */
+	TARN_EPROTO,    /* the other side said what it must not say */
+	TARN_ECLOSED,   /* the other end of the channel is gone for good */
+	TARN_EKIND,     /* the reference is of another kind (a channel, not a block) */
+	TARN_ESTATE,    /* not in this state; the text names it */
+	TARN_EQUOTA,    /* the client's quota is used up */
+	TARN_ELAST,
+};
+
+/* The last failure of the calling thread. */
+typedef struct tarn_error {
+	int code;          /* as returned: negative; 0 if nothing failed yet */
+	char message[508]; /* one or more sentences, no newline */
+} tarn_error;
+
+/* Never NULL; belongs to the thread, changes with its next failure. */
+TARN_EXPORT const tarn_error *tarn_error_last(void);
+
+/* "stale reference", "connection timed out" ... for a code, positive or negative.
+ * Never NULL, static. */
+TARN_EXPORT const char *tarn_error_text(int code);
+
+/* "ENOMEM", "TARN_ESTALE" ... Never NULL, static. */
+TARN_EXPORT const char *tarn_error_name(int code);
+
+TARN_END
+
+#endif

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* All of Tarn. */
+#ifndef TARN_TARN_H
+#define TARN_TARN_H
+
+#include "block.h"
+#include "channel.h"
+#include "client.h"
+#include "error.h"
+#include "inspect.h"
+#include "server.h"
+#include "token.h"
+#include "version.h"
+
+#endif

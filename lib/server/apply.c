@@ -1,0 +1,549 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages and their effects (PROTOCOL 3.3).
+ *
+ * Increments are applied when a message is read (phase A), every decrement one whole
+ * epoch later (phase B, I6): phase A notes it in the buffer that is being filled. One
+ * message is one transaction: effects and the lane's cursor move together or not at all.
+ *
+ * All words of a message are input: ids go through the table, numbers are bounded, and
+ * a message that an honest client cannot have written gets its sender evicted and has no
+ * effect. A dead id is no offence: its message is ignored and counted.
+ */
+#include "claims.h"
+#include "heap.h"
+#include "ledger.h"
+#include "server.h"
+
+#include <string.h>
+
+enum verdict { FINE, OFFENCE };
+
+struct turn {
+	struct server *s;
+	struct state *st;
+	struct lane_view *v;
+	uint32_t client;
+	const uint64_t *w; /* first slot's words */
+	const struct tarn__slot *slot;
+	unsigned n;
+	const char *offence;
+};
+
+void tarn__touch(struct server *s, uint32_t index)
+{
+	if (s->n_touched < TOUCHED_MOST)
+		s->touched[s->n_touched++] = index;
+}
+
+/* DIR is a function of META: publishing twice does no harm (I12). */
+static void dir_publish(struct server *s, uint32_t index)
+{
+	const struct state *st = &s->st;
+	const struct object *o = &st->object[index];
+	struct tarn__dir_entry *e = &st->dir[index];
+	bool there = o->state == OBJECT_LIVE || o->state == OBJECT_GRANTED;
+	uint64_t state = 0;
+
+	if (there && (object_flags(o) & OBJECT_SEALED))
+		state |= TARN__DIR_SEALED;
+	if (there && object_kind(o) == TARN__KIND_CHANNEL) {
+		const struct channel *ch = tarn__channel_of(st, o);
+
+		state |= TARN__DIR_CHANNEL;
+		if (ch != NULL && ch->producer.state == END_GONE)
+			state |= TARN__DIR_PRODUCER_GONE;
+		if (ch != NULL && ch->consumer.state == END_GONE)
+			state |= TARN__DIR_CONSUMER_GONE;
+	}
+	if (there && e->id == o->id) {
+		/* Same life: only the flags can have changed. */
+		tarn__store_release(&e->state, state);
+		return;
+	}
+	/* SYNC dir: a reader that sees the old or the new id on both sides of its reads
+	 * has fields of that id; 0 in between keeps the two apart. */
+	tarn__store_release(&e->id, 0);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	tarn__store_relaxed(&e->offset, o->offset);
+	tarn__store_relaxed(&e->capacity, there ? tarn__heap_capacity(st, o) : 0);
+	tarn__store_relaxed(&e->state, state);
+	tarn__store_release(&e->id, there ? o->id : 0);
+}
+
+void tarn__commit(struct server *s)
+{
+	commit(&s->st);
+	for (uint32_t i = 0; i < s->n_touched; i++)
+		dir_publish(s, s->touched[i]);
+	s->n_touched = 0;
+}
+
+void tarn__rollback(struct server *s)
+{
+	tarn__meta_rollback(&s->st.meta);
+	s->n_touched = 0;
+}
+
+void tarn__reply_put(struct server *s, struct lane_view *v, const uint64_t word[7])
+{
+	struct lane *l = &s->st.lane[v->lane];
+	struct tarn__slot *slot = &s->st.replies[(uint64_t)v->lane * TARN__REPLIES +
+						 l->replies % TARN__REPLIES];
+
+	/* Beyond the committed cursor, so it needs no log. */
+	memcpy(slot->word, word, sizeof slot->word);
+	slot->mark = l->replies + 1;
+	SET(&s->st, l->replies, l->replies + 1);
+	v->wake = true;
+}
+
+static void defer(struct turn *t, enum tarn__message kind, uint64_t id, uint64_t at,
+		  uint64_t units)
+{
+	struct state_head *h = t->st->head;
+	struct deferred *d = &t->st->deferred[h->filling][h->n_deferred[h->filling]];
+
+	/* Beyond the committed count, so it needs no log. There is room: every lane's
+	 * opening reserved for what one epoch can read from it. */
+	d->kind = kind;
+	d->client = t->client;
+	d->id = id;
+	d->at = at;
+	d->units = units;
+	SET(t->st, h->n_deferred[h->filling], h->n_deferred[h->filling] + 1);
+}
+
+static enum verdict offence(struct turn *t, const char *what)
+{
+	t->offence = what;
+	return OFFENCE;
+}
+
+/* The object, or NULL for a stale id, which is counted and otherwise ignored. */
+static struct object *named(struct turn *t, uint64_t id)
+{
+	struct object *o = tarn__object_find(t->st, id);
+
+	if (o == NULL)
+		t->s->stale++;
+	return o;
+}
+
+/* Part of every message of the grantee that names a granted block: it is LIVE from here
+ * on, with the unit of the allocation (3.6, H8). @size 0: not said. */
+static enum verdict publish(struct turn *t, struct object *o, uint64_t size)
+{
+	if (o->state != OBJECT_GRANTED || o->owner != t->client)
+		return FINE;
+	if (size > tarn__heap_capacity(t->st, o))
+		return offence(t, "names a size beyond the block's capacity");
+	tarn__object_live(t->st, o);
+	if (size != 0 && size != o->size)
+		SET(t->st, o->size, size);
+	if (tarn__ledger_add(t->st, o, t->client, 1) < 0)
+		return offence(t, "holds more than its credits");
+	return FINE;
+}
+
+/* ---- phase A, one function per kind ---- */
+
+static enum verdict on_send(struct turn *t)
+{
+	const uint64_t *w = t->w;
+	struct object *o = named(t, w[3]);
+
+	if (o == NULL)
+		return FINE;
+	if (w[4] == 0)
+		return offence(t, "SEND without a size");
+	if (publish(t, o, w[4]) == OFFENCE)
+		return OFFENCE;
+	if (w[5] != 0)
+		defer(t, TARN__MSG_RELEASE, w[3], 0, w[5]);
+
+	struct object *co = tarn__object_find(t->st, w[1]);
+	struct channel *ch = co != NULL ? tarn__channel_of(t->st, co) : NULL;
+
+	if (ch == NULL) {
+		t->s->stale++; /* a channel that is no more: publish only */
+		return FINE;
+	}
+	if (ch->producer.client != t->client)
+		return offence(t, "SEND on a channel of which it is not the producer");
+	if (w[2] != ch->sent)
+		return offence(t, "SEND out of order");
+	SET(t->st, ch->sent, w[2] + 1);
+	if (ch->producer.state != END_HELD || ch->consumer.state == END_GONE)
+		return FINE; /* closed: publish only (H9) */
+	uint64_t lanes = t->st->client[ch->consumer.client].lanes;
+	if (ch->tickets >= ch->capacity + 3 * TARN__REQUESTS * (lanes != 0 ? lanes : 1))
+		return offence(t, "more on its way than the channel and its consumer can hold");
+	tarn__claim_add(t->st, CLAIM_TICKET | object_index(t->st, co), w[2], o->id);
+	SET(t->st, ch->tickets, ch->tickets + 1);
+	tarn__object_hold(t->st, o);
+	return FINE;
+}
+
+static enum verdict on_recv(struct turn *t)
+{
+	struct object *o = named(t, t->w[3]);
+
+	if (o == NULL)
+		return FINE;
+	if (publish(t, o, 0) == OFFENCE)
+		return OFFENCE;
+	/* Before a SEND is read the ticket is not there yet; the unit is booked all the
+	 * same, and the ticket goes one epoch later. */
+	if (tarn__ledger_add(t->st, o, t->client, 1) < 0)
+		return offence(t, "holds more than its credits");
+	defer(t, TARN__MSG_RECV, t->w[1], t->w[2], t->w[3]);
+	return FINE;
+}
+
+static enum verdict on_absorb(struct turn *t)
+{
+	defer(t, TARN__MSG_ABSORB, t->w[1], t->w[2], t->w[3]);
+	return FINE;
+}
+
+static enum verdict on_release(struct turn *t)
+{
+	struct object *o = named(t, t->w[1]);
+
+	if (o == NULL)
+		return FINE;
+	if (publish(t, o, 0) == OFFENCE)
+		return OFFENCE;
+	defer(t, TARN__MSG_RELEASE, t->w[1], 0, t->w[2]);
+	return FINE;
+}
+
+static enum verdict on_giveback(struct turn *t)
+{
+	unsigned n = tarn__header_count(t->w[0]);
+
+	if (n == 0 || n > TARN__GIVEBACK_IDS)
+		return offence(t, "GIVEBACK of none or of too many");
+	/* Three ids are the three words of one entry: one message defers at most one
+	 * decrement, which is what the buffers have room for. */
+	defer(t, TARN__MSG_GIVEBACK, t->w[1], n > 1 ? t->w[2] : 0, n > 2 ? t->w[3] : 0);
+	return FINE;
+}
+
+static enum verdict on_publish(struct turn *t)
+{
+	struct object *o = named(t, t->w[1]);
+
+	return o != NULL ? publish(t, o, t->w[2]) : FINE;
+}
+
+static enum verdict on_seal(struct turn *t)
+{
+	struct object *o = named(t, t->w[1]);
+
+	if (o == NULL)
+		return FINE;
+	if (publish(t, o, t->w[2]) == OFFENCE)
+		return OFFENCE;
+	if (object_kind(o) != TARN__KIND_BLOCK)
+		return offence(t, "SEAL of something that is not a block");
+	struct object_word word = object_word(o);
+
+	word.kind_flags |= OBJECT_SEALED;
+	object_word_set(t->st, o, word);
+	tarn__touch(t->s, object_index(t->st, o));
+	return FINE;
+}
+
+static enum verdict on_resize(struct turn *t)
+{
+	struct object *o = named(t, t->w[1]);
+
+	if (o == NULL)
+		return FINE;
+	if (object_kind(o) != TARN__KIND_BLOCK || t->w[2] == 0 ||
+	    t->w[2] > tarn__heap_capacity(t->st, o))
+		return offence(t, "RESIZE beyond the capacity");
+	if (publish(t, o, t->w[2]) == OFFENCE)
+		return OFFENCE;
+	if (o->size != t->w[2])
+		SET(t->st, o->size, t->w[2]);
+	return FINE;
+}
+
+static enum verdict on_close(struct turn *t)
+{
+	if (t->w[2] != TARN__ROLE_PRODUCER && t->w[2] != TARN__ROLE_CONSUMER)
+		return offence(t, "CLOSE of an end that does not exist");
+	defer(t, TARN__MSG_CLOSE, t->w[1], t->w[2], 0);
+	return FINE;
+}
+
+static void answer(struct turn *t, int r, const struct answer *a)
+{
+	uint64_t word[7] = { tarn__reply(tarn__header_kind(t->w[0]), 0, -r,
+					 tarn__header_cookie(t->w[0])) };
+
+	if (r == 0) {
+		word[1] = a->id;
+		word[2] = a->size;
+		word[3] = a->state;
+		word[4] = a->offset;
+		word[5] = a->length;
+	}
+	tarn__reply_put(t->s, t->v, word);
+	t->s->eager++;
+}
+
+static enum verdict on_credit(struct turn *t)
+{
+	struct client *cl = &t->st->client[t->client];
+	uint64_t wanted = t->w[1];
+	struct answer a = { .id = cl->credits };
+	int r = 0;
+
+	if (wanted > cl->credits) {
+		r = wanted < MAX_CLAIMS ? tarn__claims_promise(t->st, wanted - cl->credits)
+					: -ENOSPC;
+		if (r == 0) {
+			SET(t->st, cl->credits, wanted);
+			a.id = wanted;
+		}
+	}
+	answer(t, r, &a);
+	return FINE;
+}
+
+/* Collects the text that follows @skip words of the first slot. */
+static enum verdict text_of(struct turn *t, unsigned skip, char ret[TARN__NAME_BYTES])
+{
+	unsigned bytes = tarn__header_count(t->w[0]), at = 0;
+
+	memset(ret, 0, TARN__NAME_BYTES);
+	if (bytes >= TARN__NAME_BYTES || bytes > (7 - skip) * 8 + (t->n - 1) * 56)
+		return offence(t, "a name longer than its message");
+	for (unsigned k = 0; k < t->n && at < bytes; k++) {
+		unsigned from = k == 0 ? skip : 0, room = (7 - from) * 8;
+		unsigned take = bytes - at < room ? bytes - at : room;
+
+		memcpy(ret + at, (const char *)&t->slot[k].word[from], take);
+		at += take;
+	}
+	if (strlen(ret) != bytes)
+		return offence(t, "a name with a zero byte");
+	return FINE;
+}
+
+static enum verdict on_channel(struct turn *t)
+{
+	char name[TARN__NAME_BYTES];
+	struct answer a = { 0 };
+
+	if (text_of(t, 2, name) == OFFENCE)
+		return OFFENCE;
+	int r = tarn__channel_make(t->s, t->client, t->w[1], name, &a);
+	if (r < 0)
+		tarn__rollback(t->s);
+	answer(t, r, &a);
+	return FINE;
+}
+
+static enum verdict on_bind(struct turn *t)
+{
+	struct answer a = { 0 };
+	int r = tarn__channel_bind(t->s, t->client, t->w[1], t->w[2], &a);
+
+	if (r < 0)
+		tarn__rollback(t->s);
+	answer(t, r, &a);
+	return FINE;
+}
+
+static void answer_object(struct turn *t, const struct object *o, struct answer *a)
+{
+	a->id = o->id;
+	a->size = o->size;
+	a->state = object_kind(o) == TARN__KIND_CHANNEL ? TARN__DIR_CHANNEL : 0;
+	if (object_flags(o) & OBJECT_SEALED)
+		a->state |= TARN__DIR_SEALED;
+	(void)t;
+}
+
+static enum verdict on_lookup(struct turn *t)
+{
+	char name[TARN__NAME_BYTES];
+	struct answer a = { 0 };
+
+	if (text_of(t, 1, name) == OFFENCE)
+		return OFFENCE;
+	struct object *o = tarn__object_find(t->st, tarn__name_find(t->st, name));
+
+	if (o == NULL) {
+		answer(t, -ENOENT, &a);
+		return FINE;
+	}
+	if (tarn__ledger_add(t->st, o, t->client, 1) < 0)
+		return offence(t, "holds more than its credits");
+	answer_object(t, o, &a);
+	answer(t, 0, &a);
+	return FINE;
+}
+
+static enum verdict on_export(struct turn *t)
+{
+	uint64_t word[10] = { 0 }, nonce[2] = { 0 };
+	struct answer a = { 0 };
+
+	memcpy(word, &t->w[1], 6 * sizeof *word);
+	if (t->n > 1)
+		memcpy(word + 6, t->slot[1].word, 4 * sizeof *word);
+	struct object *o = named(t, word[0]);
+	int r = -TARN_ESTALE;
+
+	if (o != NULL) {
+		if (publish(t, o, word[1]) == OFFENCE)
+			return OFFENCE;
+		r = tarn__export_make(t->s, t->client, word, nonce);
+	}
+	a.id = nonce[0];
+	a.size = nonce[1];
+	answer(t, r, &a);
+	return FINE;
+}
+
+static enum verdict on_import(struct turn *t)
+{
+	struct answer a = { 0 };
+	int r = tarn__export_use(t->s, t->client, t->w[1], &t->w[2], &a);
+
+	if (r == -EDQUOT)
+		return offence(t, "holds more than its credits");
+	answer(t, r, &a);
+	return FINE;
+}
+
+static enum verdict on_revoke(struct turn *t)
+{
+	struct answer a = { 0 };
+
+	answer(t, tarn__export_revoke(t->s, t->w[1], &t->w[2]), &a);
+	return FINE;
+}
+
+static enum verdict on_ping(struct turn *t)
+{
+	struct answer a = { 0 };
+
+	answer(t, 0, &a);
+	return FINE;
+}
+
+static enum verdict on_alloc(struct turn *t)
+{
+	t->s->eager++;
+	tarn__grant_request(t->s, t->v, t->slot);
+	return FINE;
+}
+
+static enum verdict (*const phase_a[TARN__MSG_KINDS])(struct turn *) = {
+	[TARN__MSG_SEND] = on_send,	[TARN__MSG_RECV] = on_recv,
+	[TARN__MSG_ABSORB] = on_absorb, [TARN__MSG_RELEASE] = on_release,
+	[TARN__MSG_GIVEBACK] = on_giveback, [TARN__MSG_PUBLISH] = on_publish,
+	[TARN__MSG_SEAL] = on_seal,	[TARN__MSG_RESIZE] = on_resize,
+	[TARN__MSG_CLOSE] = on_close,	[TARN__MSG_ALLOC] = on_alloc,
+	[TARN__MSG_CREDIT] = on_credit, [TARN__MSG_CHANNEL] = on_channel,
+	[TARN__MSG_BIND] = on_bind,	[TARN__MSG_LOOKUP] = on_lookup,
+	[TARN__MSG_EXPORT] = on_export, [TARN__MSG_IMPORT] = on_import,
+	[TARN__MSG_REVOKE] = on_revoke, [TARN__MSG_PING] = on_ping,
+};
+
+void tarn__apply(struct server *s, struct lane_view *v, const struct tarn__slot *slot, unsigned n)
+{
+	struct lane *l = &s->st.lane[v->lane];
+	struct turn t = { .s = s, .st = &s->st, .v = v, .client = l->client,
+			  .w = slot[0].word, .slot = slot, .n = n };
+	unsigned kind = tarn__header_kind(t.w[0]);
+	enum verdict verdict = kind < TARN__MSG_KINDS && phase_a[kind] != NULL
+				       ? phase_a[kind](&t)
+				       : offence(&t, "an unknown kind of message");
+
+	s->messages++;
+	if (tarn__unlikely(verdict == OFFENCE)) {
+		tarn__rollback(s);
+		tarn__evict(s, t.client, "message %u at %llu: %s", kind,
+			    (unsigned long long)l->position, t.offence);
+	}
+	SET(&s->st, l->position, l->position + n);
+	tarn__commit(s);
+	v->position = l->position;
+}
+
+/* ---- phase B ---- */
+
+static bool release_now(struct server *s, const struct deferred *d)
+{
+	struct object *o = tarn__object_find(&s->st, d->id);
+
+	if (o == NULL) {
+		s->stale++;
+		return true;
+	}
+	return tarn__ledger_sub(&s->st, o, d->client, d->units) == 0;
+}
+
+static bool giveback_now(struct server *s, const struct deferred *d)
+{
+	const uint64_t id[TARN__GIVEBACK_IDS] = { d->id, d->at, d->units };
+
+	for (unsigned i = 0; i < TARN__GIVEBACK_IDS && id[i] != 0; i++) {
+		struct object *o = tarn__object_find(&s->st, id[i]);
+
+		if (o == NULL || o->state != OBJECT_GRANTED || o->owner != d->client ||
+		    o->ext != 0)
+			return false;
+		tarn__object_ungrant(&s->st, o);
+	}
+	return true;
+}
+
+static bool close_now(struct server *s, const struct deferred *d)
+{
+	struct object *o = tarn__object_find(&s->st, d->id);
+	struct channel *ch = o != NULL ? tarn__channel_of(&s->st, o) : NULL;
+
+	if (ch == NULL)
+		return true;
+	struct end *e = d->at == TARN__ROLE_PRODUCER ? &ch->producer : &ch->consumer;
+
+	if (e->client != d->client)
+		return false;
+	if (e->state == END_HELD)
+		tarn__channel_end_gone(s, ch, (enum tarn__role)d->at);
+	return true;
+}
+
+bool tarn__apply_deferred(struct server *s, const struct deferred *d)
+{
+	switch (d->kind) {
+	case TARN__MSG_RELEASE:
+		return release_now(s, d);
+	case TARN__MSG_GIVEBACK:
+		return giveback_now(s, d);
+	case TARN__MSG_CLOSE:
+		return close_now(s, d);
+	case TARN__MSG_RECV:
+	case TARN__MSG_ABSORB: {
+		struct object *o = tarn__object_find(&s->st, d->id);
+		struct channel *ch = o != NULL ? tarn__channel_of(&s->st, o) : NULL;
+
+		/* A ticket that is not there leaves an ordinary unit: the sender's harm
+		 * alone (3.3). A poster who is not the consumer voids nothing (H13). */
+		if (ch != NULL)
+			tarn__channel_ticket_drop(s, ch, d->at, d->units, d->client);
+		return true;
+	}
+	default:
+		return false;
+	}
+}

@@ -1,0 +1,494 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a client (PROTOCOL 3.11):
+ *
+ *	NONE -> ACTIVE -> DYING1 -> DYING2 -> RECLAIM -> NONE        EVICTED: on the way to DYING1
+ *
+ * Death is a readable pidfd, or the client's own orderly DETACH; nothing else. A
+ * socket that hangs up under a living process changes nothing: its lanes are still
+ * read and it keeps what it holds.
+ *
+ * What a client posted before its death is read in the first epoch sampled after the death
+ * was seen, and the last of its decrements is applied in the second; only then is
+ * taken what is still booked on it (I14). That goes in slices, so that a client with
+ * a million references stalls nobody.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "claims.h"
+#include "heap.h"
+#include "ledger.h"
+#include "server.h"
+
+/* One lane's share of the claims: each message that is unread or deferred can keep one
+ * alive that its sender has already given up, and there are at most three rings' worth. */
+#define LANE_CLAIMS (3ull * TARN__REQUESTS)
+#define RECLAIM_SLICE 64u      /* objects changed by one transaction at most */
+#define RECLAIM_LOOKS 4096u    /* table entries looked at by one transaction at most */
+#define RECLAIM_BUDGET 16384u  /* entries looked at between two looks at the lanes */
+
+enum reclaim_step { STEP_CHANNELS, STEP_EXPORTS, STEP_OBJECTS, STEP_DONE };
+
+/* ---- lanes ---- */
+
+struct lane_view *tarn__view_of(struct server *s, uint32_t lane)
+{
+	for (uint32_t i = 0; i < s->n_views; i++)
+		if (s->view[i].lane == lane)
+			return &s->view[i];
+	return NULL;
+}
+
+struct tarn__lane_area *tarn__view_area(struct server *s, const struct lane_view *v)
+{
+	const struct lane *l = &s->st.lane[v->lane];
+	struct tarn__lane_area *areas = (void *)s->peer[l->client]->lanes.base;
+
+	return &areas[l->number];
+}
+
+static int view_add(struct server *s, uint32_t lane)
+{
+	if (s->n_views == s->views_room) {
+		uint32_t room = s->views_room != 0 ? 2 * s->views_room : 16;
+		struct lane_view *v = realloc(s->view, room * sizeof *v);
+
+		if (v == NULL)
+			return -ENOMEM;
+		s->view = v;
+		s->views_room = room;
+	}
+	struct lane_view *v = &s->view[s->n_views];
+
+	memset(v, 0, sizeof *v);
+	v->lane = lane;
+	const struct lane *l = &s->st.lane[lane];
+	v->requests = tarn__lane_requests(tarn__view_area(s, v), l->number);
+	v->position = l->position;
+	v->published_head = l->position;
+	v->published_replies = l->replies;
+	v->evicted = s->st.client[l->client].state == CLIENT_EVICTED;
+	s->n_views++;
+	return 0;
+}
+
+static void view_drop(struct server *s, uint32_t lane)
+{
+	struct lane_view *v = tarn__view_of(s, lane);
+
+	if (v == NULL)
+		return;
+	*v = s->view[--s->n_views];
+	s->n_hot = 0; /* it names views by place */
+}
+
+static int lane_record(struct state *st, uint32_t *ret)
+{
+	struct state_head *h = st->head;
+	uint32_t i = h->free_lane;
+
+	if (i != NIL) {
+		SET(st, h->free_lane, st->lane[i].next);
+	} else {
+		i = h->lanes != 0 ? h->lanes : 1;
+		if (i >= MAX_LANES)
+			return -ENFILE;
+		int r = tarn__state_reserve(st, st->lane, sizeof *st->lane, &h->lanes_reserved,
+					    i + 1);
+		if (r < 0)
+			return r;
+		SET(st, h->lanes, i + 1);
+	}
+	*ret = i;
+	return 0;
+}
+
+int tarn__lane_open(struct server *s, uint32_t client, uint32_t *ret_number)
+{
+	struct state *st = &s->st;
+	struct peer *p = s->peer[client];
+	uint32_t number = 0, i = NIL;
+
+	while (number < TARN__CLIENT_LANES && p->lane[number] != NIL)
+		number++;
+	if (number == TARN__CLIENT_LANES)
+		return -EAGAIN;
+	int r = tarn__segment_reserve(&p->lanes, number * sizeof(struct tarn__lane_area),
+				      sizeof(struct tarn__lane_area));
+	if (r == 0)
+		r = tarn__claims_promise(st, LANE_CLAIMS);
+	if (r == 0)
+		r = lane_record(st, &i);
+	if (r < 0) {
+		tarn__rollback(s);
+		return r;
+	}
+	struct lane *l = &st->lane[i];
+
+	SET(st, l->client, client);
+	SET(st, l->number, number);
+	SET(st, l->position, 0);
+	SET(st, l->replies, 0);
+	SET(st, l->wanted, 0);
+	SET(st, st->head->open_lanes, st->head->open_lanes + 1);
+	SET(st, st->client[client].lanes, st->client[client].lanes + 1);
+	tarn__commit(s);
+	p->lane[number] = i;
+	r = view_add(s, i);
+	if (r < 0) {
+		tarn__lane_close(s, client, number);
+		return r;
+	}
+	*ret_number = number;
+	return 0;
+}
+
+/* The lane is drained, or its client dead. Its memory goes back as a hole: the next owner
+ * finds no marks of this one (H15). */
+void tarn__lane_close(struct server *s, uint32_t client, uint32_t number)
+{
+	struct state *st = &s->st;
+	struct peer *p = s->peer[client];
+	uint32_t i = p->lane[number];
+	struct lane *l = &st->lane[i];
+
+	if (l->wanted != 0) {
+		SET(st, l->wanted, 0);
+		SET(st, st->head->n_pending, st->head->n_pending - 1);
+	}
+	SET(st, l->client, NIL);
+	SET(st, l->next, st->head->free_lane);
+	SET(st, st->head->free_lane, i);
+	SET(st, st->head->open_lanes, st->head->open_lanes - 1);
+	SET(st, st->client[client].lanes, st->client[client].lanes - 1);
+	tarn__claims_unpromise(st, LANE_CLAIMS);
+	tarn__commit(s);
+	view_drop(s, i);
+	p->lane[number] = NIL;
+	tarn__segment_punch(&p->lanes, number * sizeof(struct tarn__lane_area),
+			    sizeof(struct tarn__lane_area));
+}
+
+/* ---- attach ---- */
+
+static void read_comm(pid_t pid, char ret[16])
+{
+	char path[64];
+	FILE *f;
+
+	memset(ret, 0, 16);
+	snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return;
+	if (fgets(ret, 16, f) == NULL)
+		ret[0] = '\0';
+	ret[strcspn(ret, "\n")] = '\0';
+	fclose(f);
+}
+
+static uint64_t boottime(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int client_record(struct state *st, uint32_t *ret)
+{
+	struct state_head *h = st->head;
+	uint32_t i = 1;
+
+	while (i < h->clients_used && st->client[i].state != CLIENT_NONE)
+		i++;
+	if (i >= MAX_CLIENTS)
+		return -EUSERS;
+	int r = tarn__state_reserve(st, st->client, sizeof *st->client, &h->clients_reserved, i + 1);
+	if (r < 0)
+		return r;
+	if (i >= h->clients_used)
+		SET(st, h->clients_used, i + 1);
+	*ret = i;
+	return 0;
+}
+
+int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int pidfd,
+			uint64_t quota, uint32_t *ret_client)
+{
+	struct state *st = &s->st;
+	uint64_t name[2];
+	uint32_t i = NIL;
+	int r = client_record(st, &i);
+
+	if (r == 0)
+		r = tarn__claims_promise(st, TARN__FIRST_CREDITS);
+	struct peer *p = r == 0 ? calloc(1, sizeof *p) : NULL;
+	if (r == 0 && p == NULL)
+		r = -ENOMEM;
+	if (r == 0)
+		r = tarn__segment_create(s->backing, "lanes",
+					 TARN__CLIENT_LANES * sizeof(struct tarn__lane_area),
+					 &p->lanes);
+	if (r < 0) {
+		free(p);
+		tarn__rollback(s);
+		return r;
+	}
+	struct client *c = &st->client[i];
+
+	read_comm(pid, (char *)name);
+	SET(st, c->state, CLIENT_ACTIVE);
+	SET(st, c->incarnation, c->incarnation + 1);
+	SET(st, c->pid, (uint32_t)pid);
+	SET(st, c->uid, (uint32_t)uid);
+	SET(st, c->start_ns, boottime());
+	SET(st, c->credits, TARN__FIRST_CREDITS);
+	SET(st, c->quota, quota != 0 ? quota : st->head->default_quota);
+	SET(st, c->reclaim_step, STEP_CHANNELS);
+	SET(st, c->reclaim_at, 0);
+	tarn__meta_set64(&st->meta, (uint64_t *)(void *)&c->name[0], name[0]);
+	tarn__meta_set64(&st->meta, (uint64_t *)(void *)&c->name[8], name[1]);
+	SET(st, st->head->n_clients, st->head->n_clients + 1);
+	tarn__commit(s);
+	p->server = s;
+	p->client = i;
+	p->socket = socket;
+	p->pidfd = pidfd;
+	s->peer[i] = p;
+	*ret_client = i;
+	return 0;
+}
+
+/* ---- eviction ---- */
+
+void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
+{
+	struct state *st = &s->st;
+	struct client *c = &st->client[client];
+	struct peer *p = s->peer[client];
+	char why[200];
+	va_list ap;
+
+	if (c->state != CLIENT_ACTIVE)
+		return;
+	va_start(ap, format);
+	vsnprintf(why, sizeof why, format, ap);
+	va_end(ap);
+	/* Part of the caller's transaction. Never freed under a living process: it keeps
+	 * what it holds until its death. */
+	SET(st, c->state, CLIENT_EVICTED);
+	s->evictions++;
+	tarn__log(s, 4, "client %u (%s, pid %u) is evicted: %s", client, c->name, c->pid, why);
+	for (uint32_t i = 0; i < s->n_views; i++) {
+		struct lane_view *v = &s->view[i];
+
+		if (st->lane[v->lane].client != client)
+			continue;
+		v->evicted = true;
+		tarn__store_release(&tarn__view_area(s, v)->server.evicted, 1);
+		v->wake = true;
+	}
+	if (s->kill_evicted && p != NULL && p->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, p->pidfd, 9, NULL, 0);
+}
+
+/* ---- death ---- */
+
+static void note_positions(struct server *s, uint32_t client)
+{
+	struct state *st = &s->st;
+
+	for (uint32_t i = 1; i < st->head->channels; i++) {
+		struct channel *ch = &st->channel[i];
+
+		if (ch->id == 0 || ch->producer.client != client || ch->producer.state != END_HELD)
+			continue;
+		uint64_t head, tail;
+
+		tarn__channel_positions(s, ch, &head, &tail);
+		SET(st, ch->death_head, head);
+		SET(st, ch->death_tail, tail);
+		tarn__commit(s);
+	}
+}
+
+void tarn__clients_notice_deaths(struct server *s)
+{
+	struct state *st = &s->st;
+
+	for (uint32_t i = 1; i < st->head->clients_used; i++) {
+		struct peer *p = s->peer[i];
+		struct client *c = &st->client[i];
+
+		if (p == NULL || !p->dead)
+			continue;
+		if (c->state != CLIENT_ACTIVE && c->state != CLIENT_EVICTED)
+			continue;
+		note_positions(s, i);
+		SET(st, c->state, CLIENT_DYING1);
+		SET(st, st->head->n_dying, st->head->n_dying + 1);
+		tarn__commit(s);
+		s->deaths++;
+	}
+}
+
+static void reclaim_channels(struct server *s, uint32_t client)
+{
+	struct state *st = &s->st;
+
+	for (uint32_t i = 1; i < st->head->channels; i++) {
+		struct channel *ch = &st->channel[i];
+		bool woke = false;
+
+		if (ch->id == 0)
+			continue;
+		if (ch->producer.client == client && ch->producer.state == END_HELD) {
+			tarn__channel_producer_died(s, ch);
+			woke = true;
+		}
+		if (ch->consumer.client == client && ch->consumer.state == END_HELD) {
+			tarn__channel_end_gone(s, ch, TARN__ROLE_CONSUMER);
+			woke = true;
+		}
+		if (!woke)
+			continue;
+		tarn__commit(s);
+		tarn__channel_wake(s, ch);
+	}
+}
+
+static void reclaim_exports(struct server *s, uint32_t client)
+{
+	struct state *st = &s->st;
+
+	for (uint32_t i = 1; i < st->head->exports && st->client[client].exports != 0; i++)
+		if (st->export[i].id != 0 && st->export[i].issuer == client) {
+			tarn__export_end(st, &st->export[i]);
+			tarn__commit(s);
+		}
+}
+
+/* All that is booked on @client in one line of the table. True: something was changed. */
+static bool reclaim_object(struct state *st, struct object *o, uint32_t client)
+{
+	bool changed = false;
+
+	if (o->state != OBJECT_LIVE && o->state != OBJECT_GRANTED)
+		return false;
+	if (o->owner == client && o->state == OBJECT_GRANTED) {
+		if (o->ext == 0) {
+			tarn__object_ungrant(st, o);
+			return true;
+		}
+		tarn__object_live(st, o); /* only after misbehaviour: the counts decide */
+		changed = true;
+	}
+	if (o->owner == client) {
+		tarn__object_disown(st, o);
+		changed = true;
+	}
+	uint32_t units = tarn__ledger_units(st, o, client);
+	if (units != 0) {
+		tarn__ledger_sub(st, o, client, units);
+		changed = true;
+	}
+	return changed;
+}
+
+/* A slice of the table; true when the client has nothing left. */
+static bool reclaim_objects(struct server *s, struct client *c, uint32_t client, uint32_t *budget)
+{
+	struct state *st = &s->st;
+	uint32_t changed = 0, looked = 0;
+	uint64_t at = c->reclaim_at != 0 ? c->reclaim_at : 1;
+
+	while (at < st->head->heap.objects && (c->held != 0 || c->owned != 0) &&
+	       changed < RECLAIM_SLICE && looked < RECLAIM_LOOKS) {
+		changed += reclaim_object(st, &st->object[at], client);
+		at++;
+		looked++;
+	}
+	SET(st, c->reclaim_at, at);
+	tarn__commit(s);
+	*budget = *budget > looked ? *budget - looked : 0;
+	return at >= st->head->heap.objects || (c->held == 0 && c->owned == 0);
+}
+
+static void reclaim_record(struct server *s, uint32_t client)
+{
+	struct state *st = &s->st;
+	struct client *c = &st->client[client];
+	struct peer *p = s->peer[client];
+
+	for (uint32_t n = 0; p != NULL && n < TARN__CLIENT_LANES; n++)
+		if (p->lane[n] != NIL)
+			tarn__lane_close(s, client, n);
+	tarn__claims_unpromise(st, c->credits);
+	SET(st, c->state, CLIENT_NONE);
+	SET(st, c->credits, 0);
+	SET(st, st->head->n_clients, st->head->n_clients - 1);
+	SET(st, st->head->n_dying, st->head->n_dying - 1);
+	tarn__commit(s);
+	tarn__log(s, 7, "client %u (%s, pid %u) is reclaimed", client, c->name, c->pid);
+	tarn__peer_free(s, client);
+}
+
+/* True when done. */
+static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
+{
+	struct state *st = &s->st;
+	struct client *c = &st->client[client];
+
+	if (c->reclaim_step == STEP_CHANNELS) {
+		reclaim_channels(s, client);
+		SET(st, c->reclaim_step, STEP_EXPORTS);
+		tarn__commit(s);
+	}
+	if (c->reclaim_step == STEP_EXPORTS) {
+		reclaim_exports(s, client);
+		SET(st, c->reclaim_step, STEP_OBJECTS);
+		SET(st, c->reclaim_at, 1);
+		tarn__commit(s);
+	}
+	while (c->reclaim_step == STEP_OBJECTS && *budget > 0)
+		if (reclaim_objects(s, c, client, budget)) {
+			SET(st, c->reclaim_step, STEP_DONE);
+			tarn__commit(s);
+		}
+	if (c->reclaim_step != STEP_DONE)
+		return false;
+	reclaim_record(s, client);
+	return true;
+}
+
+bool tarn__clients_advance(struct server *s)
+{
+	struct state *st = &s->st;
+	uint32_t budget = RECLAIM_BUDGET;
+	bool more = false;
+
+	for (uint32_t i = 1; st->head->n_dying != 0 && i < st->head->clients_used; i++) {
+		struct client *c = &st->client[i];
+
+		if (c->state == CLIENT_DYING1) {
+			SET(st, c->state, CLIENT_DYING2);
+			tarn__commit(s);
+			more = true;
+		} else if (c->state == CLIENT_DYING2 || c->state == CLIENT_RECLAIM) {
+			if (c->state == CLIENT_DYING2) {
+				SET(st, c->state, CLIENT_RECLAIM);
+				tarn__commit(s);
+			}
+			if (budget == 0 || !reclaim(s, i, &budget))
+				more = true;
+		}
+	}
+	return more;
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The reactor: epochs (PROTOCOL 3.5) and when to sleep (3.13).
+ *
+ *	epoch:  1  what was deferred in earlier epochs is the older buffer
+ *	        2  deaths seen now become DYING1, positions of their channels are read
+ *	        3  every lane is read until its first unpublished slot, at most one ring:
+ *	           that is the sample, begun after 1 and 2
+ *	        4  the older buffer's decrements are applied
+ *	        5  dying clients move on; requests for memory are tried again; the dead list
+ *	           is reaped; the heap is tidied, bounded amounts
+ *
+ * Closure (PROTOCOL 4): an increment that happened before a decrement was published before
+ * it; the decrement was read in an earlier epoch; so this epoch's sample of the increment's
+ * lane, begun later, has it, and step 3 applies it before step 4.
+ *
+ * Sleeping: nobody waits for lazy messages, so they do not keep the server awake. It says
+ * that it will sleep, passes the barrier, and runs one more epoch: whatever eager message
+ * was posted without ringing is seen by that. Lazy ones that arrive later lie until
+ * the next bell: an eager message, a lane that is half full, a death (I18 as relaxed
+ * by the decisions in PROTOCOL).
+ */
+#include "heap.h"
+#include "ledger.h"
+#include "prefault.h"
+#include "server.h"
+
+#include <stdlib.h>
+
+#define HEAD_EVERY (TARN__REQUESTS / 4) /* publish the head so often within a batch */
+#define HOT_EVERY 8u                    /* idle lanes between two looks at the busy ones */
+#define LOOP_EVERY 64u                  /* epochs between two looks at descriptors */
+#define REAP_SLICES 64u
+#define PENDING_TICK_NS 2000000
+
+/* ---- publication ---- */
+
+static void publish_head(struct server *s, struct lane_view *v)
+{
+	if (v->published_head == v->position)
+		return;
+	v->published_head = v->position;
+	/* SYNC slot-free, release: all slots below are copied and their effects are
+	 * committed (I12). */
+	tarn__store_release(&tarn__view_area(s, v)->server.head, v->position);
+}
+
+void tarn__publish_replies(struct server *s, struct lane_view *v)
+{
+	const struct lane *l = &s->st.lane[v->lane];
+	const struct tarn__slot *from = &s->st.replies[(uint64_t)v->lane * TARN__REPLIES];
+	struct tarn__lane_area *a = tarn__view_area(s, v);
+	struct tarn__slot *ring = tarn__lane_replies(a, l->number);
+
+	for (; v->published_replies < l->replies; v->published_replies++)
+		tarn__reply_publish(ring, v->published_replies,
+				    from[v->published_replies % TARN__REPLIES].word);
+}
+
+/* After the batch: one barrier, then whoever sleeps on this lane is woken. */
+static void publish_lane(struct server *s, struct lane_view *v)
+{
+	publish_head(s, v);
+	if (!v->wake)
+		return;
+	v->wake = false;
+	tarn__publish_replies(s, v);
+
+	struct tarn__lane_area *a = tarn__view_area(s, v);
+
+	/* SYNC sleep: the client set waiting, passed its barrier and looked again. */
+	tarn__post_barrier(!s->use_membarrier);
+	if (tarn__load32_relaxed(&a->client.waiting) != 0) {
+		tarn__store32_release(&a->wake, a->wake + 1);
+		tarn__futex_wake(&a->wake, 1);
+		s->wakeups++;
+	}
+}
+
+void tarn__publish_all(struct server *s)
+{
+	struct state *st = &s->st;
+
+	for (uint32_t i = 1; i < st->head->heap.objects; i++) {
+		tarn__touch(s, i);
+		if (s->n_touched == TOUCHED_MOST)
+			tarn__commit(s);
+	}
+	tarn__commit(s);
+	for (uint32_t i = 0; i < s->n_views; i++) {
+		struct lane_view *v = &s->view[i];
+		uint64_t have = st->lane[v->lane].replies;
+
+		v->published_replies = have > TARN__REPLIES ? have - TARN__REPLIES : 0;
+		v->wake = true;
+		publish_lane(s, v);
+	}
+}
+
+/* ---- phase A ---- */
+
+/* Reads one lane until its first unpublished slot, at most one ring. */
+uint32_t tarn__lane_read(struct server *s, struct lane_view *v)
+{
+	struct tarn__slot slot[TARN__MESSAGE_SLOTS];
+	uint32_t n = 0;
+
+	while (n < TARN__REQUESTS && !v->evicted && tarn__request_ready(v->requests, v->position)) {
+		tarn__request_copy(v->requests, v->position, &slot[0]);
+		unsigned slots = tarn__header_slots(slot[0].word[0]);
+
+		if (slots < 1 || slots > TARN__MESSAGE_SLOTS)
+			slots = 1; /* an unknown kind then: apply says so */
+		for (unsigned k = 1; k < slots; k++)
+			tarn__request_copy(v->requests, v->position + k, &slot[k]);
+		tarn__apply(s, v, slot, slots);
+		n += slots;
+		if (v->position - v->published_head >= HEAD_EVERY)
+			publish_head(s, v);
+	}
+	if (n != 0 || v->wake)
+		publish_lane(s, v);
+	return n;
+}
+
+static void hot_note(struct server *s, uint32_t view)
+{
+	for (uint32_t i = 0; i < s->n_hot; i++)
+		if (s->hot[i] == view) {
+			for (; i > 0; i--)
+				s->hot[i] = s->hot[i - 1];
+			s->hot[0] = view;
+			return;
+		}
+	if (s->n_hot < HOT_LANES)
+		s->n_hot++;
+	for (uint32_t i = s->n_hot - 1; i > 0; i--)
+		s->hot[i] = s->hot[i - 1];
+	s->hot[0] = view;
+}
+
+static uint32_t read_hot(struct server *s)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < s->n_hot; i++)
+		n += tarn__lane_read(s, &s->view[s->hot[i]]);
+	return n;
+}
+
+/* All lanes once; the busy ones again and again in between, so that a call does not wait
+ * for a sweep over a thousand idle lanes (HOTPATH: 6 x without, 1 x with it). */
+static uint32_t read_lanes(struct server *s)
+{
+	uint32_t total = 0, n;
+
+	for (uint32_t i = 0; i < s->n_views; i++) {
+		if (i % HOT_EVERY == HOT_EVERY - 1)
+			total += read_hot(s);
+		n = tarn__lane_read(s, &s->view[i]);
+		total += n;
+		if (n != 0)
+			hot_note(s, i);
+	}
+	return total;
+}
+
+/* ---- phase B ---- */
+
+bool tarn__apply_older(struct server *s)
+{
+	struct state_head *h = s->st.head;
+	uint64_t older = 1 - h->filling;
+	bool any = h->n_deferred[older] != 0;
+
+	while (h->done < h->n_deferred[older]) {
+		const struct deferred *d = &s->st.deferred[older][h->done];
+
+		if (!tarn__apply_deferred(s, d)) {
+			tarn__rollback(s);
+			tarn__evict(s, d->client, "message %u names what it does not hold", d->kind);
+		}
+		SET(&s->st, h->done, h->done + 1);
+		tarn__commit(s);
+	}
+	/* The buffers change roles: what was read in this epoch is applied in the next. */
+	if (any || h->n_deferred[h->filling] != 0) {
+		SET(&s->st, h->n_deferred[older], 0);
+		SET(&s->st, h->done, 0);
+		SET(&s->st, h->filling, older);
+	}
+	SET(&s->st, h->epoch, h->epoch + 1);
+	tarn__commit(s);
+	return any;
+}
+
+/* ---- the rest of an epoch ---- */
+
+/* Dead channel objects: their tickets first, in slices, then the object. */
+static void reap(struct server *s)
+{
+	struct state *st = &s->st;
+
+	for (unsigned k = 0; k < REAP_SLICES && st->head->dead != NIL; k++) {
+		struct object *o = &st->object[st->head->dead];
+		struct channel *ch = tarn__channel_of(st, o);
+
+		if (ch != NULL && ch->id == o->id && ch->consumer.state != END_GONE) {
+			tarn__channel_abandon(s, ch);
+			tarn__commit(s);
+		}
+		if (ch != NULL && ch->id == o->id && ch->sweep != 0 && tarn__channel_sweep(s, ch))
+			continue;
+		if (ch != NULL && ch->id == o->id)
+			tarn__channel_free(s, ch);
+		tarn__touch(s, object_index(st, o));
+		tarn__object_reaped(st, o);
+		tarn__commit(s);
+	}
+}
+
+static bool sweep_channels(struct server *s)
+{
+	struct state *st = &s->st;
+	bool more = false;
+
+	for (uint32_t i = 1; i < st->head->channels; i++)
+		if (st->channel[i].id != 0 && st->channel[i].sweep != 0)
+			more |= tarn__channel_sweep(s, &st->channel[i]);
+	return more;
+}
+
+bool tarn__epoch(struct server *s)
+{
+	bool busy = false;
+
+	if (s->st.head->n_clients != 0)
+		tarn__clients_notice_deaths(s);
+	busy |= read_lanes(s) != 0;
+	busy |= tarn__apply_older(s);
+	if (s->st.head->n_dying != 0)
+		busy |= tarn__clients_advance(s);
+	if (s->sweeping) {
+		s->sweeping = sweep_channels(s);
+		busy = true;
+	}
+	if (s->st.head->dead != NIL) {
+		reap(s);
+		busy = true;
+	}
+	if (s->prefault != NULL)
+		tarn__prefault_want(s->prefault);
+	if (s->st.head->n_pending != 0)
+		tarn__grants_retry(s);
+	for (uint32_t i = 0; i < s->n_views; i++)
+		if (s->view[i].wake)
+			publish_lane(s, &s->view[i]);
+	if (s->waiters != NULL)
+		tarn__waiters_answer(s);
+	return busy;
+}
+
+bool tarn__quiet(const struct server *s)
+{
+	const struct state_head *h = s->st.head;
+
+	if (h->n_deferred[0] != 0 || h->n_deferred[1] != 0 || h->n_dying != 0 || h->dead != NIL)
+		return false;
+	for (uint32_t i = 0; i < s->n_views; i++)
+		if (!s->view[i].evicted &&
+		    tarn__request_ready(s->view[i].requests, s->view[i].position))
+			return false;
+	return true;
+}
+
+/* ---- the reactor ---- */
+
+static uint64_t boottime(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* How long the next sleep may last. */
+static int64_t sleep_limit(const struct server *s)
+{
+	if (s->st.head->n_pending != 0)
+		return PENDING_TICK_NS; /* others' lazy releases may be what it waits for */
+	if (s->next_deadline != 0) {
+		uint64_t now = boottime();
+
+		return s->next_deadline > now ? (int64_t)(s->next_deadline - now) : 0;
+	}
+	return -1;
+}
+
+static bool housekeeping(struct server *s)
+{
+	if (s->next_deadline != 0 && boottime() >= s->next_deadline)
+		tarn__exports_expire(s);
+	return tarn__heap_tidy(&s->st);
+}
+
+static void sleep_now(struct server *s)
+{
+	uint64_t eager = s->eager;
+
+	/* SYNC sleep: say it, pass the barrier, look once more. */
+	tarn__store_release(&s->ctrl->server_state, 1);
+	tarn__sleep_barrier(!s->use_membarrier);
+	bool busy = tarn__epoch(s);
+
+	tarn__store_release(&s->ctrl->epoch, s->st.head->epoch);
+	if (s->eager == eager && s->st.head->n_dying == 0 && s->st.head->dead == NIL &&
+	    !s->sweeping && s->waiters == NULL && !s->stopping) {
+		/* Decrements read in that last look are applied at the next wake-up: lazy
+		 * as their messages. But what was deferred before is not left lying. */
+		(void)busy;
+		s->sleeps++;
+		tarn__loop_wait(s->loop, sleep_limit(s));
+	}
+	tarn__store_release(&s->ctrl->server_state, 0);
+}
+
+/* Looks at the descriptors now and then while busy: at each call where that is free, else
+ * seldom. True if something was dispatched. */
+static bool look(struct server *s)
+{
+	if (s->cheap_look ? !tarn__loop_pending(s->loop) : ++s->since_look < LOOP_EVERY)
+		return false;
+	s->since_look = 0;
+	return tarn__loop_wait(s->loop, 0) > 0;
+}
+
+/* Polls on while eager messages come; true if there is work before the patience is over. */
+static bool spin(struct server *s)
+{
+	uint64_t eager = s->eager, until = 0;
+
+	for (uint32_t round = 1; s->spin_ns != 0; round++) {
+		tarn__epoch(s);
+		if (s->eager != eager || look(s) || s->stopping)
+			return true;
+		if (round % 16 == 0) {
+			uint64_t now = tarn__now();
+
+			if (until == 0)
+				until = now + s->spin_ns;
+			if (now >= until)
+				return false;
+		}
+		tarn__spin_pause(round);
+	}
+	return false;
+}
+
+void tarn__reactor(struct server *s)
+{
+	uint32_t quiet = 0;
+	uint64_t eager = s->eager;
+
+	while (!s->stopping) {
+		bool busy = tarn__epoch(s);
+
+		look(s);
+		bool called = s->eager != eager;
+		eager = s->eager;
+		if (called && spin(s)) {
+			quiet = 0;
+			continue;
+		}
+		/* Two epochs after the last eager message what was read then is applied. A
+		 * steady trickle of lazy messages alone does not keep the server up. */
+		if (called || s->st.head->n_dying != 0 || s->sweeping || s->waiters != NULL)
+			quiet = 0;
+		else
+			quiet++;
+		if (quiet < 2 || (busy && quiet < 4))
+			continue;
+		if (housekeeping(s))
+			continue;
+		quiet = 0;
+		sleep_now(s);
+	}
+}

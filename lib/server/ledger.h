@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reference counts: units of clients on objects, and what happens when the last claim
+ * goes. Part of the caller's transaction; the caller commits.
+ */
+#ifndef TARN_SERVER_LEDGER_H
+#define TARN_SERVER_LEDGER_H
+
+#include "state.h"
+
+/* The object that @id names, if it is GRANTED or LIVE; else NULL. @id is input. */
+struct object *tarn__object_find(const struct state *st, uint64_t id);
+
+static inline uint32_t object_index(const struct state *st, const struct object *o)
+{
+	return (uint32_t)(o - st->object);
+}
+
+/* Units of @client on @o now. */
+uint32_t tarn__ledger_units(const struct state *st, const struct object *o, uint32_t client);
+
+/* Books @units more for @client and counts them in ext. -EDQUOT: beyond its credits (only
+ * possible for a client that does not keep to the rules); nothing changed. */
+int tarn__ledger_add(struct state *st, struct object *o, uint32_t client, uint32_t units);
+
+/* Takes @units off. -ERANGE: it has fewer; nothing changed. Frees the object if this was
+ * the last claim. */
+int tarn__ledger_sub(struct state *st, struct object *o, uint32_t client, uint64_t units);
+
+/* Counts of claims that are not units: tickets, exports. */
+void tarn__object_hold(struct state *st, struct object *o);
+void tarn__object_drop(struct state *st, struct object *o);
+
+/* FREE -> GRANTED to @client, which pays. */
+void tarn__object_grant(struct state *st, struct object *o, uint32_t client);
+/* GRANTED -> LIVE without any unit (the caller books one). */
+void tarn__object_live(struct state *st, struct object *o);
+/* GRANTED to nobody's use -> FREE. */
+void tarn__object_ungrant(struct state *st, struct object *o);
+/* Frees a LIVE object if nothing claims it: a block at once, others by way of the dead list. */
+void tarn__object_settle(struct state *st, struct object *o);
+/* DEAD -> FREE, at the end of the reaper's work. The object is at the head of the list. */
+void tarn__object_reaped(struct state *st, struct object *o);
+/* The owner is gone: nobody pays any more. */
+void tarn__object_disown(struct state *st, struct object *o);
+
+#endif

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A server from its first to its last system call, in the calling thread.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "claims.h"
+#include "heap.h"
+#include "lib/error.h"
+#include "prefault.h"
+#include "serve.h"
+#include "server.h"
+
+#define ARENA_LEAST (1u << 20)
+#define DEFAULT_BLOCKS (4u << 20)
+#define DEFAULT_WATERMARK_MOST (256u << 20)
+#define DEFAULT_SPIN_NS 50000
+
+/* ---- the log ---- */
+
+void tarn__log(struct server *s, int level, const char *format, ...)
+{
+	char line[400];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(line, sizeof line, format, ap);
+	va_end(ap);
+	if (s->log != NULL)
+		s->log(s->log_arg, level, line);
+	else if (level <= 4)
+		fprintf(stderr, "<%d>tarn server \"%s\": %s\n", level, s->name, line);
+}
+
+/* ---- defaults ---- */
+
+static uint64_t read_number(const char *path)
+{
+	unsigned long long v = 0;
+	FILE *f = fopen(path, "re");
+
+	if (f == NULL)
+		return 0;
+	if (fscanf(f, "%llu", &v) != 1)
+		v = 0; /* "max" */
+	fclose(f);
+	return v;
+}
+
+/* Half of the machine's or the memory cgroup's RAM, whichever is less. */
+static uint64_t default_arena(void)
+{
+	struct sysinfo info;
+	uint64_t ram = sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : 1ull << 30;
+	static const char *const limits[] = { "/sys/fs/cgroup/memory.max",
+					      "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t v = read_number(limits[i]);
+
+		if (v != 0 && v < ram)
+			ram = v;
+	}
+	return ram / 2;
+}
+
+static int check_options(const tarn_server_options *o)
+{
+	if (o->arena_bytes != 0 && o->arena_bytes < ARENA_LEAST)
+		return tarn__fail(-EINVAL, "an arena of %llu bytes was asked for; the least is %u",
+				  (unsigned long long)o->arena_bytes, ARENA_LEAST);
+	if (o->arena_bytes > TARN__SIZE_MAX)
+		return tarn__fail(-EINVAL, "an arena of %llu bytes was asked for; the most is %llu",
+				  (unsigned long long)o->arena_bytes,
+				  (unsigned long long)TARN__SIZE_MAX);
+	if (o->max_blocks > TARN__INDEX_MASK)
+		return tarn__fail(-EINVAL, "%llu blocks were asked for; the most is %u",
+				  (unsigned long long)o->max_blocks, TARN__INDEX_MASK);
+	if (o->backing > TARN_BACKING_MEMFD || o->io > TARN_IO_EPOLL)
+		return tarn__fail(-EINVAL, "unknown backing %d or event loop %d", (int)o->backing,
+				  (int)o->io);
+	return 0;
+}
+
+/* ---- stopping from outside ---- */
+
+#define RUNS_MOST 16
+static int stop_fds[RUNS_MOST]; /* eventfd + 1; 0: free. Written with atomics only */
+
+static int stop_register(int fd)
+{
+	for (int i = 0; i < RUNS_MOST; i++) {
+		int none = 0;
+
+		if (__atomic_compare_exchange_n(&stop_fds[i], &none, fd + 1, false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return 0;
+	}
+	return -EAGAIN;
+}
+
+static void stop_unregister(int fd)
+{
+	for (int i = 0; i < RUNS_MOST; i++) {
+		int mine = fd + 1;
+
+		__atomic_compare_exchange_n(&stop_fds[i], &mine, 0, false, __ATOMIC_ACQ_REL,
+					    __ATOMIC_ACQUIRE);
+	}
+}
+
+void tarn_server_stop(void)
+{
+	int saved = errno;
+	uint64_t one = 1;
+
+	for (int i = 0; i < RUNS_MOST; i++) {
+		int fd = __atomic_load_n(&stop_fds[i], __ATOMIC_ACQUIRE);
+
+		if (fd != 0 && write(fd - 1, &one, sizeof one) < 0)
+			break;
+	}
+	errno = saved;
+}
+
+/* ---- opening and closing ---- */
+
+static int open_ctrl(struct server *s)
+{
+	const struct state_head *h = s->st.head;
+	int r = tarn__segment_create(s->backing, "ctrl", TARN__CTRL_BYTES, &s->ctrl_segment);
+
+	if (r == 0)
+		r = tarn__segment_reserve(&s->ctrl_segment, 0, TARN__CTRL_BYTES);
+	if (r == 0)
+		r = tarn__segment_open_readonly(&s->ctrl_segment, &s->ctrl_readonly);
+	if (r == 0)
+		r = tarn__segment_open_readonly(&s->st.dir_segment, &s->dir_readonly);
+	if (r < 0)
+		return r;
+	s->use_membarrier = tarn__membarrier_register() && tarn__membarrier();
+	s->ctrl = (struct tarn__ctrl *)(void *)s->ctrl_segment.base;
+	s->ctrl->magic = TARN__MAGIC;
+	s->ctrl->layout = h->layout;
+	s->ctrl->uuid[0] = h->uuid[0];
+	s->ctrl->uuid[1] = h->uuid[1];
+	s->ctrl->data_bytes = h->arena_bytes;
+	s->ctrl->dir_entries = h->max_objects + 1;
+	s->ctrl->server_pid = (uint64_t)getpid();
+	s->ctrl->membarrier = s->use_membarrier;
+	tarn__store_release(&s->ctrl->incarnation, 1);
+	return 0;
+}
+
+static void spin_from_environment(struct server *s, const tarn_server_options *o)
+{
+	const char *text = getenv("TARN_SPIN_US");
+
+	s->spin_ns = o->spin_ns < 0 ? 0 : o->spin_ns > 0 ? (uint64_t)o->spin_ns : DEFAULT_SPIN_NS;
+	if (text != NULL && *text != '\0')
+		s->spin_ns = strtoull(text, NULL, 10) * 1000;
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		s->spin_ns = 0;
+}
+
+static int open_state(struct server *s, const tarn_server_options *o)
+{
+	uint64_t bytes = o->arena_bytes != 0 ? o->arena_bytes : default_arena();
+	uint64_t blocks = o->max_blocks != 0 ? o->max_blocks : DEFAULT_BLOCKS;
+
+	s->backing = tarn__backing_choose((enum tarn__backing)o->backing, bytes, s->backing_reason,
+					  sizeof s->backing_reason);
+	int r = tarn__state_create(&s->st, s->backing, bytes, blocks);
+	if (r < 0)
+		return tarn__fail(r, "cannot create an arena of %llu MiB in %s: %s",
+				  (unsigned long long)(bytes >> 20),
+				  s->backing == TARN__BACKING_MEMFD ? "a memfd" : "/dev/shm",
+				  strerror(-r));
+	tarn__heap_init(&s->st);
+	tarn__claims_init(&s->st);
+	SET(&s->st, s->st.head->default_quota, o->client_quota_bytes);
+	uint64_t warm = o->watermark_bytes;
+	if (warm == 0)
+		warm = bytes / 8 < DEFAULT_WATERMARK_MOST ? bytes / 8 : DEFAULT_WATERMARK_MOST;
+	SET(&s->st, s->st.head->heap.watermark, warm);
+	r = tarn__claims_promise(&s->st, 0);
+	if (r < 0)
+		return tarn__fail(r, "no memory for the tables of the server: %s", strerror(-r));
+	commit(&s->st);
+	return 0;
+}
+
+static int open_loop(struct server *s, const tarn_server_options *o)
+{
+	static const enum tarn__loop_mode modes[] = { TARN__LOOP_AUTO, TARN__LOOP_URING,
+						      TARN__LOOP_EPOLL };
+	int r = tarn__loop_open(modes[o->io], s->io_reason, &s->loop);
+
+	if (r < 0)
+		return tarn__fail(r, "no event loop: %s", s->io_reason);
+	s->cheap_look = strcmp(tarn__loop_name(s->loop), "io_uring") == 0;
+	s->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (s->doorbell < 0 || s->stop_event < 0)
+		return tarn__fail(-errno, "eventfd: %s", strerror(errno));
+	return 0;
+}
+
+static void say_ready(const struct server *s, int fd)
+{
+	char line[160];
+	int n = snprintf(line, sizeof line, "READY %s\n", s->name);
+
+	if (write(fd, line, (size_t)n) < 0)
+		fprintf(stderr, "<4>tarn server \"%s\": cannot say READY: %s\n", s->name,
+			strerror(errno));
+	close(fd);
+}
+
+static int open_all(struct server *s, const tarn_server_options *o)
+{
+	int r = check_options(o);
+
+	if (r == 0)
+		r = open_state(s, o);
+	if (r == 0)
+		r = open_loop(s, o);
+	if (r < 0)
+		return r;
+	r = open_ctrl(s);
+	if (r < 0)
+		return tarn__fail(r, "cannot create the control segment: %s", strerror(-r));
+	r = tarn__prefault_open(s, &s->prefault);
+	if (r < 0)
+		return tarn__fail(r, "cannot start the prefault thread: %s", strerror(-r));
+	r = stop_register(s->stop_event);
+	if (r < 0)
+		return tarn__fail(r, "more than %d servers run in this process", RUNS_MOST);
+	r = tarn__listen_open(s, s->name);
+	if (r == -EADDRINUSE)
+		return tarn__fail(r, "another server lives under the name \"%s\"", s->name);
+	if (r < 0)
+		return tarn__fail(r, "cannot listen as \"%s\": %s", s->name, strerror(-r));
+	return 0;
+}
+
+static void close_all(struct server *s)
+{
+	if (s->ctrl != NULL) {
+		/* Clients read this on every wait: the server said good-bye. */
+		tarn__store_release(&s->ctrl->incarnation, 0);
+		for (uint32_t i = 0; i < s->n_views; i++) {
+			struct tarn__lane_area *a = tarn__view_area(s, &s->view[i]);
+
+			tarn__store32_release(&a->wake, a->wake + 1);
+			tarn__futex_wake(&a->wake, INT32_MAX);
+		}
+	}
+	while (s->waiters != NULL) {
+		struct waiter *w = s->waiters;
+
+		s->waiters = w->next;
+		close(w->socket);
+		free(w);
+	}
+	stop_unregister(s->stop_event);
+	tarn__listen_close(s);
+	for (uint32_t i = 1; i < MAX_CLIENTS; i++)
+		if (s->peer[i] != NULL)
+			tarn__peer_free(s, i);
+	s->prefault = tarn__prefault_close(s->prefault);
+	if (s->loop != NULL)
+		tarn__loop_close(s->loop);
+	const int fds[] = { s->doorbell, s->stop_event, s->ctrl_readonly, s->dir_readonly };
+	for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+	tarn__segment_close(&s->ctrl_segment);
+	tarn__state_close(&s->st);
+	free(s->view);
+	free(s);
+}
+
+/* "anon-PID-random" when none was given. */
+static int choose_name(struct server *s, const char *name)
+{
+	uint32_t nonce;
+
+	if (name != NULL) {
+		if (strlen(name) >= sizeof s->name)
+			return tarn__fail(-ENAMETOOLONG, "the server name \"%.40s...\" is longer than %zu",
+					  name, sizeof s->name - 1);
+		snprintf(s->name, sizeof s->name, "%s", name);
+		return 0;
+	}
+	if (getrandom(&nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)
+		return tarn__fail(-EIO, "no random numbers");
+	snprintf(s->name, sizeof s->name, "anon-%d-%08x", (int)getpid(), nonce);
+	return 0;
+}
+
+static struct server *server_new(const tarn_server_options *o)
+{
+	struct server *s = calloc(1, sizeof *s);
+
+	if (s == NULL)
+		return NULL;
+	s->st.meta_segment = s->st.data = s->st.dir_segment = TARN__SEGMENT_NONE;
+	s->ctrl_segment = TARN__SEGMENT_NONE;
+	s->ctrl_readonly = s->dir_readonly = -1;
+	s->listener = s->doorbell = s->stop_event = s->name_lock = -1;
+	s->log = o->log;
+	s->log_arg = o->log_arg;
+	s->kill_evicted = o->kill_evicted;
+	s->started_ns = tarn__now();
+	spin_from_environment(s, o);
+	return s;
+}
+
+static void on_parent_death(void *arg, uint32_t events)
+{
+	struct server *s = arg;
+
+	(void)events;
+	s->stopping = true;
+}
+
+int tarn__serve(const tarn_server_options *options, int parent_pidfd)
+{
+	static const tarn_server_options none;
+	const tarn_server_options *o = options != NULL ? options : &none;
+	struct tarn__loop_watch parent = { .fd = parent_pidfd, .fn = on_parent_death };
+	struct server *s = server_new(o);
+
+	if (s == NULL)
+		return tarn__fail(-ENOMEM, "no memory for a server");
+	int r = choose_name(s, o->name);
+	if (r == 0)
+		r = open_all(s, o);
+	if (r == 0 && parent_pidfd >= 0) {
+		parent.arg = s;
+		r = tarn__loop_watch(s->loop, &parent);
+	}
+	if (r == 0) {
+		tarn__log(s, 6, "serving %s: %llu MiB, %s (%s), %s", s->name,
+			  (unsigned long long)(s->st.head->arena_bytes >> 20),
+			  tarn__loop_name(s->loop), s->io_reason, s->backing_reason);
+		if (o->ready_fd > 0)
+			say_ready(s, o->ready_fd);
+		tarn__reactor(s);
+		tarn__log(s, 6, "ends");
+	}
+	close_all(s);
+	return r;
+}
+
+int tarn_server_run(const tarn_server_options *options)
+{
+	return tarn__serve(options, -1);
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The server process: META's tables plus what a process needs around them and can find
+ * again after a restart.
+ */
+#ifndef TARN_SERVER_SERVER_H
+#define TARN_SERVER_SERVER_H
+
+#include <sys/types.h>
+
+#include "lib/control.h"
+#include "loop.h"
+#include "shm/lane.h"
+#include "shm/wake.h"
+#include "state.h"
+#include "tarn/inspect.h"
+#include "tarn/server.h"
+
+/* The process's side of a client: descriptors and mappings. */
+struct peer {
+	struct server *server;
+	uint32_t client;               /* index in META */
+	int socket;                    /* -1: hung up */
+	int pidfd;
+	bool dead;                     /* the pidfd fired, or it detached */
+	struct tarn__loop_watch socket_watch, pidfd_watch;
+	struct tarn__segment lanes;    /* LANE(c) */
+	uint32_t lane[TARN__CLIENT_LANES]; /* lane records by number; NIL: not open */
+	bool detach_asked;             /* answer once it is reclaimed */
+};
+
+/* A connection that is not (yet) a client: somebody who asks. */
+struct visitor {
+	struct server *server;
+	int socket;
+	struct tarn__loop_watch watch;
+	struct visitor *next;
+};
+
+/* What the reactor needs to poll a lane; packed, so that a sweep over many lanes
+ * reads few lines besides the lanes' own. */
+struct lane_view {
+	struct tarn__slot *requests;
+	uint64_t position;             /* = META's, after the commit */
+	uint64_t published_head;
+	uint64_t published_replies;
+	uint32_t lane;                 /* record in META */
+	bool evicted;
+	bool wake;                     /* replies were published in this batch */
+};
+
+/* An answer that waits for epochs to pass. */
+struct waiter {
+	struct waiter *next;
+	uint64_t epoch;                /* answer when head->epoch has reached it */
+	uint32_t kind;                 /* enum tarn__control */
+	int socket;                    /* a duplicate */
+	uint32_t client, number;       /* LANE_CLOSE */
+};
+
+#define HOT_LANES 8u
+#define TOUCHED_MOST 512u
+
+struct server {
+	struct state st;
+	struct tarn__ctrl *ctrl;
+	struct tarn__segment ctrl_segment;
+	int ctrl_readonly, dir_readonly; /* descriptors handed to clients */
+	struct tarn__loop *loop;
+	struct prefault *prefault;
+	int listener, doorbell, stop_event, name_lock;
+	char socket_path[108];         /* "" for abstract names */
+	struct tarn__loop_watch listener_watch, doorbell_watch, stop_watch;
+	struct peer *peer[MAX_CLIENTS];
+	struct visitor *visitors;
+	struct waiter *waiters;
+
+	struct lane_view *view;        /* open lanes, dense */
+	uint32_t n_views, views_room;
+	uint32_t hot[HOT_LANES];       /* views that were busy lately */
+	uint32_t n_hot;
+
+	/* of the transaction in hand: published after its commit */
+	uint32_t touched[TOUCHED_MOST];
+	uint32_t n_touched;
+
+	bool stopping;
+	bool sweeping;                 /* some channel has tickets to drop */
+	bool cheap_look;               /* the loop can be looked at without a system call */
+	uint32_t since_look;
+	bool use_membarrier;
+	bool kill_evicted;
+	uint64_t eager;                /* eager messages so far */
+	uint64_t spin_ns;
+	char name[108];
+	char backing_reason[128];
+	char io_reason[TARN__LOOP_REASON];
+	enum tarn__backing backing;
+	uint64_t started_ns;
+	uint64_t next_deadline;        /* CLOCK_BOOTTIME of the first export to expire */
+	tarn_log_fn *log;
+	void *log_arg;
+
+	/* counted for people; not in META, not needed for correctness */
+	uint64_t messages, sleeps, wakeups, failed_allocs, evictions, deaths, stale;
+};
+
+void tarn__log(struct server *s, int level, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* ---- apply.c: messages ---- */
+
+/* Applies the message at the head of lane @v (its slots are copied in @slot, @n of them):
+ * phase A, cursor, one transaction. */
+void tarn__apply(struct server *s, struct lane_view *v, const struct tarn__slot *slot, unsigned n);
+/* Applies one entry of the older buffer: phase B. Part of the caller's transaction. False: it
+ * broke a rule (the caller rolls back and evicts). */
+bool tarn__apply_deferred(struct server *s, const struct deferred *d);
+/* Remembers to publish the DIR entry of @index after the commit. */
+void tarn__touch(struct server *s, uint32_t index);
+/* Commits, then publishes what the transaction touched. */
+void tarn__commit(struct server *s);
+void tarn__rollback(struct server *s);
+/* Writes a reply into META at the lane's cursor; published by tarn__publish_replies. */
+void tarn__reply_put(struct server *s, struct lane_view *v, const uint64_t word[7]);
+
+/* ---- grants.c ---- */
+void tarn__grant_request(struct server *s, struct lane_view *v, const struct tarn__slot *slot);
+/* Tries pending requests again; answers those whose time is over. */
+void tarn__grants_retry(struct server *s);
+
+/* ---- channels.c, exports.c, names.c: phase A of synchronous messages; 0 or -code ---- */
+struct answer {
+	uint64_t id, size, state, offset, length;
+};
+int tarn__channel_make(struct server *s, uint32_t client, uint64_t slots, const char *name,
+		       struct answer *ret);
+int tarn__channel_bind(struct server *s, uint32_t client, uint64_t id, uint64_t role,
+		       struct answer *ret);
+/* The record of a channel object, NULL if @o is none. */
+struct channel *tarn__channel_of(const struct state *st, const struct object *o);
+/* An end leaves, by CLOSE or death. */
+void tarn__channel_end_gone(struct server *s, struct channel *ch, enum tarn__role role);
+/* The producer is dead, its positions are in the record: what reached nobody goes. */
+void tarn__channel_producer_died(struct server *s, struct channel *ch);
+/* Its object has no claims left: both ends are gone, all tickets go. */
+void tarn__channel_abandon(struct server *s, struct channel *ch);
+bool tarn__channel_ticket_drop(struct server *s, struct channel *ch, uint64_t position,
+			       uint64_t id, uint32_t client);
+/* Drops tickets of closed ends in slices; commits by itself. True if there is more. */
+bool tarn__channel_sweep(struct server *s, struct channel *ch);
+/* Reads the ring's positions (untrusted) without touching DATA's mapping. */
+void tarn__channel_positions(struct server *s, const struct channel *ch, uint64_t *ret_head,
+			     uint64_t *ret_tail);
+/* Wakes whoever sleeps on the ring. */
+void tarn__channel_wake(struct server *s, const struct channel *ch);
+/* A dead channel object leaves; its tickets are gone. Part of the caller's transaction. */
+void tarn__channel_free(struct server *s, struct channel *ch);
+
+int tarn__export_make(struct server *s, uint32_t client, const uint64_t *word,
+		      uint64_t ret_nonce[2]);
+int tarn__export_use(struct server *s, uint32_t client, uint64_t id, const uint64_t nonce[2],
+		     struct answer *ret);
+int tarn__export_revoke(struct server *s, uint64_t id, const uint64_t nonce[2]);
+/* Ends exports whose deadline passed; commits by itself. */
+void tarn__exports_expire(struct server *s);
+void tarn__export_end(struct state *st, struct export *e);
+
+int tarn__name_add(struct state *st, const char *text, uint64_t id);
+uint64_t tarn__name_find(const struct state *st, const char *text);
+void tarn__name_drop(struct state *st, uint64_t id);
+
+/* ---- clients.c: life cycle ---- */
+int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int pidfd,
+			uint64_t quota, uint32_t *ret_client);
+int tarn__lane_open(struct server *s, uint32_t client, uint32_t *ret_number);
+void tarn__lane_close(struct server *s, uint32_t client, uint32_t number);
+void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Step 2 of an epoch: dead clients become DYING1. */
+void tarn__clients_notice_deaths(struct server *s);
+/* Step 6: DYING1 -> DYING2 -> RECLAIM, and slices of reclaiming. True if there is more. */
+bool tarn__clients_advance(struct server *s);
+struct lane_view *tarn__view_of(struct server *s, uint32_t lane);
+struct tarn__lane_area *tarn__view_area(struct server *s, const struct lane_view *v);
+
+/* ---- epoch.c ---- */
+/* Phase A of one lane: until its first unpublished slot, at most one ring. Slots read. */
+uint32_t tarn__lane_read(struct server *s, struct lane_view *v);
+/* Phase B: applies the older buffer and lets the two change roles. True if it was not empty. */
+bool tarn__apply_older(struct server *s);
+/* One full epoch; true if it did anything. */
+bool tarn__epoch(struct server *s);
+/* Serves until stopped. */
+void tarn__reactor(struct server *s);
+/* Everything unread is applied, all decrements too, nobody is dying. */
+bool tarn__quiet(const struct server *s);
+/* Publishes replies of @v that META has and the ring has not. */
+void tarn__publish_replies(struct server *s, struct lane_view *v);
+/* Publishes all that is a function of META: after a start. */
+void tarn__publish_all(struct server *s);
+
+/* ---- listen.c: the control socket ---- */
+int tarn__listen_open(struct server *s, const char *name);
+void tarn__listen_close(struct server *s);
+void tarn__answer(struct server *s, int socket, uint32_t kind, int error, const uint64_t *value,
+		  unsigned n_values, const int *fds, unsigned n_fds, const char *text);
+void tarn__waiters_answer(struct server *s);
+/* Closes a peer's descriptors and mappings, frees it. */
+void tarn__peer_free(struct server *s, uint32_t client);
+
+/* ---- query.c, verify.c ---- */
+int tarn__query(struct server *s, uint32_t kind, uint64_t argument, int *ret_fd,
+		uint64_t *ret_rows);
+/* Recomputes everything; one line per finding to @say. Returns findings. */
+int tarn__verify(const struct state *st, void (*say)(void *, const char *), void *arg);
+
+#endif

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The full check of META (PROTOCOL T3): every count, list and cursor is recomputed from
+ * scratch and compared with what is written. Reads only, so it also runs on a copy.
+ *
+ *	count(id) = units of clients + tickets + exports + ends of channels (I2, A1)
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "claims.h"
+#include "heap.h"
+#include "ledger.h"
+#include "server.h"
+
+struct check {
+	const struct state *st;
+	void (*say)(void *, const char *);
+	void *arg;
+	int findings;
+	uint32_t *ext;         /* recomputed, by object */
+	uint64_t *held;        /* by client */
+	uint64_t *owned, *owned_bytes;
+	uint32_t *exports_of;
+	uint16_t *spilled;     /* by object */
+	uint32_t *tickets_of;  /* by channel */
+};
+
+static void finding(struct check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void finding(struct check *c, const char *format, ...)
+{
+	char line[200];
+	va_list ap;
+
+	va_start(ap, format);
+	vsnprintf(line, sizeof line, format, ap);
+	va_end(ap);
+	c->findings++;
+	if (c->findings <= 100)
+		c->say(c->arg, line);
+}
+
+#define MUST(c, condition, ...)                \
+	do {                                   \
+		if (!(condition))              \
+			finding(c, __VA_ARGS__); \
+	} while (0)
+
+static bool counts_allowed(enum object_state s)
+{
+	return s == OBJECT_LIVE || s == OBJECT_GRANTED;
+}
+
+/* One claim more on @id in the recomputed counts. */
+static void count_on(struct check *c, uint64_t id, uint64_t units, const char *what)
+{
+	uint32_t i = tarn__id_index(id);
+
+	if (i == NIL || i >= c->st->head->heap.objects || c->st->object[i].id != id ||
+	    !counts_allowed(c->st->object[i].state)) {
+		finding(c, "%s on %llx, which is not there", what, (unsigned long long)id);
+		return;
+	}
+	c->ext[i] += (uint32_t)units;
+}
+
+static void count_claims(struct check *c)
+{
+	const struct state *st = c->st;
+	const struct state_head *h = st->head;
+
+	for (uint32_t i = 1; i < h->claims; i++) {
+		const struct claim *k = &st->claim[i];
+
+		if (k->who == 0)
+			continue;
+		if (k->who & CLAIM_TICKET) {
+			uint32_t index = (uint32_t)k->who & TARN__INDEX_MASK;
+			uint32_t record = index < h->heap.objects ? st->channel_of[index] : NIL;
+
+			count_on(c, k->value, 1, "ticket");
+			if (record == NIL || record >= h->channels ||
+			    tarn__id_index(st->channel[record].id) != index) {
+				finding(c, "ticket of object %u, which is no channel", index);
+				continue;
+			}
+			const struct channel *ch = &st->channel[record];
+
+			c->tickets_of[record]++;
+			MUST(c, k->what >= ch->low && k->what < ch->sent,
+			     "channel %llx: ticket %llu outside [%llu, %llu)",
+			     (unsigned long long)ch->id, (unsigned long long)k->what,
+			     (unsigned long long)ch->low, (unsigned long long)ch->sent);
+		} else if (k->who < h->clients_used) {
+			count_on(c, k->what, k->value, "unit");
+			c->held[k->who]++;
+			if (tarn__id_index(k->what) < h->heap.objects)
+				c->spilled[tarn__id_index(k->what)]++;
+		} else {
+			finding(c, "claim of client %llu, which never was",
+				(unsigned long long)k->who);
+		}
+	}
+	for (uint32_t i = 1; i < h->channels; i++) {
+		const struct channel *ch = &st->channel[i];
+
+		if (ch->id != 0 && ch->producer.state == END_HELD)
+			count_on(c, ch->id, 1, "producer's end");
+		if (ch->id != 0 && ch->consumer.state == END_HELD)
+			count_on(c, ch->id, 1, "consumer's end");
+	}
+	for (uint32_t i = 1; i < h->exports; i++) {
+		const struct export *e = &st->export[i];
+
+		if (e->id == 0)
+			continue;
+		count_on(c, e->id, 1, "export");
+		if (e->issuer != NIL && e->issuer < h->clients_used)
+			c->exports_of[e->issuer]++;
+	}
+}
+
+static void count_holders(struct check *c)
+{
+	const struct state *st = c->st;
+
+	for (uint32_t i = 1; i < st->head->heap.objects; i++) {
+		const struct object *o = &st->object[i];
+
+		for (int k = 0; k < 2; k++) {
+			const struct holder *h = &o->holder[k];
+
+			if (h->client == NIL) {
+				MUST(c, h->units == 0, "object %u: units of nobody", i);
+				continue;
+			}
+			if (h->client >= st->head->clients_used) {
+				finding(c, "object %u: holder %u never was", i, h->client);
+				continue;
+			}
+			count_on(c, o->id, h->units, "unit");
+			c->held[h->client]++;
+		}
+	}
+}
+
+static void check_objects(struct check *c)
+{
+	const struct state *st = c->st;
+	const struct state_head *h = st->head;
+	uint64_t live = 0, granted = 0, dead = 0;
+
+	for (uint32_t i = 1; i < h->heap.objects; i++) {
+		const struct object *o = &st->object[i];
+		enum object_state s = (enum object_state)o->state;
+
+		MUST(c, tarn__id_index(o->id) == i || (o->id == 0 && s == OBJECT_UNUSED),
+		     "object %u bears the id %llx", i, (unsigned long long)o->id);
+		MUST(c, o->ext == c->ext[i], "object %u: count %u, claims %u", i, o->ext, c->ext[i]);
+		MUST(c, o->spilled == c->spilled[i], "object %u: %u further holders, %u in the book",
+		     i, o->spilled, c->spilled[i]);
+		MUST(c, o->edges == 0, "object %u: edges %u", i, o->edges);
+		MUST(c, s != OBJECT_LIVE || o->ext + o->edges != 0, "object %u is live without a claim",
+		     i);
+		live += s == OBJECT_LIVE;
+		granted += s == OBJECT_GRANTED;
+		dead += s == OBJECT_DEAD;
+		if (o->owner != NIL) {
+			MUST(c, counts_allowed(s) && o->owner < h->clients_used,
+			     "object %u in state %u is owned by %u", i, s, o->owner);
+			if (o->owner < h->clients_used) {
+				c->owned[o->owner]++;
+				c->owned_bytes[o->owner] += tarn__heap_capacity(st, o);
+			}
+		}
+		MUST(c, s != OBJECT_GRANTED || o->owner != NIL, "object %u is granted to nobody", i);
+		if (counts_allowed(s))
+			MUST(c, o->size != 0 && o->size <= tarn__heap_capacity(st, o),
+			     "object %u: size %llu", i, (unsigned long long)o->size);
+	}
+	MUST(c, live == h->n_live && granted == h->n_granted && dead == h->n_dead,
+	     "states: %llu live, %llu granted, %llu dead; counted %llu, %llu, %llu",
+	     (unsigned long long)live, (unsigned long long)granted, (unsigned long long)dead,
+	     (unsigned long long)h->n_live, (unsigned long long)h->n_granted,
+	     (unsigned long long)h->n_dead);
+	uint64_t n = 0;
+	uint32_t last = NIL;
+	for (uint32_t i = h->dead; i != NIL && n <= h->n_dead; i = st->object[i].next, n++) {
+		if (i >= h->heap.objects || st->object[i].state != OBJECT_DEAD) {
+			finding(c, "the dead list leads to %u, which is not dead", i);
+			return;
+		}
+		last = i;
+	}
+	MUST(c, n == h->n_dead && last == h->dead_last, "the dead list has %llu entries",
+	     (unsigned long long)n);
+}
+
+static void check_clients(struct check *c)
+{
+	const struct state *st = c->st;
+	const struct state_head *h = st->head;
+	uint64_t there = 0, dying = 0, promised = 0;
+
+	for (uint32_t i = 1; i < h->clients_used; i++) {
+		const struct client *k = &st->client[i];
+
+		MUST(c, k->held == c->held[i], "client %u: holds %llu, found %llu", i,
+		     (unsigned long long)k->held, (unsigned long long)c->held[i]);
+		MUST(c, k->owned == c->owned[i] && k->owned_bytes == c->owned_bytes[i],
+		     "client %u: owns %llu of %llu bytes, found %llu of %llu", i,
+		     (unsigned long long)k->owned, (unsigned long long)k->owned_bytes,
+		     (unsigned long long)c->owned[i], (unsigned long long)c->owned_bytes[i]);
+		MUST(c, k->exports == c->exports_of[i], "client %u: %u exports, found %u", i,
+		     k->exports, c->exports_of[i]);
+		MUST(c, k->held <= k->credits, "client %u: beyond its credits", i);
+		there += k->state != CLIENT_NONE;
+		dying += k->state == CLIENT_DYING1 || k->state == CLIENT_DYING2 ||
+			 k->state == CLIENT_RECLAIM;
+		promised += k->credits;
+		if (k->state == CLIENT_NONE)
+			MUST(c, k->held == 0 && k->owned == 0 && k->exports == 0 && k->lanes == 0,
+			     "client %u is gone and left something", i);
+	}
+	MUST(c, there == h->n_clients && dying == h->n_dying, "clients: %llu there, %llu dying",
+	     (unsigned long long)there, (unsigned long long)dying);
+
+	uint64_t open = 0, pending = 0;
+	uint32_t *lanes_of = calloc(h->clients_used + 1u, sizeof *lanes_of);
+
+	for (uint32_t i = 1; i < h->lanes; i++) {
+		const struct lane *l = &st->lane[i];
+
+		if (l->client == NIL)
+			continue;
+		open++;
+		pending += l->wanted != 0;
+		if (l->client < h->clients_used && lanes_of != NULL)
+			lanes_of[l->client]++;
+	}
+	for (uint32_t i = 1; i < h->clients_used && lanes_of != NULL; i++)
+		MUST(c, lanes_of[i] == st->client[i].lanes, "client %u: %u lanes, found %u", i,
+		     st->client[i].lanes, lanes_of[i]);
+	free(lanes_of);
+	MUST(c, open == h->open_lanes && pending == h->n_pending, "lanes: %llu open, %llu pending",
+	     (unsigned long long)open, (unsigned long long)pending);
+	promised += open * 3 * TARN__REQUESTS;
+	for (uint32_t i = 1; i < h->channels; i++)
+		if (st->channel[i].id != 0)
+			promised += st->channel[i].capacity;
+	MUST(c, promised == h->claims_promised, "claims: %llu promised, found %llu",
+	     (unsigned long long)h->claims_promised, (unsigned long long)promised);
+}
+
+static void check_channels(struct check *c)
+{
+	const struct state *st = c->st;
+	const struct state_head *h = st->head;
+	uint64_t there = 0;
+
+	for (uint32_t i = 1; i < h->channels; i++) {
+		const struct channel *ch = &st->channel[i];
+
+		if (ch->id == 0) {
+			MUST(c, c->tickets_of[i] == 0, "channel %u is free and has tickets", i);
+			continue;
+		}
+		there++;
+		uint32_t index = tarn__id_index(ch->id);
+		MUST(c, index < h->heap.objects && st->object[index].id == ch->id &&
+				object_kind(&st->object[index]) == TARN__KIND_CHANNEL &&
+				st->channel_of[index] == i,
+		     "channel %u: its object %llx does not know it", i, (unsigned long long)ch->id);
+		MUST(c, ch->tickets == c->tickets_of[i], "channel %u: %u tickets, found %u", i,
+		     ch->tickets, c->tickets_of[i]);
+		/* I15 */
+		if (ch->consumer.state == END_GONE && ch->sweep == 0)
+			MUST(c, ch->tickets == 0, "channel %u: tickets for a consumer that is gone", i);
+	}
+	MUST(c, there == h->n_channels, "channels: %llu, counted %llu", (unsigned long long)there,
+	     (unsigned long long)h->n_channels);
+	uint64_t exports = 0, names = 0;
+	for (uint32_t i = 1; i < h->exports; i++)
+		exports += st->export[i].id != 0;
+	for (uint32_t i = 1; i < h->names; i++)
+		names += st->name[i].id != 0;
+	MUST(c, exports == h->n_exports && names == h->n_names, "%llu exports, %llu names",
+	     (unsigned long long)exports, (unsigned long long)names);
+}
+
+static void check_cursors(struct check *c)
+{
+	const struct state_head *h = c->st->head;
+
+	MUST(c, h->undo.n == 0, "%llu words of an open transaction", (unsigned long long)h->undo.n);
+	MUST(c, h->filling <= 1 && h->done <= h->n_deferred[1 - (h->filling & 1)],
+	     "deferred: cursor %llu of %llu", (unsigned long long)h->done,
+	     (unsigned long long)h->n_deferred[1 - (h->filling & 1)]);
+	for (int b = 0; b < 2; b++)
+		MUST(c, h->n_deferred[b] <= h->lanes_reserved * (uint64_t)TARN__REQUESTS,
+		     "deferred: buffer %d has %llu entries", b, (unsigned long long)h->n_deferred[b]);
+}
+
+int tarn__verify(const struct state *st, void (*say)(void *, const char *), void *arg)
+{
+	const struct state_head *h = st->head;
+	struct check c = { .st = st, .say = say, .arg = arg };
+	size_t objects = h->heap.objects + 1u, clients = h->clients_used + 1u;
+
+	c.ext = calloc(objects, sizeof *c.ext);
+	c.spilled = calloc(objects, sizeof *c.spilled);
+	c.held = calloc(clients, sizeof *c.held);
+	c.owned = calloc(clients, sizeof *c.owned);
+	c.owned_bytes = calloc(clients, sizeof *c.owned_bytes);
+	c.exports_of = calloc(clients, sizeof *c.exports_of);
+	c.tickets_of = calloc(h->channels + 1u, sizeof *c.tickets_of);
+	if (c.ext == NULL || c.spilled == NULL || c.held == NULL || c.owned == NULL ||
+	    c.owned_bytes == NULL || c.exports_of == NULL || c.tickets_of == NULL) {
+		finding(&c, "no memory for the check");
+	} else {
+		count_claims(&c);
+		count_holders(&c);
+		check_objects(&c);
+		check_clients(&c);
+		check_channels(&c);
+		check_cursors(&c);
+		c.findings += tarn__claims_verify(st, say, arg);
+		c.findings += tarn__heap_verify(st, say, arg);
+	}
+	free(c.ext);
+	free(c.spilled);
+	free(c.held);
+	free(c.owned);
+	free(c.owned_bytes);
+	free(c.exports_of);
+	free(c.tickets_of);
+	return c.findings;
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "segment.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+enum tarn__backing tarn__backing_choose(enum tarn__backing asked, uint64_t arena_bytes,
+					char *why, size_t why_bytes)
+{
+	struct statvfs v;
+
+	if (asked != TARN__BACKING_AUTO) {
+		snprintf(why, why_bytes, "asked for");
+		return asked;
+	}
+	if (statvfs("/dev/shm", &v) != 0) {
+		snprintf(why, why_bytes, "/dev/shm: %s", strerror(errno));
+		return TARN__BACKING_MEMFD;
+	}
+	uint64_t have = (uint64_t)v.f_blocks * v.f_frsize;
+	if (have < arena_bytes) {
+		snprintf(why, why_bytes, "/dev/shm holds %llu MiB, the arena's cap is %llu MiB",
+			 (unsigned long long)(have >> 20), (unsigned long long)(arena_bytes >> 20));
+		return TARN__BACKING_MEMFD;
+	}
+	if (access("/dev/shm", W_OK) != 0) {
+		snprintf(why, why_bytes, "/dev/shm is not writable: %s", strerror(errno));
+		return TARN__BACKING_MEMFD;
+	}
+	snprintf(why, why_bytes, "/dev/shm holds the arena");
+	return TARN__BACKING_POSIX;
+}
+
+/* The name lives for the few microseconds between open and unlink. */
+static int open_posix(const char *label)
+{
+	for (int attempt = 0; attempt < 16; attempt++) {
+		uint64_t nonce;
+		char name[64];
+
+		if (getrandom(&nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)
+			return -EIO;
+		snprintf(name, sizeof name, "/tarn-%s-%d-%016llx", label, (int)getpid(),
+			 (unsigned long long)nonce);
+		int fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (fd >= 0) {
+			shm_unlink(name);
+			return fd;
+		}
+		if (errno != EEXIST)
+			return -errno;
+	}
+	return -EEXIST;
+}
+
+static int open_memfd(const char *label)
+{
+	char name[64];
+
+	snprintf(name, sizeof name, "tarn-%s", label);
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return fd >= 0 ? fd : -errno;
+}
+
+int tarn__segment_create(enum tarn__backing backing, const char *label, uint64_t bytes,
+			 struct tarn__segment *ret)
+{
+	int fd = backing == TARN__BACKING_MEMFD ? open_memfd(label) : open_posix(label);
+
+	if (fd < 0)
+		return fd;
+	if (fchmod(fd, 0600) != 0 || ftruncate(fd, (off_t)bytes) != 0) {
+		int r = -errno;
+		close(fd);
+		return r;
+	}
+	if (backing == TARN__BACKING_MEMFD &&
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
+		int r = -errno;
+		close(fd);
+		return r;
+	}
+	return tarn__segment_map(fd, bytes, true, ret);
+}
+
+int tarn__segment_open_readonly(const struct tarn__segment *s, int *ret_fd)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", s->fd);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+int tarn__segment_map(int fd, uint64_t bytes, bool writable, struct tarn__segment *ret)
+{
+	struct stat st;
+	void *p;
+
+	if (fstat(fd, &st) != 0) {
+		int r = -errno;
+		close(fd);
+		return r;
+	}
+	if ((uint64_t)st.st_size < bytes) {
+		close(fd);
+		return -EPROTO;
+	}
+	/* NORESERVE: the mapping is a cap on address space, not a claim on memory. */
+	p = mmap(NULL, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+		 MAP_SHARED | MAP_NORESERVE, fd, 0);
+	if (p == MAP_FAILED) {
+		int r = -errno;
+		close(fd);
+		return r;
+	}
+	*ret = (struct tarn__segment){ .fd = fd, .base = p, .bytes = bytes };
+	return 0;
+}
+
+int tarn__segment_reserve(const struct tarn__segment *s, uint64_t offset, uint64_t bytes)
+{
+	int r;
+
+	if (bytes == 0)
+		return 0;
+	do
+		r = fallocate(s->fd, 0, (off_t)offset, (off_t)bytes);
+	while (r != 0 && errno == EINTR);
+	return r == 0 ? 0 : -errno;
+}
+
+int tarn__segment_punch(const struct tarn__segment *s, uint64_t offset, uint64_t bytes)
+{
+	uint64_t begin = tarn__round_up(offset, TARN__OS_PAGE);
+	uint64_t end = (offset + bytes) & ~(uint64_t)(TARN__OS_PAGE - 1);
+
+	if (end <= begin)
+		return 0;
+	if (fallocate(s->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)begin,
+		      (off_t)(end - begin)) != 0)
+		return -errno;
+	return 0;
+}
+
+uint64_t tarn__segment_resident(const struct tarn__segment *s)
+{
+	struct stat st;
+
+	return fstat(s->fd, &st) == 0 ? (uint64_t)st.st_blocks * 512u : 0;
+}
+
+void tarn__segment_close(struct tarn__segment *s)
+{
+	if (s->base != NULL)
+		munmap(s->base, s->bytes);
+	if (s->fd >= 0)
+		close(s->fd);
+	*s = TARN__SEGMENT_NONE;
+}

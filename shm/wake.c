@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "wake.h"
+
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+bool tarn__membarrier_register(void)
+{
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0;
+}
+
+bool tarn__membarrier(void)
+{
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) == 0;
+}
+
+void tarn__sleep_barrier(bool fence)
+{
+	/* The system call itself is a full barrier for this thread; when it is refused
+	 * the posters fence (they were told), and so must we. */
+	if (fence || !tarn__membarrier())
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+int tarn__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline)
+{
+	struct timespec at = { 0 };
+
+	if (deadline != UINT64_MAX) {
+		at.tv_sec = (time_t)(deadline / 1000000000u);
+		at.tv_nsec = (long)(deadline % 1000000000u);
+	}
+	/* BITSET takes an absolute CLOCK_MONOTONIC time: no drift when it is restarted. */
+	if (syscall(SYS_futex, word, FUTEX_WAIT_BITSET, value, deadline == UINT64_MAX ? NULL : &at,
+		    NULL, FUTEX_BITSET_MATCH_ANY) == 0)
+		return 0;
+	return errno == EAGAIN ? 0 : -errno;
+}
+
+int tarn__futex_wake(const uint32_t *word, int n)
+{
+	long r = syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
+
+	return r >= 0 ? (int)r : -errno;
+}
+
+void tarn__spin_init(struct tarn__spin *s, unsigned default_us)
+{
+	const char *text = getenv("TARN_SPIN_US");
+	unsigned long us = default_us;
+
+	if (text != NULL && *text != '\0') {
+		char *end;
+		unsigned long v = strtoul(text, &end, 10);
+
+		if (*end == '\0')
+			us = v < 1000000 ? v : 1000000;
+	}
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		us = 0;
+	/* A poll with its pause takes some 25 to 50 ns. */
+	s->rounds_max = (uint32_t)us * 25;
+	s->rounds = s->rounds_max;
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A server without sockets and processes, with clients whose messages a test writes by
+ * hand: every schedule of lanes and epochs can be played, and META looked at after each.
+ */
+#ifndef TARN_TESTS_FAKE_H
+#define TARN_TESTS_FAKE_H
+
+#include "lib/server/server.h"
+
+struct fake_lane {
+	uint32_t client, number;
+	struct tarn__requests requests;
+	struct tarn__replies replies;
+};
+
+/* A server with an arena of @mib MiB. Aborts on failure, as all of these do. */
+struct server *fake_server(unsigned mib);
+void fake_server_free(struct server *s);
+
+uint32_t fake_client(struct server *s);
+struct fake_lane fake_lane(struct server *s, uint32_t client);
+/* The client is dead from here on; epochs notice. */
+void fake_kill(struct server *s, uint32_t client);
+
+/* Posts one message of one slot: kind, count, and up to six words. */
+void fake_post(struct fake_lane *l, enum tarn__message kind, unsigned count, uint64_t a, uint64_t b,
+	       uint64_t c, uint64_t d, uint64_t e, uint64_t f);
+void fake_post_name(struct fake_lane *l, enum tarn__message kind, uint64_t first, bool has_first,
+		    const char *name);
+
+#define fake_send(l, ch, p, id, size, units) \
+	fake_post(l, TARN__MSG_SEND, 0, ch, p, id, size, units, 0)
+#define fake_recv(l, ch, p, id) fake_post(l, TARN__MSG_RECV, 0, ch, p, id, 0, 0, 0)
+#define fake_absorb(l, ch, p, id) fake_post(l, TARN__MSG_ABSORB, 0, ch, p, id, 0, 0, 0)
+#define fake_release(l, id, units) fake_post(l, TARN__MSG_RELEASE, 0, id, units, 0, 0, 0, 0)
+
+/* Takes the next reply; aborts if there is none. */
+struct tarn__slot fake_reply(struct fake_lane *l);
+bool fake_no_reply(struct fake_lane *l);
+
+/* Runs epochs until a block is granted; its id. */
+uint64_t fake_alloc(struct server *s, struct fake_lane *l, uint64_t bytes);
+/* A channel of @slots whose ends are bound to @producer and @consumer; its id. */
+uint64_t fake_channel(struct server *s, struct fake_lane *producer, struct fake_lane *consumer,
+		      uint64_t slots);
+
+/* Reads only lane @l (phase A of a part of an epoch), as far as it is published. */
+void fake_read(struct server *s, struct fake_lane *l);
+/* Full epochs until nothing is left to do. */
+void fake_settle(struct server *s);
+/* Phase B and the change of buffers, without reading any lane. */
+void fake_phase_b(struct server *s);
+
+/* Findings of the full check, printed to stderr. */
+int fake_verify(const struct server *s);
+/* LIVE or GRANTED, and its count. */
+bool fake_alive(const struct server *s, uint64_t id);
+uint32_t fake_count(const struct server *s, uint64_t id);
+
+#endif

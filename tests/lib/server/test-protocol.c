@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The traps of PROTOCOL section 2 as schedules: the order in which lanes are read is
+ * chosen by hand, and after each the counts must be exact.
+ */
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <criterion/parameterized.h>
+
+#include "fake.h"
+#include "lib/server/heap.h"
+
+TestSuite(protocol, .timeout = 20);
+
+#define QUIET(s)                                             \
+	do {                                                 \
+		fake_settle(s);                              \
+		cr_assert(eq(int, fake_verify(s), 0));       \
+	} while (0)
+
+/* P with two lanes, Q with one, a channel P -> Q, a block that P has published. */
+struct scene {
+	struct server *s;
+	uint32_t p, q;
+	struct fake_lane pa, pb, qa;
+	uint64_t channel, block;
+};
+
+static struct scene scene_open(void)
+{
+	struct scene k = { .s = fake_server(16) };
+
+	k.p = fake_client(k.s);
+	k.q = fake_client(k.s);
+	k.pa = fake_lane(k.s, k.p);
+	k.pb = fake_lane(k.s, k.p);
+	k.qa = fake_lane(k.s, k.q);
+	k.channel = fake_channel(k.s, &k.pa, &k.qa, 4);
+	k.block = fake_alloc(k.s, &k.pa, 100);
+	fake_post(&k.pa, TARN__MSG_PUBLISH, 0, k.block, 100, 0, 0, 0, 0);
+	QUIET(k.s);
+	return k;
+}
+
+static void scene_close(struct scene *k)
+{
+	fake_kill(k->s, k->p);
+	fake_kill(k->s, k->q);
+	QUIET(k->s);
+	cr_assert(eq(u64, k->s->st.head->n_live, 0));
+	cr_assert(eq(u64, k->s->st.head->n_granted, 0));
+	cr_assert(eq(u64, k->s->st.head->heap.used, 0));
+	cr_assert(eq(u64, k->s->st.head->n_clients, 0));
+	cr_assert(eq(u64, k->s->st.head->claims_promised, 0));
+	cr_assert(eq(u32, k->s->st.head->n_claims, 0));
+	fake_server_free(k->s);
+}
+
+Test(protocol, h1_release_on_another_lane_read_before_the_send)
+{
+	struct scene k = scene_open();
+
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 0); /* P.A sends ... */
+	fake_release(&k.pb, k.block, 1);                 /* ... then P.B drops the last unit */
+	fake_read(k.s, &k.pb);                           /* read in the other order */
+	fake_read(k.s, &k.pa);
+	fake_phase_b(k.s);
+	cr_assert(fake_alive(k.s, k.block) == true);
+	fake_settle(k.s);
+	cr_assert(fake_alive(k.s, k.block) == true);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1)); /* the ticket alone */
+	fake_recv(&k.qa, k.channel, 0, k.block);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1)); /* Q's unit alone */
+	fake_release(&k.qa, k.block, 1);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, k.block) == false);
+	scene_close(&k);
+}
+
+Test(protocol, h7_lane_sampled_then_send_and_release_posted)
+{
+	struct scene k = scene_open();
+
+	fake_read(k.s, &k.pa); /* A is sampled: empty */
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 0);
+	fake_release(&k.pb, k.block, 1);
+	fake_read(k.s, &k.pb); /* B is sampled: has the RELEASE */
+	fake_read(k.s, &k.qa);
+	fake_phase_b(k.s); /* the end of that epoch must not apply it */
+	cr_assert(fake_alive(k.s, k.block) == true);
+	fake_settle(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1));
+	scene_close(&k);
+}
+
+Test(protocol, h3_a_second_receive_is_absorbed_and_its_ticket_goes)
+{
+	struct scene k = scene_open();
+
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 0);
+	fake_send(&k.pa, k.channel, 1, k.block, 100, 0);
+	fake_recv(&k.qa, k.channel, 0, k.block);
+	fake_absorb(&k.qa, k.channel, 1, k.block);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 2)); /* P's unit, Q's unit */
+	fake_release(&k.qa, k.block, 1);
+	fake_release(&k.pa, k.block, 1);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, k.block) == false);
+	scene_close(&k);
+}
+
+Test(protocol, h4_units_are_counted_not_collected_in_a_set)
+{
+	struct scene k = scene_open();
+
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 0);
+	fake_send(&k.pa, k.channel, 1, k.block, 100, 0);
+	fake_recv(&k.qa, k.channel, 0, k.block);
+	fake_release(&k.qa, k.block, 1);
+	fake_recv(&k.qa, k.channel, 1, k.block);
+	fake_release(&k.pa, k.block, 1);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1)); /* Q holds it still */
+	fake_release(&k.qa, k.block, 1);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, k.block) == false);
+	scene_close(&k);
+}
+
+Test(protocol, h8_forwarded_before_the_grantee_was_heard)
+{
+	struct scene k = scene_open();
+	uint32_t r = fake_client(k.s);
+	struct fake_lane ra = fake_lane(k.s, r);
+	uint64_t onward = fake_channel(k.s, &k.qa, &ra, 4);
+	uint64_t o = fake_alloc(k.s, &k.pa, 64); /* GRANTED to P, never named by it yet */
+
+	fake_send(&k.pa, k.channel, 0, o, 64, 0);
+	fake_release(&k.pa, o, 1);
+	fake_recv(&k.qa, k.channel, 0, o);
+	fake_send(&k.qa, onward, 0, o, 64, 0);
+	fake_release(&k.qa, o, 1);
+	fake_recv(&ra, onward, 0, o);
+	fake_read(k.s, &ra); /* the last first */
+	fake_read(k.s, &k.qa);
+	fake_phase_b(k.s);
+	cr_assert(fake_alive(k.s, o) == true);
+	fake_read(k.s, &k.pa);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, o), 1));
+	cr_assert(eq(u64, k.s->evictions, 0));
+	fake_release(&ra, o, 1);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, o) == false);
+	fake_kill(k.s, r);
+	scene_close(&k);
+}
+
+Test(protocol, h9_sends_after_the_consumer_died_only_publish)
+{
+	struct scene k = scene_open();
+
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 0);
+	fake_settle(k.s);
+	fake_kill(k.s, k.q);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1)); /* the ticket was written off */
+	fake_send(&k.pa, k.channel, 1, k.block, 100, 0); /* it does not know yet */
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1));
+	cr_assert(eq(u64, k.s->evictions, 0));
+	fake_kill(k.s, k.p);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, k.block) == false);
+	fake_server_free(k.s);
+}
+
+Test(protocol, h13_only_the_consumer_can_void_a_ticket)
+{
+	struct scene k = scene_open();
+
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 0);
+	fake_settle(k.s);
+	fake_absorb(&k.pb, k.channel, 0, k.block); /* P is not the consumer */
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 2));
+	scene_close(&k);
+}
+
+Test(protocol, producer_death_keeps_what_the_consumer_can_still_read)
+{
+	struct scene k = scene_open();
+	const struct object *ring = &k.s->st.object[tarn__id_index(k.channel)];
+	struct tarn__channel_ring *r = (void *)(k.s->st.data.base + ring->offset);
+
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 0);
+	r->tail = 1; /* slot 0 is visible */
+	uint64_t lost = fake_alloc(k.s, &k.pa, 64);
+	fake_send(&k.pa, k.channel, 1, lost, 64, 0); /* killed before slot 1 was */
+	fake_kill(k.s, k.p);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, lost) == false);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1));
+	fake_recv(&k.qa, k.channel, 0, k.block);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1));
+	fake_release(&k.qa, k.block, 1);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, k.block) == false);
+	fake_kill(k.s, k.q);
+	QUIET(k.s);
+	fake_server_free(k.s);
+}
+
+Test(protocol, more_than_two_holders_spill_into_the_book)
+{
+	struct scene k = scene_open();
+	struct fake_lane lane[20];
+	uint32_t client[20];
+	uint64_t channel[20];
+
+	for (int i = 0; i < 20; i++) {
+		client[i] = fake_client(k.s);
+		lane[i] = fake_lane(k.s, client[i]);
+		channel[i] = fake_channel(k.s, &k.pa, &lane[i], 2);
+		fake_send(&k.pa, channel[i], 0, k.block, 100, 0);
+		fake_recv(&lane[i], channel[i], 0, k.block);
+	}
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 21));
+	for (int i = 0; i < 20; i += 2)
+		fake_release(&lane[i], k.block, 1);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 11));
+	for (int i = 1; i < 20; i++)
+		fake_kill(k.s, client[i]);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1));
+	fake_kill(k.s, client[0]);
+	scene_close(&k);
+}
+
+static void expect_eviction(struct scene *k, struct fake_lane *l, const char *what)
+{
+	uint64_t before = k->s->evictions;
+	uint32_t count = fake_count(k->s, k->block);
+
+	fake_settle(k->s);
+	cr_assert(eq(u64, k->s->evictions, before + 1), "%s", what);
+	cr_assert(eq(u32, k->s->st.client[l->client].state, CLIENT_EVICTED), "%s", what);
+	cr_assert(eq(u32, fake_count(k->s, k->block), count), "%s: a count changed", what);
+	cr_assert(eq(int, fake_verify(k->s), 0), "%s", what);
+}
+
+struct offence {
+	char what[40];
+	uint32_t kind, count;
+	uint64_t word[6]; /* 1: the channel, 2: the block, 3: a block granted to another */
+};
+
+ParameterizedTestParameters(protocol, offences)
+{
+	static struct offence list[] = {
+		{ "unknown kind", 200, 0, { 0 } },
+		{ "kind 0", 0, 0, { 0 } },
+		{ "release of what it does not hold", TARN__MSG_RELEASE, 0, { 2, 1 } },
+		{ "release of no units", TARN__MSG_RELEASE, 0, { 2, 0 } },
+		{ "send by the consumer", TARN__MSG_SEND, 0, { 1, 0, 2, 100, 0, 0 } },
+		{ "giveback of others' block", TARN__MSG_GIVEBACK, 1, { 2 } },
+		{ "giveback of too many", TARN__MSG_GIVEBACK, 9, { 2 } },
+		{ "resize beyond capacity", TARN__MSG_RESIZE, 0, { 2, 1 << 20 } },
+		{ "seal of a channel", TARN__MSG_SEAL, 0, { 1, 64 } },
+		{ "close of no end", TARN__MSG_CLOSE, 0, { 1, 9 } },
+		{ "close of another's end", TARN__MSG_CLOSE, 0, { 1, TARN__ROLE_PRODUCER } },
+		{ "send without a size", TARN__MSG_SEND, 0, { 1, 0, 2, 0, 0, 0 } },
+		{ "name longer than its slot", TARN__MSG_LOOKUP, 63, { 0 } },
+	};
+
+	return cr_make_param_array(struct offence, list, sizeof list / sizeof *list);
+}
+
+ParameterizedTest(struct offence *o, protocol, offences, .timeout = 20)
+{
+	struct scene k = scene_open();
+	uint64_t w[6];
+
+	for (int i = 0; i < 6; i++)
+		w[i] = i == 0 || i == 2 ? (o->word[i] == 1   ? k.channel
+					   : o->word[i] == 2 ? k.block
+							     : o->word[i])
+					: o->word[i];
+	fake_post(&k.qa, (enum tarn__message)o->kind, o->count, w[0], w[1], w[2], w[3], w[4], w[5]);
+	expect_eviction(&k, &k.qa, o->what);
+	scene_close(&k);
+}
+
+Test(protocol, stale_ids_are_ignored_and_counted)
+{
+	struct scene k = scene_open();
+	uint64_t old = k.block - ((uint64_t)1 << TARN__INDEX_BITS);
+	const uint64_t ids[] = { old, 0, UINT64_MAX, tarn__id_make(99999, 1), k.block + 5 };
+
+	for (unsigned i = 0; i < sizeof ids / sizeof *ids; i++) {
+		fake_release(&k.qa, ids[i], 1);
+		fake_recv(&k.qa, k.channel, 0, ids[i]);
+		fake_send(&k.qa, k.channel, 0, ids[i], 10, 0);
+		fake_post(&k.qa, TARN__MSG_SEAL, 0, ids[i], 10, 0, 0, 0, 0);
+	}
+	QUIET(k.s);
+	cr_assert(eq(u64, k.s->evictions, 0));
+	cr_assert(ge(u64, k.s->stale, 20));
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1));
+	scene_close(&k);
+}
+
+Test(protocol, exports_live_as_long_as_their_terms)
+{
+	struct scene k = scene_open();
+	uint64_t word[2][7] = { { tarn__header(TARN__MSG_EXPORT, 2, 0, 7), k.block, 100, 0, 100, 2, 0 } };
+
+	tarn__requests_post_long(&k.pa.requests, (const uint64_t(*)[7])word, 2);
+	tarn__epoch(k.s);
+	struct tarn__slot r = fake_reply(&k.pa);
+	uint64_t n0 = r.word[1], n1 = r.word[2];
+
+	fake_release(&k.pa, k.block, 1);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1));
+	fake_post(&k.qa, TARN__MSG_IMPORT, 0, k.block, n0, n1 ^ 1, 0, 0, 0);
+	tarn__epoch(k.s);
+	cr_assert(eq(u64, (fake_reply(&k.qa).word[0] >> 16) & 0xffff, TARN_ESTALE));
+	for (int i = 0; i < 2; i++) {
+		fake_post(&k.qa, TARN__MSG_IMPORT, 0, k.block, n0, n1, 0, 0, 0);
+		tarn__epoch(k.s);
+		r = fake_reply(&k.qa);
+		cr_assert(eq(u64, (r.word[0] >> 16) & 0xffff, 0));
+		cr_assert(eq(u64, r.word[1], k.block));
+	}
+	fake_post(&k.qa, TARN__MSG_IMPORT, 0, k.block, n0, n1, 0, 0, 0);
+	tarn__epoch(k.s);
+	cr_assert(eq(u64, (fake_reply(&k.qa).word[0] >> 16) & 0xffff, TARN_ESTALE));
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 2));
+	fake_release(&k.qa, k.block, 2);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, k.block) == false);
+	scene_close(&k);
+}
+
+Test(protocol, a_full_arena_is_an_error_with_numbers_within_bounded_time)
+{
+	struct scene k = scene_open();
+
+	fake_post(&k.qa, TARN__MSG_ALLOC, 1, 20 << 20, 1, 0, 0, 0, 0);
+	tarn__epoch(k.s);
+	struct tarn__slot r = fake_reply(&k.qa);
+	cr_assert(eq(u64, (r.word[0] >> 16) & 0xffff, EINVAL));
+
+	fake_post(&k.qa, TARN__MSG_ALLOC, 1, 12 << 20, 1, 0, 0, 0, 0);
+	tarn__epoch(k.s);
+	r = fake_reply(&k.qa);
+	uint64_t big = r.word[1];
+	cr_assert(ne(u64, big, 0));
+	fake_post(&k.pa, TARN__MSG_ALLOC, 1, 12 << 20, 1, 0, 0, 0, 0);
+	uint64_t begun = tarn__now();
+	while (fake_no_reply(&k.pa))
+		tarn__epoch(k.s);
+	cr_assert(lt(u64, tarn__now() - begun, 2000000000u));
+	r = fake_reply(&k.pa);
+	cr_assert(eq(u64, (r.word[0] >> 16) & 0xffff, ENOMEM));
+	cr_assert(eq(u64, r.word[1], 12 << 20));
+	cr_assert(lt(u64, r.word[2], 12 << 20));
+	cr_assert(eq(u64, r.word[3], 16 << 20));
+
+	/* One that waits gets it as soon as another gives back. */
+	fake_post(&k.pa, TARN__MSG_ALLOC, 1, 12 << 20, 1, 10000000000ull, 0, 0, 0);
+	tarn__epoch(k.s);
+	cr_assert(fake_no_reply(&k.pa) == true);
+	fake_post(&k.qa, TARN__MSG_GIVEBACK, 1, big, 0, 0, 0, 0, 0);
+	for (int i = 0; i < 10 && fake_no_reply(&k.pa); i++)
+		tarn__epoch(k.s);
+	r = fake_reply(&k.pa);
+	cr_assert(eq(u64, (r.word[0] >> 16) & 0xffff, 0));
+	scene_close(&k);
+}
