@@ -60,7 +60,7 @@ static_assert(sizeof(struct tarn__slot) == 64, "one line");
  *	CHANNEL  capacity, name...          count bytes of name; reply: id
  *	BIND     channel, role              takes an end
  *	LOOKUP   name...                    count bytes; reply: id, units booked
- *	EXPORT   id, size, view_offset, view_size, uses, lifetime_ns, then flags, nonce x 2
+ *	EXPORT   id, size, view_offset, view_size, uses, lifetime_ns, flags
  *	IMPORT   id, nonce x 2
  *	REVOKE   id, nonce x 2
  *	PING
@@ -88,6 +88,10 @@ enum tarn__message {
 	TARN__MSG_LANE_CLOSE = 19, /* internal: a lane on its way out (control socket) */
 	TARN__MSG_KINDS = 20,
 };
+
+/* EXPORT's flags. */
+#define TARN__EXPORT_OUTLIVES 1u /* does not die with its issuer */
+#define TARN__EXPORT_SEALED 2u   /* the issuer knows that the block is sealed */
 
 /* SEND's flags, also in a channel's slot. */
 #define TARN__SEND_SEALED 1u

@@ -214,13 +214,17 @@ void tarn__cache_ahead(struct tarn__lane *l, unsigned at)
 
 	if (l->allocs > 0)
 		tarn__lane_drain(l);
-	if (bin->n < bin->low && l->allocs < TARN__ALLOCS_MOST) {
-		unsigned n = bin->batch - bin->n;
+	while (l->allocs < TARN__ALLOCS_MOST) {
+		/* What is on its way is mostly for this bin. */
+		unsigned have = bin->n + l->allocs * TARN__ASK_BLOCKS, n;
 		struct tarn__ask a;
 
-		n = n < TARN__ASK_BLOCKS ? n : TARN__ASK_BLOCKS;
+		if (have >= bin->low && (have >= bin->batch || l->allocs == 0))
+			break;
+		n = bin->batch - have < TARN__ASK_BLOCKS ? bin->batch - have : TARN__ASK_BLOCKS;
 		build(&a, n, tarn__class_bytes(at), 0, 0);
-		tarn__lane_ask_later(l, &a, slots_for(n), at);
+		if (!tarn__lane_ask_later(l, &a, slots_for(n), at))
+			break;
 	}
 	if (bin->n == 0 && l->allocs > 0)
 		tarn__lane_ring(l); /* that was the last: do not let it come to a wait */

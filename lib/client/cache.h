@@ -16,7 +16,9 @@
 #define TARN__BATCH_MAX 512u          /* blocks a bin asks for in all */
 #define TARN__BATCH_BYTES (1u << 20)
 #define TARN__ASK_BLOCKS 64u          /* blocks of one ALLOC */
+#ifndef TARN__ALLOCS_MOST
 #define TARN__ALLOCS_MOST 1u          /* unanswered ALLOCs of a lane: the server's rule */
+#endif
 #define TARN__BIN_MAX 4096u
 #define TARN__POPULATE_MAX (32u << 20) /* larger blocks are mapped page by page as touched */
 

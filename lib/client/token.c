@@ -19,7 +19,6 @@
 #include "shm/hash.h"
 
 #define VERSION 1u
-#define OUTLIVES 1u /* flag of EXPORT */
 #define PREFIX "tarn1:"
 #define PREFIX_BYTES (sizeof PREFIX - 1)
 
@@ -77,6 +76,7 @@ static int fail_export(int r, const tarn_export_options *o)
 
 struct range {
 	uint64_t size, offset, length;
+	bool sealed;
 };
 
 static int export(struct tarn__lane *l, enum tarn__kind kind, uint64_t id, struct range range,
@@ -100,8 +100,8 @@ static int export(struct tarn__lane *l, enum tarn__kind kind, uint64_t id, struc
 	tarn__ask_word(&a, 4, range.length);
 	tarn__ask_word(&a, 5, o->uses == 0 ? 1 : o->uses);
 	tarn__ask_word(&a, 6, (uint64_t)o->lifetime_ns);
-	tarn__ask_word(&a, 7, o->outlive_issuer ? OUTLIVES : 0);
-	tarn__ask_word(&a, 9, 0); /* the nonce is the server's */
+	tarn__ask_word(&a, 7, (o->outlive_issuer ? TARN__EXPORT_OUTLIVES : 0) |
+			      (range.sealed ? TARN__EXPORT_SEALED : 0));
 	r = tarn__lane_ask(l, &a, 1, 0, UINT64_MAX, &s);
 	if (r < 0)
 		return r;
@@ -130,7 +130,8 @@ int tarn_block_export(tarn_block *block, const tarn_export_options *options, tar
 	whole = tarn__whole(block);
 	r = tarn__handle_share(l, whole);
 	if (r == 0) {
-		struct range range = { .size = tarn_block_size(whole) };
+		struct range range = { .size = tarn_block_size(whole),
+				       .sealed = tarn_block_sealed(whole) };
 
 		if (whole != block) {
 			range.offset = tarn__slice_offset(block);

@@ -130,17 +130,37 @@ static struct object *named(struct turn *t, uint64_t id)
 	return o;
 }
 
+static void flag_set(struct turn *t, struct object *o, enum object_flag flag)
+{
+	struct object_word word = object_word(o);
+
+	if (word.kind_flags & flag)
+		return;
+	word.kind_flags |= (uint8_t)flag;
+	object_word_set(t->st, o, word);
+}
+
+/* The exact size, from the first message that says it: whose lane is read first is chance, and
+ * a RELEASE of the grantee (which has no size) may be before its SEND. Only RESIZE changes it. */
+static enum verdict size_said(struct turn *t, struct object *o, uint64_t size)
+{
+	if (object_kind(o) != TARN__KIND_BLOCK || (object_flags(o) & OBJECT_SIZED))
+		return FINE;
+	if (size == 0 || size > tarn__heap_capacity(t->st, o))
+		return offence(t, "names a size of 0 or beyond the block's capacity");
+	if (size != o->size)
+		SET(t->st, o->size, size);
+	flag_set(t, o, OBJECT_SIZED);
+	return FINE;
+}
+
 /* Part of every message of the grantee that names a granted block: it is LIVE from here
- * on, with the unit of the allocation (3.6, H8). @size 0: not said. */
-static enum verdict publish(struct turn *t, struct object *o, uint64_t size)
+ * on, with the unit of the allocation (3.6, H8). */
+static enum verdict publish(struct turn *t, struct object *o)
 {
 	if (o->state != OBJECT_GRANTED || o->owner != t->client)
 		return FINE;
-	if (size > tarn__heap_capacity(t->st, o))
-		return offence(t, "names a size beyond the block's capacity");
 	tarn__object_live(t->st, o);
-	if (size != 0 && size != o->size)
-		SET(t->st, o->size, size);
 	if (tarn__ledger_add(t->st, o, t->client, 1) < 0)
 		return offence(t, "holds more than its credits");
 	return FINE;
@@ -155,9 +175,7 @@ static enum verdict on_send(struct turn *t)
 
 	if (o == NULL)
 		return FINE;
-	if (w[4] == 0)
-		return offence(t, "SEND without a size");
-	if (publish(t, o, w[4]) == OFFENCE)
+	if (size_said(t, o, w[4]) == OFFENCE || publish(t, o) == OFFENCE)
 		return OFFENCE;
 	if (w[5] != 0)
 		defer(t, TARN__MSG_RELEASE, w[3], 0, w[5]);
@@ -191,7 +209,7 @@ static enum verdict on_recv(struct turn *t)
 
 	if (o == NULL)
 		return FINE;
-	if (publish(t, o, 0) == OFFENCE)
+	if (publish(t, o) == OFFENCE)
 		return OFFENCE;
 	/* Before a SEND is read the ticket is not there yet; the unit is booked all the
 	 * same, and the ticket goes one epoch later. */
@@ -213,7 +231,7 @@ static enum verdict on_release(struct turn *t)
 
 	if (o == NULL)
 		return FINE;
-	if (publish(t, o, 0) == OFFENCE)
+	if (publish(t, o) == OFFENCE)
 		return OFFENCE;
 	defer(t, TARN__MSG_RELEASE, t->w[1], 0, t->w[2]);
 	return FINE;
@@ -235,7 +253,9 @@ static enum verdict on_publish(struct turn *t)
 {
 	struct object *o = named(t, t->w[1]);
 
-	return o != NULL ? publish(t, o, t->w[2]) : FINE;
+	if (o == NULL)
+		return FINE;
+	return size_said(t, o, t->w[2]) == OFFENCE ? OFFENCE : publish(t, o);
 }
 
 static enum verdict on_seal(struct turn *t)
@@ -244,14 +264,11 @@ static enum verdict on_seal(struct turn *t)
 
 	if (o == NULL)
 		return FINE;
-	if (publish(t, o, t->w[2]) == OFFENCE)
-		return OFFENCE;
 	if (object_kind(o) != TARN__KIND_BLOCK)
 		return offence(t, "SEAL of something that is not a block");
-	struct object_word word = object_word(o);
-
-	word.kind_flags |= OBJECT_SEALED;
-	object_word_set(t->st, o, word);
+	if (size_said(t, o, t->w[2]) == OFFENCE || publish(t, o) == OFFENCE)
+		return OFFENCE;
+	flag_set(t, o, OBJECT_SEALED);
 	tarn__touch(t->s, object_index(t->st, o));
 	return FINE;
 }
@@ -265,10 +282,11 @@ static enum verdict on_resize(struct turn *t)
 	if (object_kind(o) != TARN__KIND_BLOCK || t->w[2] == 0 ||
 	    t->w[2] > tarn__heap_capacity(t->st, o))
 		return offence(t, "RESIZE beyond the capacity");
-	if (publish(t, o, t->w[2]) == OFFENCE)
+	if (publish(t, o) == OFFENCE)
 		return OFFENCE;
 	if (o->size != t->w[2])
 		SET(t->st, o->size, t->w[2]);
+	flag_set(t, o, OBJECT_SIZED);
 	return FINE;
 }
 
@@ -390,6 +408,23 @@ static enum verdict on_lookup(struct turn *t)
 	return FINE;
 }
 
+/* An export answers to whoever imports next, perhaps before a SEAL or RESIZE in another lane
+ * is read: until then the exporter's word stands. */
+static enum verdict anticipate(struct turn *t, struct object *o, uint64_t size, uint64_t flags)
+{
+	if (object_kind(o) != TARN__KIND_BLOCK)
+		return FINE;
+	if (size_said(t, o, size) == OFFENCE)
+		return OFFENCE;
+	if (size > o->size && size <= tarn__heap_capacity(t->st, o))
+		SET(t->st, o->size, size);
+	if (flags & TARN__EXPORT_SEALED) {
+		flag_set(t, o, OBJECT_SEALED);
+		tarn__touch(t->s, object_index(t->st, o));
+	}
+	return FINE;
+}
+
 static enum verdict on_export(struct turn *t)
 {
 	uint64_t word[10] = { 0 }, nonce[2] = { 0 };
@@ -402,7 +437,7 @@ static enum verdict on_export(struct turn *t)
 	int r = -TARN_ESTALE;
 
 	if (o != NULL) {
-		if (publish(t, o, word[1]) == OFFENCE)
+		if (anticipate(t, o, word[1], word[6]) == OFFENCE || publish(t, o) == OFFENCE)
 			return OFFENCE;
 		r = tarn__export_make(t->s, t->client, word, nonce);
 	}

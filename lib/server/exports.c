@@ -12,7 +12,6 @@
 #include "server.h"
 
 #define EXPORTS_PER_CLIENT 4096u
-#define EXPORT_OUTLIVES 1u /* flag of the message */
 
 static uint64_t boottime(void)
 {
@@ -67,7 +66,7 @@ int tarn__export_make(struct server *s, uint32_t client, const uint64_t *word,
 	struct object *o = tarn__object_find(st, word[0]);
 	uint64_t offset = word[2], length = word[3], lifetime = word[5];
 	uint32_t uses = word[4] == 0 ? 1 : (uint32_t)word[4];
-	bool outlives = (word[6] & EXPORT_OUTLIVES) != 0;
+	bool outlives = (word[6] & TARN__EXPORT_OUTLIVES) != 0;
 	uint64_t nonce[2];
 	uint32_t i;
 

@@ -44,6 +44,7 @@ enum object_state {
 enum object_flag {
 	OBJECT_LARGE = 1,  /* a run of heap pages, not a slot of a span */
 	OBJECT_SEALED = 2, /* contents are final; receivers get a read-only view */
+	OBJECT_SIZED = 4,  /* size is what a client said, not the capacity */
 };
 
 /* One cache line. next/place/class belong to the heap. */

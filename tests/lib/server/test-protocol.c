@@ -349,6 +349,45 @@ Test(protocol, exports_live_as_long_as_their_terms)
 	scene_close(&k);
 }
 
+/* Found by the soak: the importer saw the capacity as the size. */
+Test(protocol, export_read_before_the_grantees_send_keeps_the_exact_size)
+{
+	struct scene k = scene_open();
+	uint64_t o = fake_alloc(k.s, &k.pa, 1300); /* a slot of 1408 */
+	uint64_t word[2][7] = { { tarn__header(TARN__MSG_EXPORT, 2, 0, 7), o, 1300, 0, 1300, 1, 0 },
+				{ TARN__EXPORT_SEALED } };
+
+	fake_send(&k.pa, k.channel, 0, o, 1300, 0);
+	fake_recv(&k.qa, k.channel, 0, o);
+	tarn__requests_post_long(&k.qa.requests, (const uint64_t(*)[7])word, 2);
+	fake_read(k.s, &k.qa); /* Q's lane first: the block is still GRANTED to P */
+	struct tarn__slot r = fake_reply(&k.qa);
+	cr_assert(eq(u64, (r.word[0] >> 16) & 0xffff, 0));
+	fake_post(&k.qa, TARN__MSG_IMPORT, 0, o, r.word[1], r.word[2], 0, 0, 0);
+	fake_read(k.s, &k.qa);
+	r = fake_reply(&k.qa);
+	cr_assert(eq(u64, r.word[2], 1300));
+	cr_assert(ne(u64, r.word[3] & TARN__DIR_SEALED, 0));
+	QUIET(k.s);
+	cr_assert(eq(u64, k.s->st.object[tarn__id_index(o)].size, 1300));
+	scene_close(&k);
+}
+
+/* Found by the soak. */
+Test(protocol, a_release_read_before_the_send_does_not_lose_the_exact_size)
+{
+	struct scene k = scene_open();
+	uint64_t o = fake_alloc(k.s, &k.pa, 400); /* a slot of 448 */
+
+	fake_send(&k.pa, k.channel, 0, o, 400, 0);
+	fake_release(&k.pb, o, 1);
+	fake_read(k.s, &k.pb);
+	fake_read(k.s, &k.pa);
+	cr_assert(eq(u64, k.s->st.object[tarn__id_index(o)].size, 400));
+	QUIET(k.s);
+	scene_close(&k);
+}
+
 Test(protocol, a_full_arena_is_an_error_with_numbers_within_bounded_time)
 {
 	struct scene k = scene_open();

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Plays the other side for test-cli.sh: a client with something to look at, a program
+ * with a server of its own, and whoever damages a server's books. Prints what it did as
+ * "WORD VALUE" lines, then READY, and stays until SIGTERM, which lets it end in order.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/server/state.h"
+#include "tarn/tarn.h"
+
+static void must(int r, const char *what)
+{
+	if (r >= 0)
+		return;
+	fprintf(stderr, "%s: %s\n", what, tarn_error_last()->message);
+	exit(1);
+}
+
+static sigset_t sigterm; /* blocked: it is waited for */
+
+static void stay(void)
+{
+	int got;
+
+	printf("READY\n");
+	fflush(stdout);
+	sigwait(&sigterm, &got);
+}
+
+static tarn_client *attach(const char *server)
+{
+	tarn_client *client;
+
+	must(tarn_client_open(server, NULL, &client), "tarn_client_open");
+	return client;
+}
+
+static tarn_block *block(tarn_client *client, size_t size, const char *word)
+{
+	tarn_block *b;
+	char text[80];
+
+	must(tarn_block_new(client, size, 0, &b), "tarn_block_new");
+	tarn_block_format(b, text, sizeof text);
+	printf("%s 0x%" PRIx64 "\n%s_text %s\n", word, tarn_block_id(b), word, text);
+	return b;
+}
+
+/* One block in every way to be held. */
+static void hold(const char *server)
+{
+	tarn_client *client = attach(server);
+	tarn_export_options forever = { .uses = TARN_USES_UNLIMITED };
+	tarn_block *held = block(client, 1000, "held"), *sealed = block(client, 5000, "sealed"),
+		   *sent = block(client, 3000, "sent");
+	char text[TARN_TOKEN_TEXT_BYTES];
+	tarn_channel *channel;
+	tarn_token token;
+
+	must(tarn_block_seal(sealed), "tarn_block_seal");
+	must(tarn_channel_new(client, 4, "test-cli", &channel), "tarn_channel_new");
+	must(tarn_channel_bind(channel, TARN_PRODUCER), "tarn_channel_bind");
+	must(tarn_channel_give(channel, sent, 7, TARN_FOREVER), "tarn_channel_give");
+	must(tarn_block_export(held, NULL, &token), "tarn_block_export");
+	tarn_token_format(&token, text);
+	must(tarn_block_export(sealed, &forever, &token), "tarn_block_export");
+	must(tarn_client_flush(client, true, TARN_FOREVER), "tarn_client_flush");
+	printf("channel 0x%" PRIx64 "\ntoken %s\nclient %u\n", tarn_channel_id(channel), text,
+	       tarn_client_id(client));
+	stay();
+	tarn_block_unref(held);
+	tarn_block_unref(sealed);
+	tarn_channel_unref(channel);
+	tarn_client_close(client);
+}
+
+static void import(const char *server, const char *text)
+{
+	tarn_client *client = attach(server);
+	tarn_block *b;
+	tarn_token token;
+
+	must(tarn_token_parse(text, &token), "tarn_token_parse");
+	must(tarn_block_import(client, &token, &b), "tarn_block_import");
+	must(tarn_client_flush(client, true, TARN_FOREVER), "tarn_client_flush");
+	printf("client %u\n", tarn_client_id(client));
+	stay();
+	tarn_block_unref(b);
+	tarn_client_close(client);
+}
+
+/* A client whose name is no text at all. */
+static void named(const char *server)
+{
+	prctl(PR_SET_NAME, "a\"\\\x1b[1m\xff" "b", 0, 0, 0);
+	tarn_client *client = attach(server);
+
+	stay();
+	tarn_client_close(client);
+}
+
+static void start(const char *name)
+{
+	tarn_server_options options = { .name = name, .arena_bytes = 16 << 20 };
+	tarn_server *server;
+
+	must(tarn_server_start(&options, &server), "tarn_server_start");
+	printf("name %s\npid %d\n", tarn_server_name(server), tarn_server_pid(server));
+	stay();
+	exit(tarn_server_shutdown(server, INT64_C(10000000000)));
+}
+
+/* The server's descriptor of META, found by what is in it. NULL: @path is not it. */
+static struct state *open_meta(const char *path)
+{
+	static struct state state;
+	struct stat st;
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	unsigned char *base;
+
+	/* Not bytes of a socket or an eventfd, which open() refuses or which have no size. */
+	if (fd < 0 || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
+		return NULL;
+	base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (base != MAP_FAILED && tarn__state_adopt(&state, base, (uint64_t)st.st_size) == 0)
+		return &state;
+	return NULL;
+}
+
+static void damage(int pid, uint64_t index)
+{
+	char path[64];
+
+	for (int fd = 3; fd < 64; fd++) {
+		snprintf(path, sizeof path, "/proc/%d/fd/%d", pid, fd);
+		struct state *st = open_meta(path);
+
+		if (st == NULL)
+			continue;
+		st->object[index].ext++;
+		return;
+	}
+	fprintf(stderr, "process %d has no META\n", pid);
+	exit(1);
+}
+
+int main(int argc, char **argv)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigemptyset(&sigterm);
+	sigaddset(&sigterm, SIGTERM);
+	sigprocmask(SIG_BLOCK, &sigterm, NULL);
+	if (argc == 3 && strcmp(argv[1], "hold") == 0)
+		hold(argv[2]);
+	else if (argc == 4 && strcmp(argv[1], "import") == 0)
+		import(argv[2], argv[3]);
+	else if (argc == 3 && strcmp(argv[1], "named") == 0)
+		named(argv[2]);
+	else if (argc == 3 && strcmp(argv[1], "start") == 0)
+		start(argv[2]);
+	else if (argc == 4 && strcmp(argv[1], "damage") == 0)
+		damage(atoi(argv[2]), strtoull(argv[3], NULL, 0));
+	else
+		return 2;
+	return 0;
+}
