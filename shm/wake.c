@@ -47,21 +47,24 @@ int tarn__futex_wake(const uint32_t *word, int n)
 	return r >= 0 ? (int)r : -errno;
 }
 
-void tarn__spin_init(struct tarn__spin *s, unsigned default_us)
+unsigned tarn__spin_us(unsigned default_us)
 {
 	const char *text = getenv("TARN_SPIN_US");
-	unsigned long us = default_us;
+	unsigned us = default_us;
 
-	if (text != NULL && *text != '\0') {
+	if (text != NULL && *text >= '0' && *text <= '9') {
 		char *end;
 		unsigned long v = strtoul(text, &end, 10);
 
 		if (*end == '\0')
-			us = v < 1000000 ? v : 1000000;
+			us = v < 1000000 ? (unsigned)v : 1000000;
 	}
-	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
-		us = 0;
+	return sysconf(_SC_NPROCESSORS_ONLN) < 2 ? 0 : us;
+}
+
+void tarn__spin_init(struct tarn__spin *s, unsigned default_us)
+{
 	/* A poll with its pause takes some 25 to 50 ns. */
-	s->rounds_max = (uint32_t)us * 25;
+	s->rounds_max = (uint32_t)tarn__spin_us(default_us) * 25;
 	s->rounds = s->rounds_max;
 }

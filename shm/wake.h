@@ -70,7 +70,10 @@ struct tarn__spin {
 	uint32_t rounds;     /* polls allowed now */
 	uint32_t rounds_max; /* from TARN_SPIN_US or the default */
 };
-/* @default_us applies when TARN_SPIN_US is not set. */
+/* Microseconds that TARN_SPIN_US says (at most a second), or @default_us if it is not set or
+ * not a number; 0 on one CPU. */
+unsigned tarn__spin_us(unsigned default_us);
+/* @default_us applies as in tarn__spin_us(). */
 void tarn__spin_init(struct tarn__spin *s, unsigned default_us);
 static inline void tarn__spin_paid(struct tarn__spin *s)
 {

@@ -67,6 +67,7 @@ static void grant(struct tarn__lane *l, uint64_t id)
 		tarn__handle_free(l, b);
 		return;
 	}
+	tarn__from_server(l->client);
 	populate(l->client, b);
 	tarn__cache_push(&l->cache, b);
 	l->cache.granted = id;
@@ -93,6 +94,7 @@ void tarn__cache_granted(struct tarn__lane *l, const struct tarn__slot *reply)
 /* Gives blocks of @bin back until @keep are left. False: no room on the lane. */
 static bool give_back(struct tarn__lane *l, struct tarn__bin *bin, uint32_t keep)
 {
+	tarn__to_server(l->client);
 	while (bin->n > keep) {
 		uint64_t word[7] = { 0 };
 		unsigned n = 0;

@@ -87,7 +87,6 @@ bool tarn__cache_empty(struct tarn__lane *l);
 /* A reply to an ALLOC: takes its ids. */
 void tarn__cache_granted(struct tarn__lane *l, const struct tarn__slot *reply);
 
-/* For builds with AddressSanitizer: freed blocks are out of bounds. */
 #if defined(__SANITIZE_ADDRESS__)
 #define TARN__ASAN 1
 #elif defined(__has_feature)
@@ -98,6 +97,18 @@ void tarn__cache_granted(struct tarn__lane *l, const struct tarn__slot *reply);
 #ifndef TARN__ASAN
 #define TARN__ASAN 0
 #endif
+#if defined(__SANITIZE_THREAD__)
+#define TARN__TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TARN__TSAN 1
+#endif
+#endif
+#ifndef TARN__TSAN
+#define TARN__TSAN 0
+#endif
+
+/* For builds with AddressSanitizer: freed blocks are out of bounds. */
 #if TARN__ASAN
 void __asan_poison_memory_region(void const volatile *address, size_t size);
 void __asan_unpoison_memory_region(void const volatile *address, size_t size);
@@ -106,6 +117,18 @@ void __asan_unpoison_memory_region(void const volatile *address, size_t size);
 #else
 #define tarn__hide(address, size) ((void)(address), (void)(size))
 #define tarn__show(address, size) ((void)(address), (void)(size))
+#endif
+
+/* For builds with ThreadSanitizer, which does not see the server: what goes back there and
+ * what comes from there is ordered by it. */
+#if TARN__TSAN
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define tarn__to_server(client) __tsan_release(client)
+#define tarn__from_server(client) __tsan_acquire(client)
+#else
+#define tarn__to_server(client) ((void)(client))
+#define tarn__from_server(client) ((void)(client))
 #endif
 
 #endif

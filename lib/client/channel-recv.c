@@ -21,7 +21,7 @@
 
 static struct tarn__slot *slot_at(struct tarn_channel *ch, uint64_t position)
 {
-	return &ch->ring->slot[position & (ch->slots - 1)];
+	return &ch->ring->slot[position & (ch->consumer.slots - 1)];
 }
 
 static bool is_there(struct tarn_channel *ch, uint64_t position)
@@ -57,8 +57,10 @@ static void release_slots(struct tarn_channel *ch, struct tarn__lane *l)
 static int say(struct tarn_channel *ch, struct tarn__lane *l, enum tarn__message kind,
 	       uint64_t position, uint64_t id)
 {
-	int r = tarn__lane_say(l, tarn__header(kind, 1, 0, 0), ch->base.id, position, id, 0, 0, 0);
+	int r;
 
+	tarn__to_server(l->client);
+	r = tarn__lane_say(l, tarn__header(kind, 1, 0, 0), ch->base.id, position, id, 0, 0, 0);
 	ch->consumer.lane_tail = l->requests.tail;
 	return r;
 }
@@ -112,7 +114,7 @@ int tarn__channel_settle(struct tarn_channel *ch, struct tarn__lane *l, bool all
 static int follow_up(struct tarn_channel *ch, struct tarn__lane *l)
 {
 	uint64_t n = ch->deferred_end - ch->deferred_first;
-	uint64_t batch = ch->slots / 8;
+	uint64_t batch = ch->consumer.slots / 8;
 
 	if (n != 0) {
 		if (n == ch->deferred_room)
@@ -215,6 +217,7 @@ static struct tarn_block *new_handle(struct tarn__lane *l, const struct item *i)
 		return NULL;
 	}
 	b->refs = 1 | REF_SHARED | REF_UNLISTED; /* not yet known to others */
+	tarn__from_server(c);
 	tarn__show(b->data, b->size);
 	if ((i->flags & TARN__SEND_SEALED) || (dir_state(c, i->id) & TARN__DIR_SEALED))
 		tarn__seal_here(c, b);

@@ -26,7 +26,7 @@ static bool has_room(struct tarn_channel *ch)
 	/* The consumer's word: only forward, and not beyond what was sent. */
 	if (head - end->head <= end->position - end->head)
 		end->head = head;
-	return end->position - end->head < ch->slots;
+	return end->position - end->head < end->slots;
 }
 
 static int fail_send(struct tarn_channel *ch, int r, int64_t timeout_ns)
@@ -38,7 +38,7 @@ static int fail_send(struct tarn_channel *ch, int r, int64_t timeout_ns)
 	if (timeout_ns == 0)
 		return tarn__fail_static(r, "The channel is full.");
 	return tarn__fail(r, "The channel stayed full (%llu slots) for the time allowed.",
-			  (unsigned long long)ch->slots);
+			  (unsigned long long)ch->producer.slots);
 }
 
 /* Everything that can fail or wait: a place in the ring, a place on the lane. */
@@ -52,7 +52,7 @@ static int prepare(struct tarn_channel *ch, struct tarn__lane *l, int64_t timeou
 				  "end first.");
 	if (tarn__unlikely(tarn__channel_state(ch) & TARN__DIR_CONSUMER_GONE))
 		return fail_send(ch, -TARN_ECLOSED, timeout_ns);
-	if (tarn__unlikely(end->position - end->head >= ch->slots) && !has_room(ch)) {
+	if (tarn__unlikely(end->position - end->head >= end->slots) && !has_room(ch)) {
 		const struct tarn__nap nap = {
 			.ch = ch, .end = end, .word = &ch->ring->consumer_wake,
 			.waiting = &ch->ring->producer_waiting, .gone = TARN__DIR_CONSUMER_GONE,
@@ -75,10 +75,11 @@ static void publish(struct tarn_channel *ch, struct tarn__lane *l, const struct 
 	struct tarn__channel_ring *ring = ch->ring;
 	struct tarn__end *end = &ch->producer;
 	uint64_t p = end->position;
-	struct tarn__slot *s = &ring->slot[p & (ch->slots - 1)];
+	struct tarn__slot *s = &ring->slot[p & (end->slots - 1)];
 	const uint64_t word[7] = { tarn__header(TARN__MSG_SEND, 1, 0, 0), ch->base.id, p, i->id,
 				   i->size, i->units, i->flags };
 
+	tarn__to_server(l->client);
 	tarn__lane_post(l, word);
 	end->lane_tail = l->requests.tail;
 	tarn__store_relaxed(&s->word[TARN__CH_ID], i->id);

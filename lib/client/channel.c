@@ -36,6 +36,7 @@ static uint64_t ring_slots(uint64_t capacity)
 struct tarn_channel *tarn__channel_handle(struct tarn_client *c, uint64_t id)
 {
 	struct tarn_channel *ch = aligned_alloc(64, tarn__round_up(sizeof *ch, 64));
+	uint64_t slots;
 
 	if (ch == NULL) {
 		tarn__fail(-ENOMEM, "No memory for the handle of a channel.");
@@ -51,12 +52,13 @@ struct tarn_channel *tarn__channel_handle(struct tarn_client *c, uint64_t id)
 	ch->base.refs = 1 | REF_SHARED | REF_CHANNEL; /* not yet known to others */
 	ch->ring = (struct tarn__channel_ring *)(void *)ch->base.data;
 	ch->dir = &c->dir[tarn__id_index(id)];
-	ch->slots = ring_slots(ch->base.capacity);
-	ch->base.size = ring_bytes(ch->slots);
-	/* A hint by its maker, for people. */
+	tarn__show(ch->base.data, ch->base.capacity);
+	slots = ring_slots(ch->base.capacity);
+	ch->base.size = ring_bytes(slots);
+	/* A hint by its maker. */
 	ch->capacity = tarn__load_relaxed(&ch->ring->capacity);
-	if (ch->capacity == 0 || ch->capacity > ch->slots)
-		ch->capacity = ch->slots;
+	if (ch->capacity == 0 || ch->capacity > slots)
+		ch->capacity = slots;
 	tarn__spin_init(&ch->producer.spin, 20);
 	tarn__spin_init(&ch->consumer.spin, 20);
 	return ch;
@@ -225,16 +227,14 @@ int tarn_channel_open(tarn_client *client, const char *name, int64_t timeout_ns,
 /* ---- ends ---- */
 
 /* Takes what the server says about the ring, if it agrees with the block it lies in. */
-static int set_slots(struct tarn_channel *ch, uint64_t slots)
+static int set_slots(const struct tarn_channel *ch, struct tarn__end *end, uint64_t slots)
 {
 	if (!tarn__is_power_of_two(slots) || slots > TARN__CHANNEL_MAX ||
 	    ring_bytes(slots) > ch->base.capacity)
 		return tarn__fail(-TARN_EPROTO, "The server says that a channel in a block of %llu "
 				  "bytes has %llu slots.", (unsigned long long)ch->base.capacity,
 				  (unsigned long long)slots);
-	ch->slots = slots;
-	if (ch->capacity > slots)
-		ch->capacity = slots;
+	end->slots = slots;
 	return 0;
 }
 
@@ -258,11 +258,11 @@ static int bind(struct tarn_channel *ch, struct tarn__lane *l, enum tarn_channel
 				  "once. Make a new channel.", name);
 	if (r < 0)
 		return tarn__fail(r, "The server refused the %s end: %s.", name, tarn_error_text(r));
-	r = set_slots(ch, s.word[2]);
+	r = set_slots(ch, end, s.word[2]);
 	if (r < 0)
 		return r;
-	if (which == TARN_CONSUMER && ch->slots > ch->capacity) {
-		ch->deferred_room = (ch->slots - ch->capacity) / 2;
+	if (which == TARN_CONSUMER && end->slots > ch->capacity) {
+		ch->deferred_room = (end->slots - ch->capacity) / 2;
 		ch->deferred = calloc(ch->deferred_room, sizeof *ch->deferred);
 		if (ch->deferred == NULL)
 			ch->deferred_room = 0; /* slower, not wrong */

@@ -12,6 +12,7 @@
 /* One end. Used by one thread at a time. */
 struct tarn__end {
 	bool held;
+	uint64_t slots;           /* of the ring: a power of two, by the server's word */
 	uint64_t position;        /* producer: next to write; consumer: next to read */
 	uint64_t head;            /* producer: last seen; consumer: last published */
 	struct tarn__lane *lane;  /* posted the last message of this end: */
@@ -32,8 +33,7 @@ struct tarn_channel {
 	struct tarn_block base;   /* first: the table knows channels by it */
 	struct tarn__channel_ring *ring;
 	const struct tarn__dir_entry *dir;
-	uint64_t slots;           /* of the ring: a power of two, by the server's word */
-	uint64_t capacity;        /* as its maker asked */
+	uint64_t capacity;        /* as its maker asked, for people */
 	TARN__ALIGNED_LINE struct tarn__end producer;
 	TARN__ALIGNED_LINE struct tarn__end consumer;
 	/* Consumer's: a ring of as many entries as may be deferred. */

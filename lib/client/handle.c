@@ -113,7 +113,7 @@ static void add(struct tarn__shard *s, uint64_t hash, struct tarn_block *b)
 	at = bucket_of(s, hash);
 	b->next = *at;
 	*at = b;
-	s->n++;
+	tarn__store32_relaxed(&s->n, s->n + 1); /* atomic for the hint in tarn__table_find() */
 }
 
 /* One more reference unless there is none left. */
@@ -193,7 +193,7 @@ uint32_t tarn__table_remove(struct tarn_client *c, struct tarn_block *b)
 	for (at = bucket_of(s, hash); *at != NULL; at = &(*at)->next) {
 		if (*at == b) {
 			*at = b->next;
-			s->n--;
+			tarn__store32_relaxed(&s->n, s->n - 1);
 			break;
 		}
 	}
@@ -405,6 +405,7 @@ static void release(struct tarn__lane *l, struct tarn_block *b)
 		tarn__backlog_push(c, b); /* still in its shard, at count 0: passed over */
 		return;
 	}
+	tarn__to_server(c);
 	units = flags & REF_UNLISTED ? b->units : tarn__table_remove(c, b);
 
 	const uint64_t word[7] = { tarn__header(TARN__MSG_RELEASE, 1, 0, 0), b->id, units };

@@ -219,6 +219,7 @@ static int adopt_block(struct tarn__lane *l, const struct tarn__slot *s, struct 
 					      "be.");
 	}
 	b->refs = 1 | REF_SHARED; /* not yet known to others */
+	tarn__from_server(c);
 	tarn__show(b->data, b->size);
 	if (state & TARN__DIR_SEALED)
 		tarn__seal_here(c, b);

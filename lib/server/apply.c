@@ -73,6 +73,8 @@ static void dir_publish(struct server *s, uint32_t index)
 
 void tarn__commit(struct server *s)
 {
+	if (tarn__unlikely(s->st.head->undo.n > s->undo_high))
+		s->undo_high = s->st.head->undo.n;
 	commit(&s->st);
 	for (uint32_t i = 0; i < s->n_touched; i++)
 		dir_publish(s, s->touched[i]);

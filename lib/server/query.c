@@ -87,6 +87,7 @@ static void put_stat(struct server *s, struct answer_file *f)
 		.evictions = s->evictions,
 		.deaths = s->deaths,
 		.stale_messages = s->stale,
+		.undo_high = s->undo_high,
 		.backing = s->backing,
 	};
 

@@ -161,15 +161,13 @@ static int open_ctrl(struct server *s)
 	return 0;
 }
 
-static void spin_from_environment(struct server *s, const tarn_server_options *o)
+static uint64_t choose_spin(const tarn_server_options *o)
 {
-	const char *text = getenv("TARN_SPIN_US");
+	int64_t ns = o->spin_ns < 0 ? 0 : o->spin_ns > 0 ? o->spin_ns : DEFAULT_SPIN_NS;
 
-	s->spin_ns = o->spin_ns < 0 ? 0 : o->spin_ns > 0 ? (uint64_t)o->spin_ns : DEFAULT_SPIN_NS;
-	if (text != NULL && *text != '\0')
-		s->spin_ns = strtoull(text, NULL, 10) * 1000;
-	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
-		s->spin_ns = 0;
+	if (ns > 1000000000)
+		ns = 1000000000;
+	return (uint64_t)tarn__spin_us((unsigned)((ns + 999) / 1000)) * 1000;
 }
 
 static int open_state(struct server *s, const tarn_server_options *o)
@@ -322,7 +320,7 @@ static struct server *server_new(const tarn_server_options *o)
 	s->log_arg = o->log_arg;
 	s->kill_evicted = o->kill_evicted;
 	s->started_ns = tarn__now();
-	spin_from_environment(s, o);
+	s->spin_ns = choose_spin(o);
 	return s;
 }
 
@@ -334,7 +332,8 @@ static void on_parent_death(void *arg, uint32_t events)
 	s->stopping = true;
 }
 
-int tarn__serve(const tarn_server_options *options, int parent_pidfd)
+int tarn__serve(const tarn_server_options *options, int parent_pidfd,
+		const volatile sig_atomic_t *stop_wanted)
 {
 	static const tarn_server_options none;
 	const tarn_server_options *o = options != NULL ? options : &none;
@@ -356,6 +355,8 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd)
 			  tarn__loop_name(s->loop), s->io_reason, s->backing_reason);
 		if (o->ready_fd > 0)
 			say_ready(s, o->ready_fd);
+		if (stop_wanted != NULL && *stop_wanted)
+			s->stopping = true; /* came before this run could be stopped */
 		tarn__reactor(s);
 		tarn__log(s, 6, "ends");
 	}
@@ -365,5 +366,5 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd)
 
 int tarn_server_run(const tarn_server_options *options)
 {
-	return tarn__serve(options, -1);
+	return tarn__serve(options, -1, NULL);
 }

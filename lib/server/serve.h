@@ -4,7 +4,11 @@
 
 #include "tarn/server.h"
 
-/* tarn_server_run(), ending when the process behind @parent_pidfd (-1: none) ends. */
-int tarn__serve(const tarn_server_options *options, int parent_pidfd);
+#include <signal.h>
+
+/* tarn_server_run(), ending when the process behind @parent_pidfd (-1: none) ends, or if
+ * *@stop_wanted (NULL: never) was set before tarn_server_stop() could reach this run. */
+int tarn__serve(const tarn_server_options *options, int parent_pidfd,
+		const volatile sig_atomic_t *stop_wanted);
 
 #endif

@@ -102,6 +102,7 @@ struct server {
 	void *log_arg;
 
 	/* counted for people; not in META, not needed for correctness */
+	uint64_t undo_high;            /* most words that one transaction changed */
 	uint64_t messages, sleeps, wakeups, failed_allocs, evictions, deaths, stale;
 };
 

@@ -50,9 +50,12 @@ struct order {
 };
 #define ORDER_MAGIC 0x7365727665210a00ull
 
+static volatile sig_atomic_t stop_wanted;
+
 static void on_sigterm(int signal)
 {
 	(void)signal;
+	stop_wanted = 1;
 	tarn_server_stop();
 }
 
@@ -74,7 +77,7 @@ static void serve_order(int fd)
 	options.name = o->name[0] != '\0' ? o->name : NULL;
 	options.log = NULL;
 	options.ready_fd = o->ready_fd;
-	int r = tarn__serve(&options, o->parent_pidfd);
+	int r = tarn__serve(&options, o->parent_pidfd, &stop_wanted);
 	if (r < 0) {
 		snprintf(o->failure, sizeof o->failure, "%s", tarn_error_last()->message);
 		o->code = r;

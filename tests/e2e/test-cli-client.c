@@ -56,7 +56,7 @@ static tarn_block *block(tarn_client *client, size_t size, const char *word)
 	return b;
 }
 
-/* One block in every way to be held. */
+/* One block in every way to be held, and one that lies in the cache again. */
 static void hold(const char *server)
 {
 	tarn_client *client = attach(server);
@@ -67,6 +67,7 @@ static void hold(const char *server)
 	tarn_channel *channel;
 	tarn_token token;
 
+	tarn_block_unref(block(client, 100, "granted"));
 	must(tarn_block_seal(sealed), "tarn_block_seal");
 	must(tarn_channel_new(client, 4, "test-cli", &channel), "tarn_channel_new");
 	must(tarn_channel_bind(channel, TARN_PRODUCER), "tarn_channel_bind");

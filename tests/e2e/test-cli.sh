@@ -20,11 +20,11 @@ scratch=$(mktemp -d)
 export XDG_RUNTIME_DIR=$scratch
 unset TARN_SERVER TARN_SPIN_US TARN_TARND
 name=cli-$$
-started=()
+started=() # by number: what lives, and so is killed at the end
 
 clean_up() {
 	local pid
-	for pid in "${started[@]}"; do
+	for pid in "${!started[@]}"; do
 		kill -KILL "$pid" 2>/dev/null || true
 	done
 	rm -rf -- "$scratch"
@@ -116,7 +116,7 @@ try_serve() {
 	"${prefix[@]}" "$tools/tarnd" --name "$1" --ready-fd 3 "${@:2}" 3>"$scratch/ready" \
 		2>"$scratch/log" </dev/null &
 	server=$!
-	started+=("$server")
+	started[server]=1
 	read -r line <"$scratch/ready" || true
 	[ "$line" = "READY $1" ]
 }
@@ -128,11 +128,19 @@ serve() {
 }
 finish() { # finish PID: sets $ended to how it ended. Not in a subshell: that has no children
 	ended=0
-	wait "$1" 2>/dev/null || ended=$?
+	wait "$1" || ended=$?
+	unset "started[$1]"
+}
+end_now() { # end_now PID: by SIGKILL, without a word from bash
+	{
+		kill -KILL "$1"
+		wait "$1" || true
+	} 2>/dev/null
+	unset "started[$1]"
 }
 end_server() {
 	kill "$server"
-	wait "$server" || true
+	finish "$server"
 }
 
 # play WHAT ARGUMENT...: starts the client; sets $player, and said[WORD] to what it said.
@@ -142,7 +150,7 @@ play() {
 	[ -p "$scratch/play" ] || mkfifo "$scratch/play"
 	"$client" "$@" >"$scratch/play" 2>"$scratch/play-err" </dev/null &
 	player=$!
-	started+=("$player")
+	started[player]=1
 	said=()
 	while read -r word value; do
 		[ "$word" != READY ] || return 0
@@ -308,7 +316,7 @@ stat_tells_options() {
 	same "$(json .server.name)" "$name"
 	same "$(json .server.pid)" "$server"
 	same "$(json .server.io)" epoll
-	json '.server.io_reason | length > 0' && json '.server.backing_reason | length > 0'
+	json '[.server.io_reason, .server.backing_reason | length > 0] | all'
 	same "$(json .memory.arena_bytes)" $((64 << 20))
 	same "$(json .memory.watermark_bytes)" $((3 << 20))
 	same "$(json .objects.max_blocks)" 10240
@@ -497,6 +505,9 @@ refs_in_transit() {
 	same "$(refs_of "$sent")" "transit 1 ${h[client]}"
 	same "$(json '.refs[0] | [.via, .at] | join(" ")')" "$channel 0"
 }
+refs_of_a_channel() {
+	same "$(refs_of "$channel")" "held 1 ${h[client]},producer 1 ${h[client]}"
+}
 refs_without_a_limit() {
 	same "$(refs_of "$sealed")" "exported null ${h[client]},held 1 ${h[client]}"
 	tarn 0 -s "$name" refs "$sealed"
@@ -510,6 +521,7 @@ all_refs() {
 	done
 	json '[.refs[] | select(.kind == "granted")] | length > 0'
 	# What belongs to one id stands together.
+	# shellcheck disable=SC2016  # jq's variable
 	json '[.refs[].id] | . as $all | (length - (unique | length)) ==
 		([range(1; length) | select($all[.] == $all[. - 1])] | length)'
 }
@@ -530,6 +542,7 @@ check "blocks, columns" block_columns
 check "blocks --all" all_blocks
 check "refs of a held block" refs_of_a_held_block
 check "refs of what is in transit" refs_in_transit
+check "refs of a channel" refs_of_a_channel
 check "refs of a token without a limit" refs_without_a_limit
 check "refs of all" all_refs
 check "stat counts" stat_counts
@@ -565,8 +578,7 @@ for pid in "$named" "$importer"; do
 	check "a client ends in order" same "$ended" 0
 done
 check "both are gone" wait_for n_clients_is 1
-kill -KILL "$holder"
-finish "$holder"
+end_now "$holder"
 nothing_remains() {
 	wait_for n_clients_is 0
 	tarn 0 -s "$name" blocks --all --noheadings
@@ -592,8 +604,7 @@ damaged() {
 	json '.count >= 1 and (.findings | length >= 1) and (.findings[0].finding | length > 0)'
 }
 check "check finds what is wrong" damaged
-kill -KILL "$player"
-finish "$player"
+end_now "$player"
 
 # ---- a server that does not answer ----
 
@@ -644,7 +655,7 @@ lingering=0
 for delay in 0 0.001 0.002 0.003 0.005 0.008 0.01 0.02; do
 	"$tools/tarnd" --name "$name-early" --size 1M --log-level error 2>"$scratch/err" &
 	early=$!
-	started+=("$early")
+	started[early]=1
 	sleep $delay
 	kill "$early"
 	finish "$early"
@@ -653,8 +664,7 @@ done
 check "a signal during the start is not lost" same "$lingering" 0
 
 serve "$name-killed" --size 1M
-kill -KILL "$server"
-finish "$server"
+end_now "$server"
 serve "$name-killed" --size 1M
 check "a name can be used again after SIGKILL" tarn 0 -s "$name-killed" check
 end_server
@@ -682,6 +692,7 @@ if try_serve "$name-with" --io uring --size 1M; then
 	check "--io uring" with '.server.io == "io_uring"'
 	end_server
 else
+	finish "$server"
 	check "--io uring where it is refused" grep -q '^<3>tarnd: .*io_uring' "$scratch/log"
 fi
 
@@ -689,11 +700,13 @@ TARN_TARND=$tools/tarnd play start "$name-start"
 exe_is() {
 	same "$(readlink "/proc/$1/exe")" "$(realpath -- "$2")"
 }
-started+=("${said[pid]}")
+pid=${said[pid]}
+started[pid]=1
 check "TARN_TARND names tarnd for tarn_server_start()" exe_is "${said[pid]}" "$tools/tarnd"
 check "which serves" tarn 0 -s "$name-start" check
 kill "$player"
 finish "$player"
+unset "started[$pid]"
 check "and is shut down" same "$ended" 0
 
 # A terminal of its own; script(1) ends with what runs in it.
@@ -705,12 +718,13 @@ if command -v script >/dev/null; then
 	script -qefc "exec '$tools/tarnd' --name '$name-tty' --size 1M" "$scratch/typescript" \
 		>/dev/null 2>&1 </dev/null &
 	terminal=$!
-	started+=("$terminal")
+	started[terminal]=1
 	wait_for "$tools/tarn" -s "$name-tty" stat >/dev/null 2>&1
 	pid=$("$tools/tarn" -s "$name-tty" stat --json | jq .server.pid)
-	started+=("$pid")
+	started[pid]=1
 	kill "$pid"
 	finish "$terminal"
+	unset "started[$pid]"
 	check "lines on a terminal are plain" plain_on_a_terminal
 else
 	skip "lines on a terminal are plain" "no script(1)"
