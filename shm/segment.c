@@ -37,9 +37,14 @@ enum tarn__backing tarn__backing_choose(enum tarn__backing asked, uint64_t arena
 	return TARN__BACKING_POSIX;
 }
 
-/* The name lives for the few microseconds between open and unlink. */
+/* Without a name from the start: whoever is killed leaves none. Only where /dev/shm is a file
+ * system that cannot do that there is one, for the few microseconds until it is unlinked. */
 static int open_posix(const char *label)
 {
+	int nameless = open("/dev/shm", O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+
+	if (nameless >= 0)
+		return nameless;
 	for (int attempt = 0; attempt < 16; attempt++) {
 		uint64_t nonce;
 		char name[64];

@@ -3,7 +3,7 @@
  * Segments: the shared memory objects of an arena.
  *
  * A segment is a sparse file of its final size, either POSIX shared memory
- * (its name is removed as soon as it is open) or a memfd (sealed against
+ * (without a name, or one that is removed as soon as it is open) or a memfd (sealed against
  * changes of its size). It reaches other processes as a descriptor over the
  * control socket, so nothing else depends on the choice. Only ranges that were
  * reserved (fallocate) may be touched: a hole in a full file system is a
@@ -16,7 +16,7 @@
 
 enum tarn__backing {
 	TARN__BACKING_AUTO,  /* POSIX unless /dev/shm is smaller than the arena */
-	TARN__BACKING_POSIX, /* shm_open, name unlinked at once */
+	TARN__BACKING_POSIX, /* in /dev/shm, without a name */
 	TARN__BACKING_MEMFD, /* memfd_create, sealed SHRINK | GROW | SEAL */
 };
 

@@ -197,9 +197,10 @@ static enum verdict on_send(struct turn *t)
 	if (ch->producer.state != END_HELD || ch->consumer.state == END_GONE)
 		return FINE; /* closed: publish only (H9) */
 	uint64_t lanes = t->st->client[ch->consumer.client].lanes;
-	if (ch->tickets >= ch->capacity + 3 * TARN__REQUESTS * (lanes != 0 ? lanes : 1))
+	if (ch->tickets >= ch->capacity + LANE_CLAIMS * (lanes != 0 ? lanes : 1))
 		return offence(t, "more on its way than the channel and its consumer can hold");
-	tarn__claim_add(t->st, CLAIM_TICKET | object_index(t->st, co), w[2], o->id);
+	if (tarn__claim_add(t->st, CLAIM_TICKET | object_index(t->st, co), w[2], o->id) < 0)
+		return offence(t, "more on its way than there is room for");
 	SET(t->st, ch->tickets, ch->tickets + 1);
 	tarn__object_hold(t->st, o);
 	return FINE;
@@ -456,6 +457,8 @@ static enum verdict on_import(struct turn *t)
 
 	if (r == -EDQUOT)
 		return offence(t, "holds more than its credits");
+	if (r < 0)
+		tarn__rollback(t->s);
 	answer(t, r, &a);
 	return FINE;
 }

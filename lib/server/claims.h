@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The book of claims: one hash table in META for further holders of objects and for
- * tickets of channels (see struct claim). Adding never fails: room is promised
- * beforehand, when credits, lanes and channels are handed out (H18, I19).
+ * tickets of channels (see struct claim). Adding never fails for honest clients: room is
+ * promised beforehand, when credits, lanes and channels are handed out (H18, I19).
  */
 #ifndef TARN_SERVER_CLAIMS_H
 #define TARN_SERVER_CLAIMS_H
@@ -18,8 +18,8 @@ void tarn__claims_unpromise(struct state *st, uint64_t fewer);
 
 /* NULL if there is none. */
 struct claim *tarn__claim_find(const struct state *st, uint64_t who, uint64_t what);
-/* The pair must not be in the book. */
-void tarn__claim_add(struct state *st, uint64_t who, uint64_t what, uint64_t value);
+/* The pair must not be in the book. -ENOSPC, -ENOMEM: beyond the promises. */
+int tarn__claim_add(struct state *st, uint64_t who, uint64_t what, uint64_t value);
 void tarn__claim_drop(struct state *st, struct claim *claim);
 
 /* Findings of a check of the structure itself. */

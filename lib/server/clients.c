@@ -26,9 +26,6 @@
 #include "ledger.h"
 #include "server.h"
 
-/* One lane's share of the claims: each message that is unread or deferred can keep one
- * alive that its sender has already given up, and there are at most three rings' worth. */
-#define LANE_CLAIMS (3ull * TARN__REQUESTS)
 #define RECLAIM_SLICE 64u      /* objects changed by one transaction at most */
 #define RECLAIM_LOOKS 4096u    /* table entries looked at by one transaction at most */
 #define RECLAIM_BUDGET 16384u  /* entries looked at between two looks at the lanes */

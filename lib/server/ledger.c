@@ -63,7 +63,9 @@ static int holder_new(struct state *st, struct object *o, uint32_t client, uint3
 {
 	struct client *cl = &st->client[client];
 
-	if (cl->held >= cl->credits)
+	/* A client counts a drop when it posts it, we one epoch after it is read: what lies
+	 * in its lanes and in the buffers is beyond its credits for so long. */
+	if (cl->held >= cl->credits + cl->lanes * LANE_CLAIMS)
 		return -EDQUOT;
 	SET(st, cl->held, cl->held + 1);
 	for (int i = 0; i < 2; i++)
@@ -71,9 +73,10 @@ static int holder_new(struct state *st, struct object *o, uint32_t client, uint3
 			holder_set(st, &o->holder[i], client, units);
 			return 0;
 		}
-	tarn__claim_add(st, client, o->id, units);
-	spilled_add(st, o, 1);
-	return 0;
+	int r = tarn__claim_add(st, client, o->id, units);
+	if (r == 0)
+		spilled_add(st, o, 1);
+	return r;
 }
 
 int tarn__ledger_add(struct state *st, struct object *o, uint32_t client, uint32_t units)

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -257,6 +258,54 @@ static int read_request(int socket, struct tarn__request *ret)
 	return n == (int)sizeof *ret && ret->magic == TARN__CONTROL_MAGIC ? 1 : -EPROTO;
 }
 
+/* ---- a hang-up ---- */
+
+/* Does a line of /proc/PID/maps name this file? *ret_any: there are lines. */
+static bool has_mapped(pid_t pid, const struct stat *file, bool *ret_any)
+{
+	char path[64], line[512];
+	unsigned major, minor;
+	unsigned long inode;
+	bool found = false;
+	FILE *f;
+
+	*ret_any = false;
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+	f = fopen(path, "re");
+	if (f == NULL)
+		return false;
+	while (!found && fgets(line, sizeof line, f) != NULL) {
+		if (sscanf(line, "%*x-%*x %*s %*x %x:%x %lu", &major, &minor, &inode) != 3)
+			continue;
+		*ret_any = true;
+		found = inode == file->st_ino && makedev(major, minor) == file->st_dev;
+	}
+	fclose(f);
+	return found;
+}
+
+/*
+ * A hang-up is no death (H14), with one exception: after exec() the process lives on as
+ * another program, which has no lanes and never says good-bye. The kernel replaces
+ * the memory before it closes descriptors, so what is mapped now tells. In doubt
+ * (no right to look, no memory at all since its first thread has ended, a /proc that does
+ * not even know our own mapping) it is alive.
+ */
+static bool has_executed(const struct server *s, const struct peer *p)
+{
+	struct pollfd alive = { .fd = p->pidfd, .events = POLLIN };
+	pid_t pid = (pid_t)s->st.client[p->client].pid;
+	struct stat lanes;
+	bool any;
+
+	if (p->pidfd < 0 || pid <= 0 || fstat(p->lanes.fd, &lanes) != 0)
+		return false;
+	if (has_mapped(pid, &lanes, &any) || !any || !has_mapped(getpid(), &lanes, &any))
+		return false;
+	/* Still silent: the number was that process's all the time. */
+	return poll(&alive, 1, 0) == 0;
+}
+
 static void on_client(void *arg, uint32_t events)
 {
 	struct peer *p = arg;
@@ -268,7 +317,8 @@ static void on_client(void *arg, uint32_t events)
 	if (r == 0)
 		return;
 	if (r < 0) {
-		/* Not a death (H14): only its pidfd tells. No more requests, though. */
+		/* No more requests. */
+		p->dead = p->dead || has_executed(s, p);
 		tarn__loop_unwatch(s->loop, &p->socket_watch);
 		close(p->socket);
 		p->socket = -1;

@@ -142,6 +142,9 @@ static_assert(sizeof(struct deferred) == 32, "half a line");
  * index is used again).
  */
 #define CLAIM_TICKET (1ull << 63)
+/* One lane's share of the claims: each message that is unread or deferred can keep one
+ * alive that its sender has already given up, and there are at most three rings' worth. */
+#define LANE_CLAIMS (3ull * TARN__REQUESTS)
 struct claim {
 	uint64_t who; /* 0: free */
 	uint64_t what;

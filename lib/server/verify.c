@@ -215,7 +215,7 @@ static void check_clients(struct check *c)
 		     (unsigned long long)c->owned[i], (unsigned long long)c->owned_bytes[i]);
 		MUST(c, k->exports == c->exports_of[i], "client %u: %u exports, found %u", i,
 		     k->exports, c->exports_of[i]);
-		MUST(c, k->held <= k->credits, "client %u: beyond its credits", i);
+		MUST(c, k->held <= k->credits + k->lanes * LANE_CLAIMS, "client %u: beyond its credits", i);
 		there += k->state != CLIENT_NONE;
 		dying += k->state == CLIENT_DYING1 || k->state == CLIENT_DYING2 ||
 			 k->state == CLIENT_RECLAIM;
@@ -246,7 +246,7 @@ static void check_clients(struct check *c)
 	free(lanes_of);
 	MUST(c, open == h->open_lanes && pending == h->n_pending, "lanes: %llu open, %llu pending",
 	     (unsigned long long)open, (unsigned long long)pending);
-	promised += open * 3 * TARN__REQUESTS;
+	promised += open * LANE_CLAIMS;
 	for (uint32_t i = 1; i < h->channels; i++)
 		if (st->channel[i].id != 0)
 			promised += st->channel[i].capacity;

@@ -388,6 +388,32 @@ Test(protocol, a_release_read_before_the_send_does_not_lose_the_exact_size)
 	scene_close(&k);
 }
 
+/* A drop counts for its client at once, for the server two epochs later. */
+Test(protocol, releases_on_their_way_do_not_count_against_credits)
+{
+	struct scene k = scene_open();
+	uint64_t channel = fake_channel(k.s, &k.pa, &k.qa, 2048);
+	static uint64_t id[TARN__FIRST_CREDITS + 100];
+
+	fake_post(&k.pa, TARN__MSG_CREDIT, 0, 4096, 0, 0, 0, 0, 0);
+	tarn__epoch(k.s);
+	fake_reply(&k.pa);
+	for (unsigned i = 0; i < TARN__FIRST_CREDITS + 100; i++) {
+		id[i] = fake_alloc(k.s, &k.pa, 64);
+		fake_send(&k.pa, channel, i, id[i], 64, 0);
+		if (i < TARN__FIRST_CREDITS)
+			fake_recv(&k.qa, channel, i, id[i]);
+	}
+	for (unsigned i = 0; i < 100; i++) {
+		fake_release(&k.qa, id[i], 1);
+		fake_recv(&k.qa, channel, TARN__FIRST_CREDITS + i, id[TARN__FIRST_CREDITS + i]);
+	}
+	QUIET(k.s);
+	cr_assert(eq(u64, k.s->evictions, 0));
+	cr_assert(eq(u64, k.s->st.client[k.q].held, TARN__FIRST_CREDITS));
+	scene_close(&k);
+}
+
 Test(protocol, a_full_arena_is_an_error_with_numbers_within_bounded_time)
 {
 	struct scene k = scene_open();

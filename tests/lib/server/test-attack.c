@@ -1,0 +1,593 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a reviewer tried: schedules in which one client harms another, leaves something
+ * behind, or takes the server with it.
+ */
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "fake.h"
+#include "lib/server/claims.h"
+#include "lib/server/heap.h"
+
+TestSuite(attack, .timeout = 60);
+
+#define QUIET(s)                                             \
+	do {                                                 \
+		fake_settle(s);                              \
+		cr_assert(eq(int, fake_verify(s), 0));       \
+	} while (0)
+#define ERROR_OF(r) (((r).word[0] >> 16) & 0xffff)
+#define STATE_OF(s, c) ((s)->st.client[c].state)
+
+/* Nothing of anybody is left. */
+static void all_gone(struct server *s)
+{
+	for (uint32_t c = 1; c < s->st.head->clients_used; c++)
+		if (s->peer[c] != NULL)
+			fake_kill(s, c);
+	QUIET(s);
+	cr_expect(eq(u64, s->st.head->n_live, 0));
+	cr_expect(eq(u64, s->st.head->n_granted, 0));
+	cr_expect(eq(u64, s->st.head->heap.used, 0));
+	cr_expect(eq(u64, s->st.head->n_clients, 0));
+	cr_expect(eq(u64, s->st.head->n_channels, 0));
+	cr_expect(eq(u64, s->st.head->claims_promised, 0));
+	cr_expect(eq(u32, s->st.head->n_claims, 0));
+	fake_server_free(s);
+}
+
+static uint64_t live_block(struct server *s, struct fake_lane *l, uint64_t bytes)
+{
+	uint64_t id = fake_alloc(s, l, bytes);
+
+	fake_post(l, TARN__MSG_PUBLISH, 0, id, bytes, 0, 0, 0, 0);
+	tarn__epoch(s);
+	return id;
+}
+
+/* Many blocks, so that a reclaim takes several epochs: a slice changes 64 objects and an
+ * epoch looks at 16384. */
+static void crowd(struct server *s, struct fake_lane *l, unsigned n)
+{
+	for (unsigned done = 0; done < n;) {
+		fake_post(l, TARN__MSG_ALLOC, 64, 64, 1, 0, 0, 0, 0);
+		tarn__epoch(s);
+		for (unsigned got = 0; got < 64;) {
+			struct tarn__slot r = fake_reply(l);
+			unsigned k = tarn__header_slots(r.word[0]) & 0x7f;
+
+			cr_assert(eq(u64, ERROR_OF(r), 0));
+			got += k;
+			done += k;
+			if (tarn__header_slots(r.word[0]) & TARN__REPLY_LAST)
+				break;
+		}
+	}
+}
+
+/* ---- index reuse: what a client leaves behind hits the next one with its index ---- */
+
+/* DETACH is no death: the process lives and its threads may go on posting. */
+Test(attack, detached_client_posts_on_and_its_successor_pays)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s), x = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p), xa = fake_lane(s, x);
+	uint64_t ch = fake_channel(s, &pa, &pa, 4);
+	uint64_t o = live_block(s, &pa, 100);
+
+	fake_kill(s, x); /* as DETACH does */
+	tarn__epoch(s);
+	fake_release(&xa, o, 1); /* read in the epoch in which the record is reclaimed */
+	for (int i = 0; i < 10 && s->peer[x] != NULL; i++)
+		tarn__epoch(s);
+	cr_assert(zero(ptr, s->peer[x]));
+
+	uint32_t y = fake_client(s);
+	struct fake_lane ya = fake_lane(s, y);
+	cr_assert(eq(u32, y, x)); /* same index */
+	fake_recv(&ya, ch, 0, o); /* a unit of o, all honest */
+	fake_release(&pa, o, 1);
+	fake_settle(s);
+	cr_expect(eq(u64, s->evictions, 0));
+	cr_expect(eq(u32, STATE_OF(s, y), CLIENT_ACTIVE));
+	cr_expect(fake_alive(s, o), "y holds it: freed under its hands");
+	cr_expect(eq(int, fake_verify(s), 0));
+	all_gone(s);
+}
+
+Test(attack, reclaim_in_slices_while_the_lane_is_still_written)
+{
+	struct server *s = fake_server(64);
+	uint32_t p = fake_client(s), x = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p), xa = fake_lane(s, x);
+	uint64_t o = live_block(s, &pa, 100);
+
+	crowd(s, &pa, 40000);
+	live_block(s, &xa, 5000); /* at the far end: the reclaim has to go all the way */
+	fake_kill(s, x);
+	for (int i = 0; i < 10 && STATE_OF(s, x) != CLIENT_RECLAIM; i++)
+		tarn__epoch(s);
+	cr_assert(eq(u32, STATE_OF(s, x), CLIENT_RECLAIM));
+	fake_recv(&xa, 0, 0, o); /* o is behind the sweep already */
+	QUIET(s);
+	cr_expect(eq(u64, s->st.client[x].held, 0));
+	cr_expect(eq(u32, fake_count(s, o), 1));
+	all_gone(s);
+}
+
+/* No malice in this one: a process is killed while it waits for memory. */
+Test(attack, memory_is_granted_to_a_client_that_is_being_reclaimed)
+{
+	struct server *s = fake_server(64);
+	uint32_t p = fake_client(s), x = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p), xa = fake_lane(s, x);
+
+	live_block(s, &xa, 48 << 20); /* freed by the first slice */
+	crowd(s, &pa, 40000);
+	live_block(s, &xa, 5000); /* at the far end: there are more slices */
+	fake_post(&xa, TARN__MSG_ALLOC, 1, 40 << 20, 1, 10000000000ull, 0, 0, 0);
+	tarn__epoch(s);
+	cr_assert(eq(u64, s->st.head->n_pending, 1));
+	fake_kill(s, x);
+	QUIET(s);
+	cr_expect(eq(u64, s->st.client[x].owned, 0));
+	all_gone(s);
+}
+
+/* ---- innocent clients ---- */
+
+/* 1000 handles in use, all dropped and as many new ones received in one epoch. The server
+ * has read the RELEASEs but applies them one epoch later. */
+Test(attack, releases_in_flight_do_not_count_against_the_credits)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s), q = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p), qa = fake_lane(s, q);
+	uint64_t ch = fake_channel(s, &pa, &qa, 1024);
+	static uint64_t id[1200];
+
+	fake_post(&pa, TARN__MSG_CREDIT, 0, 4096, 0, 0, 0, 0, 0);
+	tarn__epoch(s);
+	fake_reply(&pa);
+	for (unsigned i = 0; i < 1200; i++)
+		id[i] = fake_alloc(s, &pa, 64);
+	for (unsigned i = 0; i < 600; i++)
+		fake_send(&pa, ch, i, id[i], 64, 1);
+	fake_settle(s);
+	for (unsigned i = 600; i < 1200; i++)
+		fake_send(&pa, ch, i, id[i], 64, 1);
+	for (unsigned i = 0; i < 600; i++)
+		fake_recv(&qa, ch, i, id[i]);
+	fake_settle(s);
+	cr_assert(eq(u64, s->evictions, 0));
+	for (unsigned i = 0; i < 500; i++) {
+		fake_release(&qa, id[i], 1); /* 600 handles at most at any time */
+		fake_recv(&qa, ch, 600 + i, id[600 + i]);
+	}
+	fake_settle(s);
+	cr_expect(eq(u64, s->evictions, 0));
+	cr_expect(eq(u32, STATE_OF(s, q), CLIENT_ACTIVE));
+	cr_expect(eq(int, fake_verify(s), 0));
+	all_gone(s);
+}
+
+/* DIR tells everybody all ids: anybody can name a block that lies in another's cache. */
+Test(attack, giveback_of_a_block_that_a_stranger_named)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s), h = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p), ha = fake_lane(s, h);
+	uint64_t o = fake_alloc(s, &pa, 100);
+
+	fake_recv(&ha, 0, 0, o);
+	tarn__epoch(s);
+	fake_post(&pa, TARN__MSG_GIVEBACK, 1, o, 0, 0, 0, 0, 0);
+	QUIET(s);
+	cr_expect(eq(u32, STATE_OF(s, p), CLIENT_ACTIVE), "p did nothing wrong");
+	cr_expect(eq(u64, s->st.client[p].owned, 0), "p does not pay for it any more");
+	fake_kill(s, h);
+	QUIET(s);
+	cr_expect(not(fake_alive(s, o)));
+	all_gone(s);
+}
+
+/* The consumer moves head on without RECV or ABSORB: the producer keeps to the ring. */
+Test(attack, consumer_that_never_redeems_gets_the_producer_evicted)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s), h = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p), ha = fake_lane(s, h);
+	uint64_t ch = fake_channel(s, &pa, &ha, 4);
+	uint64_t o = live_block(s, &pa, 100);
+
+	for (unsigned i = 0; i < 4 + 3 * TARN__REQUESTS + 100; i++) {
+		fake_send(&pa, ch, i, o, 100, 0);
+		if (i % 500 == 0)
+			tarn__epoch(s);
+	}
+	QUIET(s);
+	cr_expect(eq(u32, STATE_OF(s, p), CLIENT_ACTIVE), "p kept to the ring");
+	all_gone(s);
+}
+
+/* A hostile producer's slot names a block that is gone; the receiver, all honest, hands it on. */
+Test(attack, a_stale_id_in_a_send_does_not_break_the_next_send)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s), q = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p), qa = fake_lane(s, q);
+	uint64_t ch = fake_channel(s, &pa, &qa, 4);
+	uint64_t o = live_block(s, &pa, 100);
+
+	fake_send(&pa, ch, 0, o - ((uint64_t)1 << TARN__INDEX_BITS), 100, 0);
+	fake_send(&pa, ch, 1, o, 100, 0);
+	QUIET(s);
+	cr_expect(eq(u64, s->evictions, 0));
+	cr_expect(eq(u32, fake_count(s, o), 2));
+	all_gone(s);
+}
+
+/* ---- the server's life ---- */
+
+/* Each channel may have 3 rings of tickets beyond its capacity, but the lanes of a consumer
+ * promised that room once, not for each of its channels. */
+Test(attack, tickets_of_many_channels_exhaust_the_claims)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p);
+	uint64_t o = live_block(s, &pa, 100);
+
+	for (unsigned k = 0; k < 40; k++) {
+		uint64_t ch = fake_channel(s, &pa, &pa, 1);
+
+		for (unsigned i = 0; i < 3000; i++) {
+			fake_send(&pa, ch, i, o, 100, 0);
+			if (i % 1000 == 999)
+				tarn__epoch(s);
+		}
+	}
+	QUIET(s);
+	all_gone(s);
+}
+
+/* Lanes that are full again each time they are looked at: busy ones are read many times in
+ * an epoch, and the buffers of decrements have room for one ring of each lane. */
+static struct fake_lane *refill_lane;
+static unsigned refill_lanes;
+static uint64_t refill_id;
+
+static void refill(void)
+{
+	for (unsigned i = 0; i < refill_lanes; i++) {
+		struct fake_lane *l = &refill_lane[i];
+
+		while (tarn__requests_room(&l->requests, 1) > 0)
+			fake_absorb(l, refill_id, 0, 1);
+	}
+}
+
+static void *refill_thread(void *arg)
+{
+	while (!__atomic_load_n((bool *)arg, __ATOMIC_RELAXED))
+		refill();
+	return NULL;
+}
+
+Test(attack, busy_lanes_overflow_the_buffers_of_decrements)
+{
+	static struct fake_lane lane[64];
+	struct server *s = fake_server(16);
+	bool stop = false;
+	pthread_t thread;
+	uint64_t most = 0;
+
+	for (unsigned i = 0; i < 64; i++)
+		lane[i] = fake_lane(s, fake_client(s));
+	refill_lane = lane;
+	refill_lanes = 64;
+	refill_id = 12345;
+	refill();
+	cr_assert(zero(int, pthread_create(&thread, NULL, refill_thread, &stop)));
+	for (unsigned i = 0; i < 20; i++) {
+		tarn__epoch(s);
+		for (int b = 0; b < 2; b++)
+			if (s->st.head->n_deferred[b] > most)
+				most = s->st.head->n_deferred[b];
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	cr_expect(le(u64, most, s->st.head->lanes_reserved * (uint64_t)TARN__REQUESTS));
+	cr_expect(le(u64, most, 64 * TARN__REQUESTS), "one ring of each lane: tickets and claims "
+						      "are promised for no more");
+	all_gone(s);
+}
+
+/* The last look before a sleep reads a CLOSE that did not ring, because the server was
+ * awake when it was posted. Its effect comes one epoch later: it must not sleep over it. */
+Test(attack, close_is_eager)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s), q = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p), qa = fake_lane(s, q);
+	uint64_t ch = fake_channel(s, &pa, &qa, 4);
+
+	fake_settle(s);
+	uint64_t eager = s->eager;
+	fake_post(&pa, TARN__MSG_CLOSE, 0, ch, TARN__ROLE_PRODUCER, 0, 0, 0, 0);
+	tarn__epoch(s);
+	cr_expect(ne(u64, s->eager, eager), "sleep_now() goes by this");
+	eager = s->eager;
+	fake_release(&pa, ch, 1); /* of an object: prompt, too */
+	tarn__epoch(s);
+	cr_expect(ne(u64, s->eager, eager));
+	all_gone(s);
+}
+
+/* Grants come in slots of six; a batch may end early, when the log is half full, and then
+ * the last slot must not be sent twice: one block for two users. */
+Test(attack, no_block_is_granted_twice_when_a_batch_ends_early)
+{
+	for (unsigned used = TARN__UNDO_CAPACITY / 2 - 400; used < TARN__UNDO_CAPACITY / 2; used++) {
+		struct server *s = fake_server(16);
+		uint32_t p = fake_client(s);
+		struct fake_lane pa = fake_lane(s, p);
+		struct lane_view *v = tarn__view_of(s, s->peer[p]->lane[pa.number]);
+		struct tarn__slot ask = { .word = { tarn__header(TARN__MSG_ALLOC, 1, 64, 7), 64, 1 } };
+		uint64_t seen[128];
+		unsigned n = 0;
+
+		/* Large blocks in a fragmented arena use up as much of the log as this. */
+		while (s->st.head->undo.n < used)
+			SET(&s->st, s->st.head->last_channel, 0);
+		tarn__grant_request(s, v, &ask);
+		tarn__commit(s);
+		v->wake = true;
+		tarn__epoch(s);
+		while (!fake_no_reply(&pa)) {
+			struct tarn__slot r = fake_reply(&pa);
+			unsigned k = tarn__header_slots(r.word[0]) & 0x7f;
+
+			cr_assert(eq(u64, ERROR_OF(r), 0));
+			for (unsigned i = 0; i < k; i++) {
+				for (unsigned j = 0; j < n; j++)
+					cr_assert(ne(u64, seen[j], r.word[1 + i]),
+						  "granted twice, log at %u", used);
+				seen[n++] = r.word[1 + i];
+			}
+		}
+		cr_assert(eq(u64, n, s->st.head->n_granted));
+		all_gone(s);
+	}
+}
+
+/* ---- channels ---- */
+
+static int make_named(struct server *s, struct fake_lane *l, const char *name, uint64_t *ret)
+{
+	fake_post_name(l, TARN__MSG_CHANNEL, 4, true, name);
+	tarn__epoch(s);
+	struct tarn__slot r = fake_reply(l);
+
+	*ret = r.word[1];
+	return (int)ERROR_OF(r);
+}
+
+/* A dead channel has its name until the reaper comes, which may be many epochs. */
+Test(attack, name_of_a_dead_channel_is_free_and_unique)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p);
+	uint64_t dead, second, third;
+
+	cr_assert(zero(int, make_named(s, &pa, "x", &dead)));
+	struct object *o = &s->st.object[tarn__id_index(dead)];
+
+	/* Dead, not reaped: as when it has many tickets, or others are before it. */
+	fake_release(&pa, dead, 1);
+	fake_read(s, &pa);
+	fake_phase_b(s);
+	fake_phase_b(s);
+	cr_assert(eq(u32, o->state, OBJECT_DEAD));
+	fake_post_name(&pa, TARN__MSG_CHANNEL, 4, true, "x");
+	fake_post_name(&pa, TARN__MSG_LOOKUP, 0, false, "x");
+	fake_post_name(&pa, TARN__MSG_CHANNEL, 4, true, "x");
+	tarn__epoch(s);
+	struct tarn__slot r = fake_reply(&pa);
+	second = r.word[1];
+	cr_assert(eq(u64, ERROR_OF(r), 0));
+	r = fake_reply(&pa);
+	cr_expect(eq(u64, ERROR_OF(r), 0), "the second one is found");
+	cr_expect(eq(u64, r.word[1], second));
+	r = fake_reply(&pa);
+	third = r.word[1];
+	(void)third;
+	cr_expect(eq(u64, ERROR_OF(r), EEXIST));
+	QUIET(s);
+	all_gone(s);
+}
+
+Test(attack, channels_count_against_the_quota)
+{
+	struct server *s = fake_server(64);
+	uint32_t p;
+
+	cr_assert(zero(int, tarn__client_attach(s, -1, 1, 0, -1, 1 << 20, &p)));
+	struct fake_lane pa = fake_lane(s, p);
+
+	fake_post(&pa, TARN__MSG_CHANNEL, 0, 1 << 18, 0, 0, 0, 0, 0); /* 16 MiB */
+	tarn__epoch(s);
+	cr_expect(eq(u64, ERROR_OF(fake_reply(&pa)), EDQUOT));
+	cr_expect(le(u64, s->st.client[p].owned_bytes, 1 << 20));
+	all_gone(s);
+}
+
+/* Killed after BIND and SENDs were posted at once, so its positions were read before it was
+ * the producer; the record may have had another life. */
+Test(attack, positions_of_another_channel_do_not_judge_the_tickets)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s), q = fake_client(s), x = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p), qa = fake_lane(s, q), xa = fake_lane(s, x);
+	uint64_t first = fake_channel(s, &xa, &qa, 16);
+	struct tarn__channel_ring *ring =
+		(void *)(s->st.data.base + s->st.object[tarn__id_index(first)].offset);
+	struct tarn__slot r;
+
+	ring->tail = 10;
+	fake_kill(s, x);
+	fake_settle(s);
+	fake_post(&qa, TARN__MSG_CLOSE, 0, first, TARN__ROLE_CONSUMER, 0, 0, 0, 0);
+	QUIET(s);
+	cr_assert(eq(u64, s->st.head->n_channels, 0));
+
+	uint64_t o = live_block(s, &qa, 100);
+	fake_post(&qa, TARN__MSG_CHANNEL, 0, 16, 0, 0, 0, 0, 0);
+	tarn__epoch(s);
+	r = fake_reply(&qa);
+	uint64_t ch = r.word[1];
+	fake_post(&qa, TARN__MSG_BIND, 0, ch, TARN__ROLE_CONSUMER, 0, 0, 0, 0);
+	tarn__epoch(s);
+	fake_post(&pa, TARN__MSG_BIND, 0, ch, TARN__ROLE_PRODUCER, 0, 0, 0, 0);
+	for (unsigned i = 0; i < 5; i++)
+		fake_send(&pa, ch, i, o, 100, 0);
+	fake_kill(s, p);
+	QUIET(s);
+	cr_expect(eq(u32, fake_count(s, o), 1), "the slots were never published");
+	all_gone(s);
+}
+
+/* ---- control socket, by hand ---- */
+
+static void listening(struct server *s)
+{
+	char name[64];
+
+	snprintf(name, sizeof name, "@tarn-attack-%d", (int)getpid());
+	s->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	cr_assert(zero(int, tarn__segment_open_readonly(&s->ctrl_segment, &s->ctrl_readonly)));
+	cr_assert(zero(int, tarn__segment_open_readonly(&s->st.dir_segment, &s->dir_readonly)));
+	cr_assert(zero(int, tarn__listen_open(s, name)));
+}
+
+static int call(void)
+{
+	char name[64];
+	int fd = -1;
+
+	snprintf(name, sizeof name, "@tarn-attack-%d", (int)getpid());
+	cr_assert(zero(int, tarn__control_connect(name, 0, &fd)));
+	return fd;
+}
+
+static void tell(int fd, uint32_t kind, uint64_t argument)
+{
+	struct tarn__request q = { .magic = TARN__CONTROL_MAGIC, .kind = kind,
+				   .layout = tarn__layout_hash(), .argument = argument };
+
+	cr_assert(eq(int, tarn__control_send(fd, &q, sizeof q, NULL, 0, MSG_DONTWAIT), sizeof q));
+}
+
+static int hear(int fd, struct tarn__answer *a)
+{
+	int fds[TARN__CONTROL_FDS];
+	unsigned n = 0;
+	int r = tarn__control_recv(fd, a, sizeof *a, fds, TARN__CONTROL_FDS, &n, MSG_DONTWAIT);
+
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
+	return r == (int)sizeof *a ? a->error : -EAGAIN;
+}
+
+static void look(struct server *s)
+{
+	while (tarn__loop_wait(s->loop, 0) > 0)
+		;
+}
+
+/* The answer to LANE_CLOSE comes three epochs later. By then the index may belong to another. */
+Test(attack, lane_close_of_the_dead_closes_a_lane_of_the_next)
+{
+	struct server *s = fake_server(16);
+	struct tarn__answer a;
+
+	listening(s);
+	int x = call(), y;
+	tell(x, TARN__CTL_ATTACH, 0);
+	look(s);
+	cr_assert(zero(int, hear(x, &a)));
+	uint32_t index = (uint32_t)a.value[0];
+	tell(x, TARN__CTL_LANE_OPEN, 0);
+	look(s);
+	cr_assert(zero(int, hear(x, &a)));
+	tell(x, TARN__CTL_DETACH, 0);
+	look(s);
+	tarn__epoch(s);
+	tell(x, TARN__CTL_LANE_CLOSE, 0);
+	look(s);
+	for (int i = 0; i < 10 && s->peer[index] != NULL; i++)
+		tarn__epoch(s);
+	cr_assert(zero(ptr, s->peer[index]));
+
+	y = call();
+	tell(y, TARN__CTL_ATTACH, 0);
+	look(s);
+	cr_assert(zero(int, hear(y, &a)));
+	cr_assert(eq(u64, a.value[0], index));
+	tell(y, TARN__CTL_LANE_OPEN, 0);
+	look(s);
+	cr_assert(zero(int, hear(y, &a)));
+	for (int i = 0; i < 10; i++)
+		tarn__epoch(s);
+	cr_expect(eq(u32, s->st.client[index].lanes, 1), "y's lane is open");
+	cr_expect(eq(int, fake_verify(s), 0));
+	close(x);
+	close(y);
+	tarn__listen_close(s);
+	fake_server_free(s);
+}
+
+/* The same lane closed twice: the second answer must not close the one that was opened
+ * in its place. */
+Test(attack, a_lane_is_closed_once)
+{
+	struct server *s = fake_server(16);
+	struct tarn__answer a;
+
+	listening(s);
+	int x = call();
+	tell(x, TARN__CTL_ATTACH, 0);
+	look(s);
+	cr_assert(zero(int, hear(x, &a)));
+	tell(x, TARN__CTL_LANE_OPEN, 0);
+	look(s);
+	cr_assert(zero(int, hear(x, &a)));
+	tell(x, TARN__CTL_LANE_CLOSE, 0);
+	look(s);
+	tarn__epoch(s);
+	tarn__epoch(s);
+	tell(x, TARN__CTL_LANE_CLOSE, 0);
+	look(s);
+	tarn__epoch(s);
+	tell(x, TARN__CTL_LANE_OPEN, 0);
+	look(s);
+	for (int i = 0; i < 5; i++)
+		tarn__epoch(s);
+	cr_expect(eq(u32, s->st.client[1].lanes, 1));
+	cr_expect(eq(int, fake_verify(s), 0));
+	close(x);
+	tarn__listen_close(s);
+	fake_server_free(s);
+}
