@@ -17,6 +17,7 @@
 #define POISON 0xdb
 #define HUNG_NS 10000000000u /* an ALLOC is answered sooner unless the server hangs */
 #define WAIT_MAX_NS 3600000000000u
+#define AHEAD 0 /* wait_ns of who does not wait: nobody is asked to give back for it */
 
 void tarn__cache_init(struct tarn__cache *k, uint64_t limit, bool poison)
 {
@@ -224,7 +225,7 @@ void tarn__cache_ahead(struct tarn__lane *l, unsigned at)
 		if (have >= bin->low && (have >= bin->batch || l->allocs == 0))
 			break;
 		n = bin->batch - have < TARN__ASK_BLOCKS ? bin->batch - have : TARN__ASK_BLOCKS;
-		build(&a, n, tarn__class_bytes(at), 0, 0);
+		build(&a, n, tarn__class_bytes(at), 0, AHEAD);
 		if (!tarn__lane_ask_later(l, &a, slots_for(n), at))
 			break;
 	}
@@ -304,7 +305,7 @@ static int ask_now(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t 
 	if (align <= TARN__LINE)
 		n = next_batch(&l->cache.bin[at], bytes, bytes == tarn__class_bytes(at));
 	wait_ns = timeout_ns < 0 || (uint64_t)timeout_ns > WAIT_MAX_NS ? WAIT_MAX_NS
-								       : (uint64_t)timeout_ns;
+								       : (uint64_t)timeout_ns + 1;
 	build(&a, n, bytes, align <= TARN__LINE ? 0 : align, wait_ns);
 	l->cache.granted = 0;
 	r = tarn__lane_ask(l, &a, slots_for(n), at, tarn__deadline((int64_t)(wait_ns + HUNG_NS)),
@@ -356,7 +357,7 @@ int tarn__cache_get(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t
 
 		if (l->allocs > 0) {
 			/* One at a time; what comes may be what we want. */
-			r = tarn__lane_allocs_wait(l, tarn__deadline((int64_t)HUNG_NS));
+			r = tarn__lane_reply_wait(l, tarn__deadline((int64_t)HUNG_NS));
 			b = r == 0 ? look(l, size, align) : NULL;
 		} else {
 			r = ask_now(l, size, align, timeout_ns, &b);

@@ -6,18 +6,14 @@
  * (I4), then the ring's head. What the slot says is the producer's word: it is checked
  * against DIR, which only the server writes, before an address is made of it.
  *
- * Deferring: the ticket protects a block for as long as its slot is not released. While
- * items come in a stream, RECV and head are put off; a block that is dropped meanwhile
- * costs one ABSORB instead of RECV and RELEASE, and was never in the table. What is
- * deferred is settled when the ring runs empty, when too much has gathered, and before
- * the end is closed or the call waits.
+ * Deferring: the ticket protects a block for as long as its slot is not released. So RECV and
+ * the table wait until the thread comes back for more and finds nothing, or too much has
+ * gathered. A block that was dropped by then costs one ABSORB, posted at its drop, instead
+ * of RECV and RELEASE, and less stands between the item's arrival and its receiver.
  */
 #include "tarn/channel.h"
 
 #include "channel.h"
-
-#define STREAM 16u                /* items in a row before anything is deferred */
-#define DEFER_BYTES (64u << 10)   /* larger blocks are not held up */
 
 static struct tarn__slot *slot_at(struct tarn_channel *ch, uint64_t position)
 {
@@ -83,7 +79,8 @@ static int settle_held(struct tarn_channel *ch, struct tarn__lane *l, const stru
 	return 0;
 }
 
-int tarn__channel_settle(struct tarn_channel *ch, struct tarn__lane *l, bool all)
+/* All, or the oldest that were dropped. */
+static int settle(struct tarn_channel *ch, struct tarn__lane *l, bool all)
 {
 	int r = 0;
 
@@ -106,24 +103,51 @@ int tarn__channel_settle(struct tarn_channel *ch, struct tarn__lane *l, bool all
 		}
 		ch->deferred_first++;
 	}
+	return r;
+}
+
+int tarn__channel_settle(struct tarn_channel *ch, struct tarn__lane *l, bool all)
+{
+	int r = settle(ch, l, all);
+
 	release_slots(ch, l);
 	return r;
+}
+
+void tarn__lane_settle(struct tarn__lane *l, bool all)
+{
+	/* Relaxed: our own, or NULL. */
+	struct tarn_channel *ch = __atomic_load_n(&l->deferring, __ATOMIC_RELAXED);
+	uint64_t need;
+
+	if (ch == NULL || l->hazard != NULL)
+		return;
+	/* SYNC hazard: as in revoke() of channel.c. */
+	__atomic_store_n(&l->hazard, ch, __ATOMIC_RELAXED);
+	tarn__post_barrier(l->client->fence);
+	if (__atomic_load_n(&l->deferring, __ATOMIC_ACQUIRE) == ch) {
+		need = 2 * (ch->deferred_end - ch->deferred_first);
+		if (tarn__requests_room(&l->requests, (unsigned)need) >= need)
+			settle(ch, l, all);
+	}
+	/* SYNC hazard, release: what we did is done. */
+	__atomic_store_n(&l->hazard, NULL, __ATOMIC_RELEASE);
 }
 
 /* After an item was taken: what is due. */
 static int follow_up(struct tarn_channel *ch, struct tarn__lane *l)
 {
-	uint64_t n = ch->deferred_end - ch->deferred_first;
-	uint64_t batch = ch->consumer.slots / 8;
+	struct tarn__end *end = &ch->consumer;
 
-	if (n != 0) {
-		if (n == ch->deferred_room)
+	if (ch->deferred_room != 0) {
+		if (ch->deferred_end - ch->deferred_first == ch->deferred_room)
 			return tarn__channel_settle(ch, l, true);
-		return n % 64 == 0 ? tarn__channel_settle(ch, l, false) : 0;
+		/* In batches: the line of the head is the producer's to read, too. */
+		if (end->position - end->head >= end->slots / 8)
+			release_slots(ch, l);
+		return 0;
 	}
-	/* Small rings exactly, larger ones in batches, unless nothing more is there. */
-	if (ch->consumer.position - ch->consumer.head >= batch || !has_next(ch))
-		release_slots(ch, l);
+	release_slots(ch, l); /* small rings exactly */
 	return 0;
 }
 
@@ -139,12 +163,13 @@ static int next_item(struct tarn_channel *ch, struct tarn__lane *l, int64_t time
 {
 	struct tarn__end *end = &ch->consumer;
 	const struct tarn__slot *s = slot_at(ch, end->position);
+	uint64_t hint;
 	int r;
 
 	if (tarn__unlikely(!end->held))
 		return tarn__fail(-EPERM, "This client is not the consumer of the channel: bind that "
 				  "end first.");
-	r = tarn__end_lane(end, l);
+	r = tarn__end_lane(ch, end, l);
 	if (r < 0)
 		return r;
 	if (!has_next(ch)) {
@@ -154,6 +179,8 @@ static int next_item(struct tarn_channel *ch, struct tarn__lane *l, int64_t time
 			.ready = has_next,
 		};
 
+		if (timeout_ns != 0 && tarn__nap_spin(&nap))
+			goto there;
 		r = tarn__channel_settle(ch, l, true);
 		if (r < 0)
 			return r;
@@ -170,6 +197,10 @@ static int next_item(struct tarn_channel *ch, struct tarn__lane *l, int64_t time
 		if (r < 0)
 			return r;
 	}
+there:
+	hint = tarn__load_relaxed(&s->word[TARN__CH_SPARE]);
+	if (hint < l->client->data_bytes)
+		__builtin_prefetch(l->client->data + hint); /* while DIR is being looked at */
 	ret->id = tarn__load_relaxed(&s->word[TARN__CH_ID]);
 	ret->flags = tarn__load_relaxed(&s->word[TARN__CH_FLAGS]);
 	ret->size = tarn__load_relaxed(&s->word[TARN__CH_SIZE]);
@@ -224,21 +255,16 @@ static struct tarn_block *new_handle(struct tarn__lane *l, const struct item *i)
 	return b;
 }
 
-/* Puts RECV off if the stream is such that it may be spared. */
-static bool defer(struct tarn_channel *ch, struct tarn_block *b)
+/* Puts RECV off. */
+static void defer(struct tarn_channel *ch, struct tarn__lane *l, struct tarn_block *b)
 {
-	if (ch->deferred_room == 0 || b->capacity > DEFER_BYTES)
-		return false;
-	if (!is_there(ch, ch->consumer.position + 1)) {
-		ch->streak = 0;
-		return false;
-	}
-	if (++ch->streak < STREAM)
-		return false;
-	b->refs |= REF_DEFERRED;
+	b->refs |= REF_DEFERRED; /* not yet known to others */
 	ch->deferred[ch->deferred_end++ % ch->deferred_room] =
 		(struct tarn__deferred){ .block = b, .position = ch->consumer.position };
-	return true;
+	if (tarn__unlikely(l->deferring != ch)) {
+		tarn__lane_settle(l, true); /* one channel at a time */
+		__atomic_store_n(&l->deferring, ch, __ATOMIC_RELAXED);
+	}
 }
 
 /* Takes a block that is new here: a claim of our own. */
@@ -258,8 +284,10 @@ static int take_new(struct tarn_channel *ch, struct tarn__lane *l, const struct 
 		return skip(ch, l, i);
 	}
 	*ret = b;
-	if (defer(ch, b))
+	if (ch->deferred_room != 0) {
+		defer(ch, l, b);
 		return 0;
+	}
 	say(ch, l, TARN__MSG_RECV, ch->consumer.position, i->id);
 	b->refs &= ~REF_UNLISTED;
 	known = tarn__table_merge(l->client, b);

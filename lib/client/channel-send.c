@@ -14,6 +14,7 @@
 
 struct item {
 	uint64_t id, flags, size, offset, length, tag;
+	uint64_t hint;  /* where in DATA its bytes begin, if known */
 	uint64_t units; /* given up with it */
 };
 
@@ -59,11 +60,11 @@ static int prepare(struct tarn_channel *ch, struct tarn__lane *l, int64_t timeou
 			.ready = has_room,
 		};
 		r = timeout_ns == 0 ? -ETIMEDOUT
-				    : tarn__nap(&nap, l, tarn__deadline(timeout_ns));
+		    : tarn__nap_spin(&nap) ? 0 : tarn__nap(&nap, l, tarn__deadline(timeout_ns));
 		if (r < 0)
 			return fail_send(ch, r, timeout_ns);
 	}
-	r = tarn__end_lane(end, l);
+	r = tarn__end_lane(ch, end, l);
 	if (r == 0)
 		r = tarn__lane_room(l, 1, UINT64_MAX);
 	return r;
@@ -88,6 +89,7 @@ static void publish(struct tarn_channel *ch, struct tarn__lane *l, const struct 
 	tarn__store_relaxed(&s->word[TARN__CH_OFFSET], i->offset);
 	tarn__store_relaxed(&s->word[TARN__CH_LENGTH], i->length);
 	tarn__store_relaxed(&s->word[TARN__CH_TAG], i->tag);
+	tarn__store_relaxed(&s->word[TARN__CH_SPARE], i->hint);
 	/* Relaxed: ordered before the mark by its release, and after SEND by this one. */
 	tarn__store_release(&ring->tail, p + 1);
 	/* SYNC slot-full, release: whoever sees the mark sees the slot, and the SEND comes
@@ -102,6 +104,8 @@ static struct item item_of(const struct tarn_block *block, uint64_t tag)
 {
 	const struct tarn_block *whole = tarn__whole(block);
 	struct item i = { .id = whole->id, .size = tarn_block_size(whole), .tag = tag };
+
+	i.hint = (uint64_t)((unsigned char *)tarn_block_data(block) - block->client->data);
 
 	if (whole != block) {
 		i.offset = tarn__slice_offset(block);

@@ -304,8 +304,27 @@ static bool passed(const struct tarn__end *end)
 	return tarn__load_acquire(&lane->area->server.head) >= end->lane_tail;
 }
 
-int tarn__end_lane_slow(struct tarn__end *end, struct tarn__lane *l)
+/*
+ * The end moves to another thread: @old's thread must not settle it any more at its drops.
+ * SYNC hazard: it stores hazard, then looks at deferring; we store deferring, pass the
+ * barrier that spares it one, then wait for hazard, which it keeps for moments only.
+ */
+static void revoke(struct tarn_channel *ch, struct tarn__lane *old, bool fence)
 {
+	struct tarn_channel *expected = ch;
+
+	if (!__atomic_compare_exchange_n(&old->deferring, &expected, NULL, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_RELAXED))
+		return;
+	tarn__sleep_barrier(fence);
+	for (uint32_t i = 0; __atomic_load_n(&old->hazard, __ATOMIC_ACQUIRE) == ch; i++)
+		tarn__spin_pause(i);
+}
+
+int tarn__end_lane_slow(struct tarn_channel *ch, struct tarn__end *end, struct tarn__lane *l)
+{
+	if (end == &ch->consumer && end->lane != NULL && end->lane != l)
+		revoke(ch, end->lane, l->client->fence);
 	/* The server wants the messages of one end in order; within a lane they are. */
 	for (uint32_t i = 0; end->lane != NULL && !passed(end); i++) {
 		int r;
@@ -334,9 +353,11 @@ static int close_end(struct tarn_channel *ch, struct tarn__end *end, enum tarn__
 
 	if (!end->held)
 		return 0;
-	r = tarn__end_lane(end, l);
+	r = tarn__end_lane(ch, end, l);
 	if (r == 0 && role == TARN__ROLE_CONSUMER)
 		r = tarn__channel_settle(ch, l, true);
+	if (r == 0 && l->deferring == ch)
+		__atomic_store_n(&l->deferring, NULL, __ATOMIC_RELAXED);
 	if (r == 0)
 		r = tarn__lane_say(l, tarn__header(TARN__MSG_CLOSE, 1, 0, 0), ch->base.id, role, 0,
 				   0, 0, 0);
@@ -404,19 +425,28 @@ size_t tarn_channel_capacity(const tarn_channel *channel)
 
 /* ---- waiting for the peer ---- */
 
-int tarn__nap(const struct tarn__nap *n, struct tarn__lane *l, uint64_t deadline)
+bool tarn__nap_spin(const struct tarn__nap *n)
 {
-	struct tarn_client *c = l->client;
 	struct tarn__spin *spin = &n->end->spin;
 
 	for (uint32_t i = 0; i < spin->rounds; i++) {
 		if (n->ready(n->ch)) {
 			tarn__spin_paid(spin);
-			return 0;
+			return true;
 		}
-		tarn__spin_pause(i);
+		tarn__pause();
 	}
 	tarn__spin_failed(spin);
+	return false;
+}
+
+int tarn__nap(const struct tarn__nap *n, struct tarn__lane *l, uint64_t deadline)
+{
+	struct tarn_client *c = l->client;
+
+	for (uint64_t until = 0; tarn__yield_until(&until);)
+		if (n->ready(n->ch))
+			return 0;
 	for (;;) {
 		/* Acquire, and before the look: a wake-up after it changes the word. */
 		uint32_t word = tarn__load32_acquire(n->word);

@@ -39,7 +39,6 @@ struct tarn_channel {
 	/* Consumer's: a ring of as many entries as may be deferred. */
 	struct tarn__deferred *deferred;
 	uint64_t deferred_first, deferred_end, deferred_room;
-	uint64_t streak;          /* items taken in a row with the next one ready */
 };
 
 static inline struct tarn_channel *tarn__channel_of_base(struct tarn_block *b)
@@ -63,12 +62,13 @@ int tarn__channel_adopt(struct tarn__lane *l, uint64_t id, struct tarn_channel *
 struct tarn_channel *tarn__channel_handle(struct tarn_client *c, uint64_t id);
 
 /* Before a message of @end: makes sure that what other lanes posted for it is read. */
-int tarn__end_lane_slow(struct tarn__end *end, struct tarn__lane *l);
-static inline int tarn__end_lane(struct tarn__end *end, struct tarn__lane *l)
+int tarn__end_lane_slow(struct tarn_channel *ch, struct tarn__end *end, struct tarn__lane *l);
+static inline int tarn__end_lane(struct tarn_channel *ch, struct tarn__end *end,
+				 struct tarn__lane *l)
 {
 	if (tarn__likely(end->lane == l && end->lane_life == l->life))
 		return 0;
-	return tarn__end_lane_slow(end, l);
+	return tarn__end_lane_slow(ch, end, l);
 }
 
 /* Posts RECV or ABSORB for whatever is deferred, or only ABSORB for the oldest that were
@@ -84,7 +84,9 @@ struct tarn__nap {
 	uint64_t gone;      /* DIR flag: the peer left */
 	bool (*ready)(struct tarn_channel *ch);
 };
-/* 0 ready, -ETIMEDOUT (without a sentence), -TARN_ECLOSED, health. */
+/* Polls for a short while; true: ready. */
+bool tarn__nap_spin(const struct tarn__nap *n);
+/* Yields, then sleeps. 0 ready, -ETIMEDOUT (without a sentence), -TARN_ECLOSED, health. */
 int tarn__nap(const struct tarn__nap *n, struct tarn__lane *l, uint64_t deadline);
 /* Wakes the peer if it naps. After the word it waits for was stored. */
 void tarn__nap_end(struct tarn__end *end, const uint32_t *waiting, uint32_t *word, bool fence);

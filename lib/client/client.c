@@ -337,6 +337,7 @@ int tarn_client_ping(tarn_client *client, int64_t timeout_ns)
 
 	if (r < 0)
 		return r;
+	tarn__lane_settle(l, true);
 	tarn__ask_init(&a, TARN__MSG_PING, 0);
 	r = tarn__lane_ask(l, &a, 1, 0, deadline, &s);
 	tarn__lane_leave(l);
@@ -361,6 +362,7 @@ int tarn_client_trim(tarn_client *client)
 
 	if (r < 0)
 		return r;
+	tarn__lane_settle(l, true);
 	tarn__lane_drain(l);
 	while (r == 0 && !tarn__cache_empty(l))
 		r = tarn__lane_room(l, TARN__REQUESTS / 2, UINT64_MAX);

@@ -446,10 +446,17 @@ void tarn__handle_drop(struct tarn_block *b)
 	/* SYNC refs, release: what this holder did comes before what the last one does;
 	 * acquire: the last one sees it. */
 	old = __atomic_fetch_sub(&b->refs, 1, __ATOMIC_ACQ_REL);
-	if ((old & REF_COUNT) != 1 || (old & REF_DEFERRED))
-		return; /* a deferred one is the consumer's to finish */
-
+	if ((old & REF_COUNT) != 1)
+		return;
 	l = tarn__lane_mine(c);
+	if (old & REF_DEFERRED) {
+		/* It is the consumer's to finish, now if that is this thread. */
+		if (l != NULL && tarn__lane_try(l)) {
+			tarn__lane_settle(l, false);
+			tarn__lane_leave(l);
+		}
+		return;
+	}
 	if (l != NULL ? tarn__lane_try(l)
 		      : !tarn__here.entering && tarn__lane_enter_slow(c, &l) == 0) {
 		if (tarn__backlog_any(c))

@@ -80,13 +80,20 @@ bool tarn__handle_fill(struct tarn_client *c, struct tarn_block *b, uint64_t id,
 void tarn__handle_drop(struct tarn_block *b);
 /* The rest of it, when the count is 0 and the thread is inside @l. */
 void tarn__handle_last(struct tarn__lane *l, struct tarn_block *b);
+/* Settles what this thread has received and put off (channel-recv.c): what was dropped, or
+ * all. Does not wait: without room it does nothing. */
+void tarn__lane_settle(struct tarn__lane *l, bool all);
 /* One reference less, inside a call on @l. */
 static inline void tarn__handle_put(struct tarn__lane *l, struct tarn_block *b)
 {
 	/* SYNC refs, as in tarn__handle_drop(). */
 	uint64_t old = __atomic_fetch_sub(&b->refs, 1, __ATOMIC_ACQ_REL);
 
-	if ((old & REF_COUNT) == 1 && !(old & REF_DEFERRED))
+	if ((old & REF_COUNT) != 1)
+		return;
+	if (old & REF_DEFERRED)
+		tarn__lane_settle(l, false); /* it is the consumer's to finish; perhaps we are */
+	else
 		tarn__handle_last(l, b);
 }
 

@@ -118,7 +118,7 @@ static int rows(tarn_inspector *i, enum tarn__control kind, uint64_t argument, s
 	struct tarn__answer a;
 	size_t bytes = 0;
 	char *p = NULL;
-	int fd;
+	int fd = -1;
 	int r = ask(i, kind, argument, &a, &fd);
 
 	if (r == 0)
@@ -141,7 +141,7 @@ int tarn_inspector_stat(tarn_inspector *inspector, tarn_stat *ret_stat)
 	struct tarn__answer a;
 	size_t bytes = 0;
 	char *p = NULL;
-	int fd;
+	int fd = -1;
 	int r = ask(inspector, TARN__CTL_STAT, 0, &a, &fd);
 
 	if (r == 0)
@@ -193,7 +193,7 @@ int tarn_inspector_check(tarn_inspector *inspector, char **ret_text)
 	struct tarn__answer a;
 	size_t bytes = 0;
 	char *p = NULL;
-	int fd;
+	int fd = -1;
 	int r = ask(inspector, TARN__CTL_CHECK, 0, &a, &fd);
 
 	if (r == 0)
@@ -207,7 +207,7 @@ int tarn_inspector_check(tarn_inspector *inspector, char **ret_text)
 int tarn_inspector_shutdown(tarn_inspector *inspector)
 {
 	struct tarn__answer a;
-	int fd;
+	int fd = -1;
 	int r = ask(inspector, TARN__CTL_SHUTDOWN, 0, &a, &fd);
 
 	if (r == 0 && fd >= 0)

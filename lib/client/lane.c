@@ -57,6 +57,7 @@ static void start(struct tarn__lane *l, struct tarn_client *c, uint32_t number)
 	l->client = c;
 	l->number = number;
 	l->area = area;
+	l->deferring = NULL;
 	l->outstanding = 0;
 	l->allocs = 0;
 	l->awaited = 0;
@@ -236,6 +237,7 @@ void tarn__lane_park(void *lane)
 	if (tarn__here.lane == l)
 		tarn__here.serial = 1;
 	tarn__lane_try(l); /* not inside a call: a thread does not end there */
+	tarn__lane_settle(l, true);
 	tarn__lane_notice(l);
 	if (tarn__backlog_any(c))
 		tarn__backlog_post(l);
@@ -326,9 +328,12 @@ static int lane_wait(struct tarn__lane *l, unsigned need, uint64_t deadline)
 			tarn__spin_paid(&l->spin);
 			return 0;
 		}
-		tarn__spin_pause(i);
+		tarn__pause();
 	}
 	tarn__spin_failed(&l->spin);
+	for (uint64_t until = 0; tarn__yield_until(&until);)
+		if (READY())
+			return 0;
 
 	for (;;) {
 		/* Acquire, and before the look: a wake-up after it changes the word. */
@@ -535,18 +540,15 @@ int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slo
 	return 0;
 }
 
-int tarn__lane_allocs_wait(struct tarn__lane *l, uint64_t deadline)
+int tarn__lane_reply_wait(struct tarn__lane *l, uint64_t deadline)
 {
-	tarn__lane_drain(l);
-	if (l->allocs > 0)
-		tarn__lane_ring(l);
-	while (l->allocs > 0) {
-		int r = lane_wait(l, 0, deadline);
+	int r;
 
-		if (r < 0)
-			return give_up(l, r);
-		tarn__lane_drain(l);
-	}
+	tarn__lane_ring(l);
+	r = lane_wait(l, 0, deadline);
+	if (r < 0)
+		return give_up(l, r);
+	tarn__lane_drain(l);
 	return 0;
 }
 

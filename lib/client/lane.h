@@ -40,6 +40,11 @@ struct tarn__lane {
 	bool answered;           /* answer is it */
 	struct tarn__slot answer;
 	uint64_t notice_seen;
+	/* The channel of which RECVs are put off, see channel-recv.c. Set by this thread, by
+	 * others only to NULL; hazard is it while this thread works on it outside of its
+	 * own calls. */
+	struct tarn_channel *deferring;
+	struct tarn_channel *hazard;
 	struct tarn__spin spin;
 	uint64_t signals;        /* lanes that were asked to ring but need not: for people */
 	uint64_t life;           /* grows each time the struct gets another lane */
@@ -162,12 +167,32 @@ int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slo
 bool tarn__lane_ask_later(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots,
 			  unsigned bin);
 
-/* Waits until no ALLOC is unanswered. */
-int tarn__lane_allocs_wait(struct tarn__lane *l, uint64_t deadline);
+/* Waits for some reply to what was asked and not waited for, and takes it. */
+int tarn__lane_reply_wait(struct tarn__lane *l, uint64_t deadline);
 
 static inline int tarn__reply_error(const struct tarn__slot *s)
 {
 	return -(int)tarn__header_count(s->word[0]);
+}
+
+/*
+ * Between polling and sleeping: yields, for some tens of microseconds. Where there are
+ * fewer CPUs than busy processes, whom we wait for may be waiting for this CPU; a sleep
+ * costs both sides a system call and a barrier. Ends early when a yield turned out to be
+ * long: then the machine is busy with others, and a sleeper is sooner back than one who
+ * yields. HOTPATH 3: half the rate without it.
+ */
+#define TARN__YIELD_NS 40000u
+static inline bool tarn__yield_until(uint64_t *until)
+{
+	uint64_t now = tarn__now();
+
+	if (*until == 0)
+		*until = now + TARN__YIELD_NS;
+	else if (now >= *until)
+		return false;
+	sched_yield();
+	return true;
 }
 
 /* Takes all replies that have come. */

@@ -174,16 +174,19 @@ static enum verdict on_send(struct turn *t)
 {
 	const uint64_t *w = t->w;
 	struct object *o = named(t, w[3]);
+	struct object *co = tarn__object_find(t->st, w[1]);
+	struct channel *ch = co != NULL ? tarn__channel_of(t->st, co) : NULL;
 
-	if (o == NULL)
+	if (o == NULL) {
+		/* It takes its place in the ring all the same: the next one is in order. */
+		if (ch != NULL && ch->producer.client == t->client && w[2] == ch->sent)
+			SET(t->st, ch->sent, w[2] + 1);
 		return FINE;
+	}
 	if (size_said(t, o, w[4]) == OFFENCE || publish(t, o) == OFFENCE)
 		return OFFENCE;
 	if (w[5] != 0)
 		defer(t, TARN__MSG_RELEASE, w[3], 0, w[5]);
-
-	struct object *co = tarn__object_find(t->st, w[1]);
-	struct channel *ch = co != NULL ? tarn__channel_of(t->st, co) : NULL;
 
 	if (ch == NULL) {
 		t->s->stale++; /* a channel that is no more: publish only */
@@ -197,10 +200,11 @@ static enum verdict on_send(struct turn *t)
 	if (ch->producer.state != END_HELD || ch->consumer.state == END_GONE)
 		return FINE; /* closed: publish only (H9) */
 	uint64_t lanes = t->st->client[ch->consumer.client].lanes;
-	if (ch->tickets >= ch->capacity + LANE_CLAIMS * (lanes != 0 ? lanes : 1))
-		return offence(t, "more on its way than the channel and its consumer can hold");
-	if (tarn__claim_add(t->st, CLAIM_TICKET | object_index(t->st, co), w[2], o->id) < 0)
-		return offence(t, "more on its way than there is room for");
+	if (ch->tickets >= ch->capacity + LANE_CLAIMS * (lanes != 0 ? lanes : 1) ||
+	    tarn__claim_add(t->st, CLAIM_TICKET | object_index(t->st, co), w[2], o->id) < 0) {
+		tarn__channel_overrun(t->s, ch);
+		return FINE;
+	}
 	SET(t->st, ch->tickets, ch->tickets + 1);
 	tarn__object_hold(t->st, o);
 	return FINE;
@@ -237,6 +241,8 @@ static enum verdict on_release(struct turn *t)
 	if (publish(t, o) == OFFENCE)
 		return OFFENCE;
 	defer(t, TARN__MSG_RELEASE, t->w[1], 0, t->w[2]);
+	if (object_kind(o) != TARN__KIND_BLOCK)
+		t->s->eager++; /* an object goes promptly: no sleep before its phase B */
 	return FINE;
 }
 
@@ -298,6 +304,7 @@ static enum verdict on_close(struct turn *t)
 	if (t->w[2] != TARN__ROLE_PRODUCER && t->w[2] != TARN__ROLE_CONSUMER)
 		return offence(t, "CLOSE of an end that does not exist");
 	defer(t, TARN__MSG_CLOSE, t->w[1], t->w[2], 0);
+	t->s->eager++; /* the peer waits for it: no sleep before its phase B */
 	return FINE;
 }
 
@@ -539,9 +546,15 @@ static bool giveback_now(struct server *s, const struct deferred *d)
 	for (unsigned i = 0; i < TARN__GIVEBACK_IDS && id[i] != 0; i++) {
 		struct object *o = tarn__object_find(&s->st, id[i]);
 
-		if (o == NULL || o->state != OBJECT_GRANTED || o->owner != d->client ||
-		    o->ext != 0)
+		if (o == NULL || o->state != OBJECT_GRANTED || o->owner != d->client)
 			return false;
+		if (o->ext != 0) {
+			/* A stranger named it, for which its owner cannot be blamed: the
+			 * counts decide. */
+			tarn__object_live(&s->st, o);
+			tarn__object_disown(&s->st, o);
+			continue;
+		}
 		tarn__object_ungrant(&s->st, o);
 	}
 	return true;

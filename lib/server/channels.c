@@ -84,6 +84,10 @@ int tarn__channel_make(struct server *s, uint32_t client, uint64_t slots, const 
 		capacity += capacity & -capacity;
 
 	uint64_t bytes = sizeof(struct tarn__channel_ring) + capacity * sizeof(struct tarn__slot);
+	const struct client *cl = &st->client[client];
+
+	if (cl->quota != 0 && cl->owned_bytes + bytes > cl->quota)
+		return -EDQUOT;
 	int r = tarn__heap_alloc(st, bytes, 1, &index);
 
 	while (r == -EAGAIN) {
@@ -123,6 +127,9 @@ int tarn__channel_make(struct server *s, uint32_t client, uint64_t slots, const 
 	tarn__meta_set64(&st->meta, (uint64_t *)(void *)&ch->consumer, 0);
 	SET(st, ch->sent, 0);
 	SET(st, ch->low, 0);
+	/* Read at the death of a producer that is known by then; else nothing was seen. */
+	SET(st, ch->death_head, 0);
+	SET(st, ch->death_tail, 0);
 	SET(st, ch->sweep, SWEEP_NONE);
 	SET(st, st->channel_of[index], record);
 	SET(st, o->size, bytes);
@@ -183,6 +190,8 @@ void tarn__channel_positions(struct server *s, const struct channel *ch, uint64_
 	/* pread is the guarded copy: a hole or a truncated file is an error, not a SIGBUS. */
 	if (pread(s->st.data.fd, &ring, sizeof ring, (off_t)o->offset) != (ssize_t)sizeof ring)
 		memset(&ring, 0, sizeof ring);
+	/* Before the lanes are sampled (H5); a system call alone orders nothing. */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	*ret_head = ring.head;
 	*ret_tail = ring.tail;
 }
@@ -249,6 +258,19 @@ void tarn__channel_end_gone(struct server *s, struct channel *ch, enum tarn__rol
 		sweep_start(s, ch, SWEEP_ALL);
 	tarn__touch(s, tarn__id_index(ch->id));
 	tarn__object_drop(st, &st->object[tarn__id_index(ch->id)]);
+}
+
+/* The producer does not keep to the ring or the consumer redeems nothing, nobody can tell
+ * which: the channel is both ends' own, so it ends, and both clients stay. */
+void tarn__channel_overrun(struct server *s, struct channel *ch)
+{
+	if (ch->consumer.state == END_HELD) {
+		tarn__channel_end_gone(s, ch, TARN__ROLE_CONSUMER);
+		return;
+	}
+	SET(&s->st, ch->consumer.state, END_GONE);
+	sweep_start(s, ch, SWEEP_ALL);
+	tarn__touch(s, tarn__id_index(ch->id));
 }
 
 /* PROTOCOL 3.8: with (h, t) read before the two epochs, tickets p < h or p >= t reach

@@ -70,7 +70,9 @@ static int view_add(struct server *s, uint32_t lane)
 	v->position = l->position;
 	v->published_head = l->position;
 	v->published_replies = l->replies;
-	v->evicted = s->st.client[l->client].state == CLIENT_EVICTED;
+	v->epoch = UINT64_MAX;
+	v->evicted = s->st.client[l->client].state != CLIENT_ACTIVE &&
+		     s->st.client[l->client].state != CLIENT_DYING1;
 	s->n_views++;
 	return 0;
 }
@@ -116,8 +118,12 @@ int tarn__lane_open(struct server *s, uint32_t client, uint32_t *ret_number)
 		number++;
 	if (number == TARN__CLIENT_LANES)
 		return -EAGAIN;
-	int r = tarn__segment_reserve(&p->lanes, number * sizeof(struct tarn__lane_area),
-				      sizeof(struct tarn__lane_area));
+	/* Again, lest a server that died between the last close and its hole leaves marks. */
+	int r = tarn__segment_punch(&p->lanes, number * sizeof(struct tarn__lane_area),
+				    sizeof(struct tarn__lane_area));
+	if (r == 0)
+		r = tarn__segment_reserve(&p->lanes, number * sizeof(struct tarn__lane_area),
+					  sizeof(struct tarn__lane_area));
 	if (r == 0)
 		r = tarn__claims_promise(st, LANE_CLAIMS);
 	if (r == 0)
@@ -133,6 +139,7 @@ int tarn__lane_open(struct server *s, uint32_t client, uint32_t *ret_number)
 	SET(st, l->position, 0);
 	SET(st, l->replies, 0);
 	SET(st, l->wanted, 0);
+	SET(st, l->closing, 0);
 	SET(st, st->head->open_lanes, st->head->open_lanes + 1);
 	SET(st, st->client[client].lanes, st->client[client].lanes + 1);
 	tarn__commit(s);
@@ -437,6 +444,16 @@ static void reclaim_record(struct server *s, uint32_t client)
 	tarn__peer_free(s, client);
 }
 
+/* All that it posted before its death is read. What comes later is of a process that
+ * detached and lives, or of a child that shares the lane: its decrements would be
+ * applied when the record is another's, its increments never undone. */
+static void stop_lanes(struct server *s, uint32_t client)
+{
+	for (uint32_t i = 0; i < s->n_views; i++)
+		if (s->st.lane[s->view[i].lane].client == client)
+			s->view[i].evicted = true;
+}
+
 /* True when done. */
 static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 {
@@ -477,6 +494,7 @@ bool tarn__clients_advance(struct server *s)
 		if (c->state == CLIENT_DYING1) {
 			SET(st, c->state, CLIENT_DYING2);
 			tarn__commit(s);
+			stop_lanes(s, i);
 			more = true;
 		} else if (c->state == CLIENT_DYING2 || c->state == CLIENT_RECLAIM) {
 			if (c->state == CLIENT_DYING2) {

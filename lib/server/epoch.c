@@ -32,6 +32,7 @@
 #define LOOP_EVERY 64u                  /* epochs between two looks at descriptors */
 #define REAP_SLICES 64u
 #define PENDING_TICK_NS 2000000
+#define KEEP_EVERY 4096u                /* epochs between two housekeepings of a busy server */
 
 /* ---- publication ---- */
 
@@ -99,13 +100,21 @@ void tarn__publish_all(struct server *s)
 
 /* ---- phase A ---- */
 
-/* Reads one lane until its first unpublished slot, at most one ring. */
+/* Reads one lane until its first unpublished slot, at most one ring in an epoch however
+ * often it is looked at: the buffers of decrements have room for that, and so many
+ * tickets and claims of the past can a lane keep. What was published when the epoch began
+ * is within one ring, so nothing that the sample needs is left out. */
 uint32_t tarn__lane_read(struct server *s, struct lane_view *v)
 {
 	struct tarn__slot slot[TARN__MESSAGE_SLOTS];
 	uint32_t n = 0;
 
-	while (n < TARN__REQUESTS && !v->evicted && tarn__request_ready(v->requests, v->position)) {
+	if (v->epoch != s->st.head->epoch) {
+		v->epoch = s->st.head->epoch;
+		v->limit = v->position + TARN__REQUESTS;
+	}
+	while (v->position < v->limit && !v->evicted &&
+	       tarn__request_ready(v->requests, v->position)) {
 		tarn__request_copy(v->requests, v->position, &slot[0]);
 		unsigned slots = tarn__header_slots(slot[0].word[0]);
 
@@ -359,12 +368,16 @@ static bool spin(struct server *s)
 void tarn__reactor(struct server *s)
 {
 	uint32_t quiet = 0;
-	uint64_t eager = s->eager;
+	uint64_t eager = s->eager, kept = s->st.head->epoch;
 
 	while (!s->stopping) {
 		bool busy = tarn__epoch(s);
 
 		look(s);
+		if (s->st.head->epoch - kept >= KEEP_EVERY) {
+			kept = s->st.head->epoch;
+			housekeeping(s); /* a server that is never quiet keeps house, too */
+		}
 		bool called = s->eager != eager;
 		eager = s->eager;
 		if (called && spin(s)) {

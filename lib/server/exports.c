@@ -184,8 +184,10 @@ void tarn__exports_expire(struct server *s)
 uint64_t tarn__name_find(const struct state *st, const char *text)
 {
 	for (uint32_t i = 1; i < st->head->names; i++)
+		/* A dead channel has its entry until it is reaped; its name is free. */
 		if (st->name[i].id != 0 &&
-		    strncmp(st->name[i].text, text, TARN__NAME_BYTES) == 0)
+		    strncmp(st->name[i].text, text, TARN__NAME_BYTES) == 0 &&
+		    tarn__object_find(st, st->name[i].id) != NULL)
 			return st->name[i].id;
 	return 0;
 }

@@ -45,6 +45,7 @@ static int grant_some(struct server *s, struct lane_view *v, const struct wish *
 	uint32_t client = st->lane[v->lane].client;
 	struct client *cl = &st->client[client];
 	unsigned asked = tarn__header_count(wish->header), granted = 0;
+	unsigned unput = 0; /* ids in word that are not in a reply yet */
 	uint64_t word[7] = { 0 };
 	int r = 0;
 
@@ -61,24 +62,20 @@ static int grant_some(struct server *s, struct lane_view *v, const struct wish *
 			break;
 		tarn__object_grant(st, &st->object[index], client);
 		tarn__touch(s, index);
-		word[1 + granted % TARN__GRANTS_PER_SLOT] = st->object[index].id;
+		word[1 + unput++] = st->object[index].id;
 		granted++;
-		if (granted % TARN__GRANTS_PER_SLOT == 0 && granted < asked &&
+		if (unput == TARN__GRANTS_PER_SLOT && granted < asked &&
 		    st->head->undo.n < UNDO_ENOUGH) {
 			word[0] = tarn__reply(TARN__MSG_ALLOC, TARN__GRANTS_PER_SLOT, 0,
 					      tarn__header_cookie(wish->header));
 			tarn__reply_put(s, v, word);
+			unput = 0;
 		}
 	}
 	if (granted == 0)
 		return r;
-	unsigned rest = granted % TARN__GRANTS_PER_SLOT;
-
-	/* A full slot that was not put above is the last one; after a failure right behind
-	 * a full slot the last one is empty. */
-	if (rest == 0 && (granted == asked || st->head->undo.n >= UNDO_ENOUGH) && r == 0)
-		rest = TARN__GRANTS_PER_SLOT;
-	word[0] = tarn__reply(TARN__MSG_ALLOC, rest | TARN__REPLY_LAST, 0,
+	/* If nothing could be granted behind a full slot the last one is empty. */
+	word[0] = tarn__reply(TARN__MSG_ALLOC, unput | TARN__REPLY_LAST, 0,
 			      tarn__header_cookie(wish->header));
 	tarn__reply_put(s, v, word);
 	return (int)granted;

@@ -43,7 +43,7 @@ void tarn__answer(struct server *s, int socket, uint32_t kind, int error, const 
 	tarn__control_send(socket, &a, sizeof a, fds, n_fds, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static void wait_add(struct server *s, int socket, uint32_t kind, uint64_t epochs, uint32_t client,
+static bool wait_add(struct server *s, int socket, uint32_t kind, uint64_t epochs, uint32_t client,
 		     uint32_t number)
 {
 	struct waiter *w = calloc(1, sizeof *w);
@@ -54,11 +54,13 @@ static void wait_add(struct server *s, int socket, uint32_t kind, uint64_t epoch
 		if (copy >= 0)
 			close(copy);
 		tarn__answer(s, socket, kind, -ENOMEM, NULL, 0, NULL, 0, "out of memory");
-		return;
+		return false;
 	}
 	*w = (struct waiter){ .next = s->waiters, .epoch = s->st.head->epoch + epochs, .kind = kind,
-			      .socket = copy, .client = client, .number = number };
+			      .socket = copy, .client = client, .number = number,
+			      .incarnation = client != NIL ? s->st.client[client].incarnation : 0 };
 	s->waiters = w;
+	return true;
 }
 
 static void answer_check(struct server *s, int socket)
@@ -81,7 +83,8 @@ static void waiter_done(struct server *s, const struct waiter *w)
 	if (w->kind == TARN__CTL_LANE_CLOSE) {
 		struct peer *p = s->peer[w->client];
 
-		if (p != NULL && p->lane[w->number] != NIL)
+		if (p != NULL && s->st.client[w->client].incarnation == w->incarnation &&
+		    p->lane[w->number] != NIL && s->st.lane[p->lane[w->number]].closing)
 			tarn__lane_close(s, w->client, w->number);
 	}
 	tarn__answer(s, w->socket, w->kind, 0, NULL, 0, NULL, 0, NULL);
@@ -337,10 +340,14 @@ static void on_client(void *arg, uint32_t events)
 		break;
 	}
 	case TARN__CTL_LANE_CLOSE:
-		if (q.argument >= TARN__CLIENT_LANES || p->lane[number] == NIL)
+		/* Once: a second one would close the lane that is opened in its place. */
+		if (q.argument >= TARN__CLIENT_LANES || p->lane[number] == NIL ||
+		    s->st.lane[p->lane[number]].closing) {
 			tarn__answer(s, p->socket, q.kind, -EINVAL, NULL, 0, NULL, 0, NULL);
-		else
-			wait_add(s, p->socket, q.kind, 3, p->client, number);
+		} else if (wait_add(s, p->socket, q.kind, 3, p->client, number)) {
+			SET(&s->st, s->st.lane[p->lane[number]].closing, 1);
+			tarn__commit(s);
+		}
 		break;
 	case TARN__CTL_DETACH:
 		p->detach_asked = true;

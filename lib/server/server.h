@@ -44,8 +44,9 @@ struct lane_view {
 	uint64_t position;             /* = META's, after the commit */
 	uint64_t published_head;
 	uint64_t published_replies;
+	uint64_t epoch, limit;         /* in this epoch it is read below this position */
 	uint32_t lane;                 /* record in META */
-	bool evicted;
+	bool evicted;                  /* not read any more: evicted, or dying and drained */
 	bool wake;                     /* replies were published in this batch */
 };
 
@@ -56,6 +57,7 @@ struct waiter {
 	uint32_t kind;                 /* enum tarn__control */
 	int socket;                    /* a duplicate */
 	uint32_t client, number;       /* LANE_CLOSE */
+	uint32_t incarnation;          /* of that client: the index may be another's by then */
 };
 
 #define HOT_LANES 8u
@@ -144,6 +146,8 @@ struct channel *tarn__channel_of(const struct state *st, const struct object *o)
 void tarn__channel_end_gone(struct server *s, struct channel *ch, enum tarn__role role);
 /* The producer is dead, its positions are in the record: what reached nobody goes. */
 void tarn__channel_producer_died(struct server *s, struct channel *ch);
+/* More is on its way than the ring and the consumer's lanes can hold: the channel ends. */
+void tarn__channel_overrun(struct server *s, struct channel *ch);
 /* Its object has no claims left: both ends are gone, all tickets go. */
 void tarn__channel_abandon(struct server *s, struct channel *ch);
 bool tarn__channel_ticket_drop(struct server *s, struct channel *ch, uint64_t position,

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Threads and what they cost (D2, D6, D7): one lane each while they live, nothing after, no
+ * traffic on the control socket once a lane is there, no thread in the server.
+ */
+#include <dirent.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/common/scene.h"
+#include "tests/common/seccomp.h"
+
+static unsigned entries(const char *format, int pid)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof path, format, pid);
+	d = opendir(path);
+	PLAIN_CHECK(d != NULL);
+	for (struct dirent *e; (e = readdir(d)) != NULL;)
+		n += e->d_name[0] != '.';
+	closedir(d);
+	return n;
+}
+
+/* A bit of everything. */
+static void work(tarn_client *c, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		tarn_block *b, *same;
+		tarn_channel *ch;
+		tarn_token t;
+
+		OK(tarn_block_new(c, 100 + i % 3000, 0, &b));
+		OK(tarn_block_export(b, NULL, &t));
+		OK(tarn_block_import(c, &t, &same));
+		tarn_block_unref(same);
+		if (i % 10 == 0) {
+			OK(tarn_channel_new(c, 4, NULL, &ch));
+			OK(tarn_channel_bind(ch, TARN_PRODUCER));
+			OK(tarn_channel_bind(ch, TARN_CONSUMER));
+			OK(tarn_channel_send(ch, b, 0, 0));
+			OK(tarn_channel_recv(ch, &same, NULL, 0));
+			tarn_block_unref(same);
+			tarn_channel_unref(ch);
+			OK(tarn_client_ping(c, TARN_FOREVER));
+		}
+		tarn_block_unref(b);
+	}
+}
+
+/* ---- D2 ---- */
+
+PLAIN_TEST(d2_after_the_first_call_no_socket_is_used)
+{
+	struct scene s = scene_open(NULL);
+	pid_t child = plain_fork();
+
+	if (child == 0) {
+		tarn_client *c = scene_client(&s);
+
+		work(c, 1);
+		unsigned fds = entries("/proc/%d/fd", getpid());
+		/* From here on every call from socket() to recvmsg() fails. */
+		OK(tarn_test__refuse(SYS_socket, SYS_recvmsg, EPERM));
+		work(c, 5000);
+		PLAIN_EQ(entries("/proc/%d/fd", getpid()), fds);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(child), 0);
+	scene_close(&s);
+}
+
+static void *a_little(void *arg)
+{
+	work(arg, 1);
+	return NULL;
+}
+
+static void threads_one_by_one(tarn_client *c, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		pthread_t t;
+
+		PLAIN_EQ(pthread_create(&t, NULL, a_little, c), 0);
+		pthread_join(t, NULL);
+	}
+}
+
+static void threads_at_once(tarn_client *c, unsigned n, void *(*fn)(void *))
+{
+	pthread_t *t = calloc(n, sizeof *t);
+
+	PLAIN_CHECK(t != NULL);
+	for (unsigned i = 0; i < n; i++)
+		PLAIN_EQ(pthread_create(&t[i], NULL, fn, c), 0);
+	for (unsigned i = 0; i < n; i++)
+		pthread_join(t[i], NULL);
+	free(t);
+}
+
+PLAIN_TEST_TIMEOUT(d2_ten_thousand_short_threads_leave_no_lanes_and_no_memory, 90)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	unsigned fds;
+	size_t before;
+
+	threads_one_by_one(c, 2000);
+	for (int i = 0; i < 20; i++)
+		threads_at_once(c, 50, a_little);
+	PLAIN_EQ(scene_stat(&s).clients, 1);
+	before = mallinfo2().uordblks;
+	fds = entries("/proc/%d/fd", getpid());
+	uint64_t resident = scene_stat(&s).resident_meta_bytes;
+	threads_one_by_one(c, 5000);
+	for (int i = 0; i < 60; i++)
+		threads_at_once(c, 50, a_little);
+	/* A few parked ones are kept for the next threads. */
+	work(c, 10);
+	PLAIN_WAIT_FOR(scene_stat(&s).lanes <= 12);
+	PLAIN_EQ(entries("/proc/%d/fd", getpid()), fds);
+	size_t after = mallinfo2().uordblks;
+	PLAIN_CHECKF(after <= before + 65536, "%zu bytes in use, before %zu", after, before);
+	PLAIN_CHECK(scene_stat(&s).resident_meta_bytes <= resident + (1 << 20));
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* ---- D6: hundreds of threads ---- */
+
+static pthread_barrier_t together;
+
+static void *all_at_once(void *arg)
+{
+	tarn_block *b;
+
+	OK(tarn_block_new(arg, 100, 0, &b));
+	pthread_barrier_wait(&together); /* each has a lane now */
+	work(arg, 2);
+	pthread_barrier_wait(&together);
+	tarn_block_unref(b);
+	return NULL;
+}
+
+#define CROWD 600u
+
+PLAIN_TEST_TIMEOUT(d6_hundreds_of_client_threads_are_no_thread_in_the_server, 120)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	unsigned threads = entries("/proc/%d/task", tarn_server_pid(s.server));
+
+	for (int round = 0; round < 4; round++) {
+		pthread_t t[CROWD];
+
+		pthread_barrier_init(&together, NULL, CROWD + 1);
+		for (unsigned i = 0; i < CROWD; i++)
+			PLAIN_EQ(pthread_create(&t[i], NULL, all_at_once, c), 0);
+		pthread_barrier_wait(&together);
+		PLAIN_CHECK(scene_stat(&s).lanes >= CROWD);
+		PLAIN_EQ(entries("/proc/%d/task", tarn_server_pid(s.server)), threads);
+		pthread_barrier_wait(&together);
+		for (unsigned i = 0; i < CROWD; i++)
+			pthread_join(t[i], NULL);
+		/* Their answers on the control socket must not be in the way of later ones. */
+		work(c, 10);
+		PLAIN_WAIT_FOR(scene_stat(&s).lanes <= 12);
+		scene_check(&s);
+	}
+	uint64_t begin = scene_now();
+	tarn_client_close(c);
+	scene_note("closing took %.1f ms", (double)(scene_now() - begin) / 1e6);
+	scene_close(&s);
+}
+
+struct crowd {
+	tarn_client *c;
+	uint32_t served, refused, go;
+};
+
+static void *perhaps(void *arg)
+{
+	struct crowd *w = arg;
+	int r = tarn_client_ping(w->c, TARN_FOREVER);
+
+	if (r == 0)
+		__atomic_fetch_add(&w->served, 1, __ATOMIC_RELAXED);
+	else
+		__atomic_fetch_add(&w->refused, 1, __ATOMIC_RELAXED);
+	PLAIN_CHECKF(r == 0 || r == -EAGAIN, "%s", tarn_error_last()->message);
+	scene_await(&w->go, 1);
+	return NULL;
+}
+
+PLAIN_TEST_TIMEOUT(more_threads_than_lanes_are_an_error_not_a_hang, 120)
+{
+	struct scene s = scene_open(NULL);
+	struct crowd w = { .c = scene_client(&s) };
+	pthread_attr_t small;
+	pthread_t t[1100];
+
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, 65536);
+	for (unsigned i = 0; i < 1100; i++)
+		PLAIN_EQ(pthread_create(&t[i], &small, perhaps, &w), 0);
+	PLAIN_WAIT_FOR(__atomic_load_n(&w.served, __ATOMIC_RELAXED) +
+			       __atomic_load_n(&w.refused, __ATOMIC_RELAXED) == 1100);
+	PLAIN_EQ(w.served, 1024);
+	scene_say(&w.go, 1);
+	for (unsigned i = 0; i < 1100; i++)
+		pthread_join(t[i], NULL);
+	work(w.c, 10); /* there is room again */
+	tarn_client_close(w.c);
+	scene_close(&s);
+}
+
+/* ---- D7 ---- */
+
+PLAIN_TEST(d7_opening_and_closing_clients_leaves_no_descriptor_and_no_mapping)
+{
+	struct scene s = scene_open(NULL);
+	unsigned fds = 0, server_fds = 0;
+
+	for (int i = 0; i < 300; i++) {
+		tarn_client *c = scene_client(&s);
+
+		work(c, 1);
+		tarn_client_close(c);
+		if (i == 10) {
+			fds = entries("/proc/%d/fd", getpid());
+			server_fds = entries("/proc/%d/fd", tarn_server_pid(s.server));
+		}
+	}
+	PLAIN_EQ(entries("/proc/%d/fd", getpid()), fds);
+	PLAIN_EQ(entries("/proc/%d/fd", tarn_server_pid(s.server)), server_fds);
+	scene_close(&s);
+}
+
+/* Many clients in one process, more than one thread each. */
+static void *own_client(void *arg)
+{
+	struct scene *s = arg;
+	tarn_client *c;
+
+	OK(tarn_client_open(s->name, NULL, &c));
+	threads_at_once(c, 3, a_little);
+	work(c, 5);
+	tarn_client_close(c);
+	return NULL;
+}
+
+PLAIN_TEST_TIMEOUT(many_clients_of_one_process_do_not_mix, 60)
+{
+	struct scene s = scene_open(NULL);
+	pthread_t t[16];
+
+	for (int round = 0; round < 5; round++) {
+		for (int i = 0; i < 16; i++)
+			PLAIN_EQ(pthread_create(&t[i], NULL, own_client, &s), 0);
+		for (int i = 0; i < 16; i++)
+			pthread_join(t[i], NULL);
+	}
+	scene_close(&s);
+}
+
+PLAIN_MAIN()
