@@ -296,39 +296,48 @@ static bool hold_from_pool(struct tarn__lane *l)
 	return n > 0;
 }
 
-int tarn__hold_slow(struct tarn__lane *l)
+/* Asks for more than @have. The server's answer: 0, or why not. */
+static int hold_ask(struct tarn__lane *l, uint64_t have)
 {
 	struct tarn_client *c = l->client;
 	struct tarn__ask a;
 	struct tarn__slot s;
-	uint64_t have, wanted;
 	int r;
 
-	if (hold_from_pool(l))
-		return 0;
-	pthread_mutex_lock(&c->pool);
-	have = c->credits;
-	pthread_mutex_unlock(&c->pool);
-	wanted = have * 2 > have + HOLD_BATCH ? have * 2 : have + HOLD_BATCH;
-
 	tarn__ask_init(&a, TARN__MSG_CREDIT, 0);
-	tarn__ask_word(&a, 1, wanted);
+	tarn__ask_word(&a, 1, have * 2 > have + HOLD_BATCH ? have * 2 : have + HOLD_BATCH);
 	r = tarn__lane_ask(l, &a, 1, 0, UINT64_MAX, &s);
 	if (r < 0)
 		return r;
 	r = tarn__reply_error(&s);
-	if (r == 0) {
+	if (r < 0)
+		return tarn__fail(-ENOBUFS, "This process holds %llu blocks and channels of others and "
+				  "the server allows no more (%s). Drop some, or start the server "
+				  "with more memory.", (unsigned long long)have, tarn_error_text(r));
+	pthread_mutex_lock(&c->pool);
+	if (s.word[1] > c->credits)
+		c->credits = s.word[1];
+	pthread_mutex_unlock(&c->pool);
+	return 0;
+}
+
+int tarn__hold_slow(struct tarn__lane *l)
+{
+	struct tarn_client *c = l->client;
+
+	/* Again when other threads were faster to take what was granted. */
+	while (!hold_from_pool(l)) {
+		uint64_t have;
+		int r;
+
 		pthread_mutex_lock(&c->pool);
-		if (s.word[1] > c->credits)
-			c->credits = s.word[1];
+		have = c->credits;
 		pthread_mutex_unlock(&c->pool);
+		r = hold_ask(l, have);
+		if (r < 0)
+			return r;
 	}
-	if (hold_from_pool(l))
-		return 0;
-	return tarn__fail(-ENOBUFS, "This process holds %llu blocks and channels of others and the "
-			  "server allows no more (%s). Drop some, or start the server with more "
-			  "memory.", (unsigned long long)have,
-			  r < 0 ? tarn_error_text(r) : "it granted none");
+	return 0;
 }
 
 void tarn__hold_return_slow(struct tarn__lane *l)

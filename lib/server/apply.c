@@ -324,6 +324,8 @@ static void answer(struct turn *t, int r, const struct answer *a)
 	t->s->eager++;
 }
 
+#define CREDITS_MOST (MAX_CLAIMS / 4) /* of one client: others need room, too */
+
 static enum verdict on_credit(struct turn *t)
 {
 	struct client *cl = &t->st->client[t->client];
@@ -332,7 +334,7 @@ static enum verdict on_credit(struct turn *t)
 	int r = 0;
 
 	if (wanted > cl->credits) {
-		r = wanted < MAX_CLAIMS ? tarn__claims_promise(t->st, wanted - cl->credits)
+		r = wanted <= CREDITS_MOST ? tarn__claims_promise(t->st, wanted - cl->credits)
 					: -ENOSPC;
 		if (r == 0) {
 			SET(t->st, cl->credits, wanted);
@@ -505,15 +507,36 @@ static enum verdict (*const phase_a[TARN__MSG_KINDS])(struct turn *) = {
 	[TARN__MSG_REVOKE] = on_revoke, [TARN__MSG_PING] = on_ping,
 };
 
+/* Kinds that ask for something. An evicted client gets none of it; its bookkeeping goes on, for
+ * the sake of those who hold what it sent. */
+static bool asks_for_service(unsigned kind)
+{
+	return kind >= TARN__MSG_ALLOC && kind <= TARN__MSG_PING;
+}
+
+static enum verdict refuse(struct turn *t)
+{
+	const struct answer none = { 0 };
+
+	answer(t, -TARN_EEVICTED, &none);
+	return FINE;
+}
+
 void tarn__apply(struct server *s, struct lane_view *v, const struct tarn__slot *slot, unsigned n)
 {
 	struct lane *l = &s->st.lane[v->lane];
 	struct turn t = { .s = s, .st = &s->st, .v = v, .client = l->client,
 			  .w = slot[0].word, .slot = slot, .n = n };
 	unsigned kind = tarn__header_kind(t.w[0]);
-	enum verdict verdict = kind < TARN__MSG_KINDS && phase_a[kind] != NULL
-				       ? phase_a[kind](&t)
-				       : offence(&t, "an unknown kind of message");
+	enum verdict verdict;
+
+	if (tarn__unlikely(asks_for_service(kind) &&
+			   s->st.client[t.client].state == CLIENT_EVICTED))
+		verdict = refuse(&t);
+	else
+		verdict = kind < TARN__MSG_KINDS && phase_a[kind] != NULL
+				  ? phase_a[kind](&t)
+				  : offence(&t, "an unknown kind of message");
 
 	s->messages++;
 	if (tarn__unlikely(verdict == OFFENCE)) {
@@ -536,7 +559,11 @@ static bool release_now(struct server *s, const struct deferred *d)
 		s->stale++;
 		return true;
 	}
-	return tarn__ledger_sub(&s->st, o, d->client, d->units) == 0;
+	if (tarn__ledger_sub(&s->st, o, d->client, d->units) < 0)
+		return false;
+	const struct channel *ch = o->state == OBJECT_LIVE ? tarn__channel_of(&s->st, o) : NULL;
+	s->collect |= ch != NULL && ch->tickets != 0;
+	return true;
 }
 
 static bool giveback_now(struct server *s, const struct deferred *d)
@@ -573,6 +600,7 @@ static bool close_now(struct server *s, const struct deferred *d)
 		return false;
 	if (e->state == END_HELD)
 		tarn__channel_end_gone(s, ch, (enum tarn__role)d->at);
+	s->collect |= ch->tickets != 0;
 	return true;
 }
 

@@ -13,6 +13,7 @@
 #include "ledger.h"
 #include "server.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -322,4 +323,87 @@ void tarn__channel_abandon(struct server *s, struct channel *ch)
 	if (ch->consumer.state != END_GONE)
 		SET(&s->st, ch->consumer.state, END_GONE);
 	sweep_start(s, ch, SWEEP_ALL);
+}
+
+/* ---- channels that only hold each other ---- */
+
+/* What a walk over all tickets knows of each channel record. */
+struct marks {
+	uint32_t *inside; /* tickets that name it */
+	bool *reached;    /* from somebody who can still receive it */
+};
+
+static uint32_t record_of(const struct state *st, uint64_t id)
+{
+	const struct object *o = tarn__object_find(st, id);
+
+	return o != NULL && object_kind(o) == TARN__KIND_CHANNEL ? st->channel_of[o - st->object] : NIL;
+}
+
+/* The record of the channel in which the ticket @c is, and of the channel that it names. */
+static bool edge_of(const struct state *st, const struct claim *c, uint32_t *from, uint32_t *to)
+{
+	if ((c->who & CLAIM_TICKET) == 0)
+		return false;
+	*from = st->channel_of[(uint32_t)c->who & TARN__INDEX_MASK];
+	*to = record_of(st, c->value);
+	return *to != NIL;
+}
+
+/* Spreads "reached" along the tickets until nothing changes; as many rounds as chains are
+ * long, which are short. */
+static void spread(const struct state *st, struct marks *m)
+{
+	bool changed = true;
+
+	while (changed) {
+		changed = false;
+		for (uint32_t i = 1; i < st->head->claims; i++) {
+			uint32_t from, to;
+
+			if (!edge_of(st, &st->claim[i], &from, &to) || !m->reached[from] ||
+			    m->reached[to])
+				continue;
+			m->reached[to] = changed = true;
+		}
+	}
+}
+
+/*
+ * A channel that was sent through itself, or two through each other, keep their own counts up
+ * when all clients are gone. Trial deletion (PROTOCOL 3.15), between epochs: counts that do not
+ * come from tickets are roots (units, exports, held ends); what tickets do not lead to from
+ * there can never be received by anybody, and its channels end.
+ */
+void tarn__channels_collect(struct server *s)
+{
+	struct state *st = &s->st;
+	uint32_t n = st->head->channels;
+	struct marks m = { calloc(n, sizeof *m.inside), calloc(n, sizeof *m.reached) };
+
+	for (uint32_t i = 1; m.inside != NULL && m.reached != NULL && i < st->head->claims; i++) {
+		uint32_t from, to;
+
+		if (edge_of(st, &st->claim[i], &from, &to))
+			m.inside[to]++;
+	}
+	for (uint32_t i = 1; m.inside != NULL && m.reached != NULL && i < n; i++) {
+		const struct channel *ch = &st->channel[i];
+
+		if (ch->id != 0 && record_of(st, ch->id) == i)
+			m.reached[i] = st->object[tarn__id_index(ch->id)].ext > m.inside[i];
+	}
+	if (m.inside != NULL && m.reached != NULL) {
+		spread(st, &m);
+		for (uint32_t i = 1; i < n; i++) {
+			struct channel *ch = &st->channel[i];
+
+			if (ch->id == 0 || m.reached[i] || record_of(st, ch->id) != i)
+				continue;
+			tarn__channel_abandon(s, ch);
+			tarn__commit(s);
+		}
+	}
+	free(m.inside);
+	free(m.reached);
 }

@@ -71,8 +71,8 @@ static int view_add(struct server *s, uint32_t lane)
 	v->published_head = l->position;
 	v->published_replies = l->replies;
 	v->epoch = UINT64_MAX;
-	v->evicted = s->st.client[l->client].state != CLIENT_ACTIVE &&
-		     s->st.client[l->client].state != CLIENT_DYING1;
+	const enum client_state state = (enum client_state)s->st.client[l->client].state;
+	v->stopped = state == CLIENT_DYING2 || state == CLIENT_RECLAIM;
 	s->n_views++;
 	return 0;
 }
@@ -254,7 +254,9 @@ int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int 
 	SET(st, c->uid, (uint32_t)uid);
 	SET(st, c->start_ns, boottime());
 	SET(st, c->credits, TARN__FIRST_CREDITS);
-	SET(st, c->quota, quota != 0 ? quota : st->head->default_quota);
+	/* A client may ask for less than its due, not for more. */
+	uint64_t most = st->head->default_quota;
+	SET(st, c->quota, quota == 0 || (most != 0 && quota > most) ? most : quota);
 	SET(st, c->reclaim_step, STEP_CHANNELS);
 	SET(st, c->reclaim_at, 0);
 	tarn__meta_set64(&st->meta, (uint64_t *)(void *)&c->name[0], name[0]);
@@ -286,7 +288,8 @@ void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
 	vsnprintf(why, sizeof why, format, ap);
 	va_end(ap);
 	/* Part of the caller's transaction. Never freed under a living process: it keeps
-	 * what it holds until its death. */
+	 * what it holds until its death. Its lanes are read on, without any service: what it
+	 * sent before is in others' hands, and their claims come from these messages. */
 	SET(st, c->state, CLIENT_EVICTED);
 	s->evictions++;
 	tarn__log(s, 4, "client %u (%s, pid %u) is evicted: %s", client, c->name, c->pid, why);
@@ -295,7 +298,6 @@ void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
 
 		if (st->lane[v->lane].client != client)
 			continue;
-		v->evicted = true;
 		tarn__store_release(&tarn__view_area(s, v)->server.evicted, 1);
 		v->wake = true;
 	}
@@ -440,6 +442,7 @@ static void reclaim_record(struct server *s, uint32_t client)
 	SET(st, st->head->n_clients, st->head->n_clients - 1);
 	SET(st, st->head->n_dying, st->head->n_dying - 1);
 	tarn__commit(s);
+	s->collect = st->head->n_channels != 0;
 	tarn__log(s, 7, "client %u (%s, pid %u) is reclaimed", client, c->name, c->pid);
 	tarn__peer_free(s, client);
 }
@@ -451,7 +454,7 @@ static void stop_lanes(struct server *s, uint32_t client)
 {
 	for (uint32_t i = 0; i < s->n_views; i++)
 		if (s->st.lane[s->view[i].lane].client == client)
-			s->view[i].evicted = true;
+			s->view[i].stopped = true;
 }
 
 /* True when done. */

@@ -113,7 +113,7 @@ uint32_t tarn__lane_read(struct server *s, struct lane_view *v)
 		v->epoch = s->st.head->epoch;
 		v->limit = v->position + TARN__REQUESTS;
 	}
-	while (v->position < v->limit && !v->evicted &&
+	while (v->position < v->limit && !v->stopped &&
 	       tarn__request_ready(v->requests, v->position)) {
 		tarn__request_copy(v->requests, v->position, &slot[0]);
 		unsigned slots = tarn__header_slots(slot[0].word[0]);
@@ -176,6 +176,16 @@ static uint32_t read_lanes(struct server *s)
 
 /* ---- phase B ---- */
 
+/* Who sleeps at the other end finds DIR changed. */
+static void wake_ends(struct server *s, uint64_t channel)
+{
+	struct object *o = tarn__object_find(&s->st, channel);
+	struct channel *ch = o != NULL ? tarn__channel_of(&s->st, o) : NULL;
+
+	if (ch != NULL)
+		tarn__channel_wake(s, ch);
+}
+
 bool tarn__apply_older(struct server *s)
 {
 	struct state_head *h = s->st.head;
@@ -190,7 +200,10 @@ bool tarn__apply_older(struct server *s)
 			tarn__evict(s, d->client, "message %u names what it does not hold", d->kind);
 		}
 		SET(&s->st, h->done, h->done + 1);
+		uint64_t closed = d->kind == TARN__MSG_CLOSE ? d->id : 0;
 		tarn__commit(s);
+		if (closed != 0)
+			wake_ends(s, closed);
 	}
 	/* The buffers change roles: what was read in this epoch is applied in the next. */
 	if (any || h->n_deferred[h->filling] != 0) {
@@ -257,6 +270,10 @@ bool tarn__epoch(struct server *s)
 		reap(s);
 		busy = true;
 	}
+	if (s->collect) {
+		s->collect = false;
+		tarn__channels_collect(s);
+	}
 	if (s->prefault != NULL)
 		tarn__prefault_want(s->prefault);
 	if (s->st.head->n_pending != 0)
@@ -276,7 +293,7 @@ bool tarn__quiet(const struct server *s)
 	if (h->n_deferred[0] != 0 || h->n_deferred[1] != 0 || h->n_dying != 0 || h->dead != NIL)
 		return false;
 	for (uint32_t i = 0; i < s->n_views; i++)
-		if (!s->view[i].evicted &&
+		if (!s->view[i].stopped &&
 		    tarn__request_ready(s->view[i].requests, s->view[i].position))
 			return false;
 	return true;

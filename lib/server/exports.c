@@ -12,6 +12,7 @@
 #include "server.h"
 
 #define EXPORTS_PER_CLIENT 4096u
+#define OUTLIVING_MOST (MAX_EXPORTS / 4) /* nobody pays for them: others need room, too */
 
 static uint64_t boottime(void)
 {
@@ -77,7 +78,8 @@ int tarn__export_make(struct server *s, uint32_t client, const uint64_t *word,
 		return -EINVAL;
 	if (outlives && uses == EXPORT_UNLIMITED && lifetime == 0)
 		return -EINVAL; /* nothing would ever end it */
-	if (st->client[client].exports >= EXPORTS_PER_CLIENT)
+	if (outlives ? h->n_outliving >= OUTLIVING_MOST
+		     : st->client[client].exports >= EXPORTS_PER_CLIENT)
 		return -ENOSPC;
 	if (getrandom(nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)
 		return -EIO;
@@ -97,7 +99,9 @@ int tarn__export_make(struct server *s, uint32_t client, const uint64_t *word,
 	SET(st, e->uses, uses);
 	SET(st, e->issuer, outlives ? NIL : client);
 	SET(st, h->n_exports, h->n_exports + 1);
-	if (!outlives)
+	if (outlives)
+		SET(st, h->n_outliving, h->n_outliving + 1);
+	else
 		SET(st, st->client[client].exports, st->client[client].exports + 1);
 	tarn__object_hold(st, o);
 	if (deadline != 0 && (s->next_deadline == 0 || deadline < s->next_deadline))
@@ -113,6 +117,8 @@ void tarn__export_end(struct state *st, struct export *e)
 
 	if (e->issuer != NIL)
 		SET(st, st->client[e->issuer].exports, st->client[e->issuer].exports - 1);
+	else
+		SET(st, h->n_outliving, h->n_outliving - 1);
 	SET(st, e->id, 0);
 	SET(st, e->next, h->free_export);
 	SET(st, h->free_export, (uint32_t)(e - st->export));

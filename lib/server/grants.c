@@ -160,10 +160,11 @@ void tarn__grants_retry(struct server *s)
 		struct lane_view *v = &s->view[i];
 		struct lane *l = &st->lane[v->lane];
 
-		if (l->wanted == 0)
+		if (l->wanted == 0 || v->stopped)
 			continue;
 		struct wish wish = { l->wanted, l->wanted_align, l->wanted_header };
-		int r = v->evicted ? -TARN_EEVICTED : grant_some(s, v, &wish);
+		int r = st->client[l->client].state == CLIENT_EVICTED ? -TARN_EEVICTED
+								      : grant_some(s, v, &wish);
 
 		if (r <= 0) {
 			tarn__rollback(s);

@@ -6,6 +6,7 @@
  * name is locked by a file beside the socket for as long as its server lives, so two
  * servers cannot both find the other's socket stale.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -16,11 +17,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "server.h"
+#include "shm/hash.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
@@ -138,6 +139,25 @@ static int peer_credentials(int socket, struct credentials *ret)
 	return 0;
 }
 
+/*
+ * Which program image a process runs: a hash of its auxiliary vector, whose random addresses
+ * change with every exec(). 0: not to be seen from here. Reading it takes no lock that the
+ * process can hold for long, unlike its list of mappings.
+ */
+static uint64_t image_of(pid_t pid)
+{
+	unsigned char auxv[1024];
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/auxv", (int)pid);
+	int fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	if (fd < 0)
+		return 0;
+	ssize_t n = read(fd, auxv, sizeof auxv);
+	close(fd);
+	return n > 0 ? tarn__hash64(auxv, (size_t)n, 1) | 1 : 0;
+}
+
 static void on_death(void *arg, uint32_t events)
 {
 	struct peer *p = arg;
@@ -202,6 +222,7 @@ static bool attach(struct server *s, struct visitor *v, const struct tarn__reque
 	}
 	struct peer *p = s->peer[client];
 
+	p->image = image_of(who.pid);
 	tarn__loop_unwatch(s->loop, &v->watch);
 	v->socket = -1;
 	p->socket_watch = (struct tarn__loop_watch){ .fd = p->socket, .fn = on_client, .arg = p };
@@ -263,47 +284,18 @@ static int read_request(int socket, struct tarn__request *ret)
 
 /* ---- a hang-up ---- */
 
-/* Does a line of /proc/PID/maps name this file? *ret_any: there are lines. */
-static bool has_mapped(pid_t pid, const struct stat *file, bool *ret_any)
-{
-	char path[64], line[512];
-	unsigned major, minor;
-	unsigned long inode;
-	bool found = false;
-	FILE *f;
-
-	*ret_any = false;
-	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
-	f = fopen(path, "re");
-	if (f == NULL)
-		return false;
-	while (!found && fgets(line, sizeof line, f) != NULL) {
-		if (sscanf(line, "%*x-%*x %*s %*x %x:%x %lu", &major, &minor, &inode) != 3)
-			continue;
-		*ret_any = true;
-		found = inode == file->st_ino && makedev(major, minor) == file->st_dev;
-	}
-	fclose(f);
-	return found;
-}
-
 /*
  * A hang-up is no death (H14), with one exception: after exec() the process lives on as
  * another program, which has no lanes and never says good-bye. The kernel replaces
- * the memory before it closes descriptors, so what is mapped now tells. In doubt
- * (no right to look, no memory at all since its first thread has ended, a /proc that does
- * not even know our own mapping) it is alive.
+ * the memory before it closes descriptors, so the image is another by now. In doubt
+ * (no right to look; no memory at all, since only its first thread has ended) it is alive.
  */
 static bool has_executed(const struct server *s, const struct peer *p)
 {
 	struct pollfd alive = { .fd = p->pidfd, .events = POLLIN };
-	pid_t pid = (pid_t)s->st.client[p->client].pid;
-	struct stat lanes;
-	bool any;
+	uint64_t now = image_of((pid_t)s->st.client[p->client].pid);
 
-	if (p->pidfd < 0 || pid <= 0 || fstat(p->lanes.fd, &lanes) != 0)
-		return false;
-	if (has_mapped(pid, &lanes, &any) || !any || !has_mapped(getpid(), &lanes, &any))
+	if (p->pidfd < 0 || p->image == 0 || now == 0 || now == p->image)
 		return false;
 	/* Still silent: the number was that process's all the time. */
 	return poll(&alive, 1, 0) == 0;
@@ -388,6 +380,7 @@ static void visitor_free(struct visitor *v)
 	for (struct visitor **at = &s->visitors; *at != NULL; at = &(*at)->next)
 		if (*at == v) {
 			*at = v->next;
+			s->n_visitors--;
 			break;
 		}
 	if (v->socket >= 0) {
@@ -429,30 +422,64 @@ static void on_visitor(void *arg, uint32_t events)
 		visitor_free(v);
 }
 
+#define VISITORS_MOST 256u
+
+/* The one that came first, the last in the list: it has had its time. */
+static void visitor_expel(struct server *s)
+{
+	struct visitor *v = s->visitors;
+
+	while (v != NULL && v->next != NULL)
+		v = v->next;
+	if (v != NULL)
+		visitor_free(v);
+}
+
+static void visitor_add(struct server *s, int fd)
+{
+	struct visitor *v = calloc(1, sizeof *v);
+
+	if (v == NULL) {
+		close(fd);
+		return;
+	}
+	if (s->n_visitors >= VISITORS_MOST)
+		visitor_expel(s);
+	v->server = s;
+	v->socket = fd;
+	v->watch = (struct tarn__loop_watch){ .fd = fd, .fn = on_visitor, .arg = v };
+	v->next = s->visitors;
+	s->visitors = v;
+	s->n_visitors++;
+	if (tarn__loop_watch(s->loop, &v->watch) < 0) {
+		close(fd);
+		v->socket = -1;
+		visitor_free(v);
+	}
+}
+
+/* No descriptor is left: the spare one goes for a moment, so that the caller is hung up on
+ * instead of keeping the listener ready for ever. */
+static void turn_away(struct server *s)
+{
+	close(s->spare_fd);
+	int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
+	if (fd >= 0)
+		close(fd);
+	s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	tarn__log(s, 4, "no descriptor for a new connection: raise the limit of open files");
+}
+
 static void on_listener(void *arg, uint32_t events)
 {
 	struct server *s = arg;
 	int fd;
 
 	(void)events;
-	while ((fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
-		struct visitor *v = calloc(1, sizeof *v);
-
-		if (v == NULL) {
-			close(fd);
-			continue;
-		}
-		v->server = s;
-		v->socket = fd;
-		v->watch = (struct tarn__loop_watch){ .fd = fd, .fn = on_visitor, .arg = v };
-		v->next = s->visitors;
-		s->visitors = v;
-		if (tarn__loop_watch(s->loop, &v->watch) < 0) {
-			close(fd);
-			v->socket = -1;
-			visitor_free(v);
-		}
-	}
+	while ((fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		visitor_add(s, fd);
+	if ((errno == EMFILE || errno == ENFILE) && s->spare_fd >= 0)
+		turn_away(s);
 }
 
 static void drain_eventfd(int fd)
@@ -508,6 +535,39 @@ static int lock_name(struct server *s, const char *path)
 	return -EAGAIN;
 }
 
+/* Servers without a given name have fresh ones; sockets that killed ones left would pile
+ * up. Whose lock can be had is dead. */
+static void sweep_anonymous(const char *path)
+{
+	char directory[sizeof((struct sockaddr_un *)NULL)->sun_path];
+	const char *slash = strrchr(path, '/');
+	struct dirent *e;
+
+	if (slash == NULL || strncmp(slash + 1, "anon-", 5) != 0)
+		return;
+	snprintf(directory, sizeof directory, "%.*s", (int)(slash - path), path);
+	DIR *d = opendir(directory);
+	while (d != NULL && (e = readdir(d)) != NULL) {
+		size_t n = strlen(e->d_name);
+		char socket[300];
+
+		if (strncmp(e->d_name, "anon-", 5) != 0 || n < 5 + 10 ||
+		    strcmp(e->d_name + n - 10, ".sock.lock") != 0)
+			continue;
+		int fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		if (fd < 0)
+			continue;
+		if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+			snprintf(socket, sizeof socket, "%.*s", (int)(n - 5), e->d_name);
+			unlinkat(dirfd(d), socket, 0);
+			unlinkat(dirfd(d), e->d_name, 0);
+		}
+		close(fd);
+	}
+	if (d != NULL)
+		closedir(d);
+}
+
 static int bind_socket(struct server *s, const char *name)
 {
 	struct sockaddr_un address;
@@ -516,6 +576,7 @@ static int bind_socket(struct server *s, const char *name)
 	if (length < 0)
 		return length;
 	if (address.sun_path[0] != '\0') {
+		sweep_anonymous(address.sun_path);
 		int r = lock_name(s, address.sun_path);
 		if (r < 0)
 			return r;
@@ -544,6 +605,7 @@ int tarn__listen_open(struct server *s, const char *name)
 {
 	int r = bind_socket(s, name);
 
+	s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (r == 0)
 		r = watch(s, &s->listener_watch, s->listener, on_listener);
 	if (r == 0)
@@ -559,7 +621,9 @@ void tarn__listen_close(struct server *s)
 		visitor_free(s->visitors);
 	if (s->listener >= 0)
 		close(s->listener);
-	s->listener = -1;
+	if (s->spare_fd >= 0)
+		close(s->spare_fd);
+	s->listener = s->spare_fd = -1;
 	if (s->name_lock >= 0) {
 		char lock[sizeof s->socket_path + 8];
 

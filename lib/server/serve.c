@@ -247,7 +247,9 @@ static int open_all(struct server *s, const tarn_server_options *o)
 	if (r == -EADDRINUSE)
 		return tarn__fail(r, "another server lives under the name \"%s\"", s->name);
 	if (r < 0)
-		return tarn__fail(r, "cannot listen as \"%s\": %s", s->name, strerror(-r));
+		return tarn__fail(r, "cannot listen as \"%s\": %s (a plain name is a socket in "
+				  "$XDG_RUNTIME_DIR/tarn, or /tmp/tarn-UID without that variable)",
+				  s->name, strerror(-r));
 	return 0;
 }
 
@@ -315,7 +317,7 @@ static struct server *server_new(const tarn_server_options *o)
 	s->st.meta_segment = s->st.data = s->st.dir_segment = TARN__SEGMENT_NONE;
 	s->ctrl_segment = TARN__SEGMENT_NONE;
 	s->ctrl_readonly = s->dir_readonly = -1;
-	s->listener = s->doorbell = s->stop_event = s->name_lock = -1;
+	s->spare_fd = s->listener = s->doorbell = s->stop_event = s->name_lock = -1;
 	s->log = o->log;
 	s->log_arg = o->log_arg;
 	s->kill_evicted = o->kill_evicted;

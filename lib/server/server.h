@@ -24,6 +24,7 @@ struct peer {
 	int pidfd;
 	bool dead;                     /* the pidfd fired, or it detached */
 	struct tarn__loop_watch socket_watch, pidfd_watch;
+	uint64_t image;                /* of its program, see listen.c; 0 unknown */
 	struct tarn__segment lanes;    /* LANE(c) */
 	uint32_t lane[TARN__CLIENT_LANES]; /* lane records by number; NIL: not open */
 	bool detach_asked;             /* answer once it is reclaimed */
@@ -46,7 +47,7 @@ struct lane_view {
 	uint64_t published_replies;
 	uint64_t epoch, limit;         /* in this epoch it is read below this position */
 	uint32_t lane;                 /* record in META */
-	bool evicted;                  /* not read any more: evicted, or dying and drained */
+	bool stopped;                  /* not read any more: its client died and it is drained */
 	bool wake;                     /* replies were published in this batch */
 };
 
@@ -102,6 +103,9 @@ struct server {
 	uint64_t next_deadline;        /* CLOCK_BOOTTIME of the first export to expire */
 	tarn_log_fn *log;
 	void *log_arg;
+	bool collect;                  /* channels may hold each other, and nobody them */
+	uint32_t n_visitors;
+	int spare_fd;                  /* given up to turn a caller away when there are no more */
 
 	/* counted for people; not in META, not needed for correctness */
 	uint64_t undo_high;            /* most words that one transaction changed */
@@ -152,6 +156,9 @@ void tarn__channel_overrun(struct server *s, struct channel *ch);
 void tarn__channel_abandon(struct server *s, struct channel *ch);
 bool tarn__channel_ticket_drop(struct server *s, struct channel *ch, uint64_t position,
 			       uint64_t id, uint32_t client);
+/* Ends channels that are held by nothing but tickets in each other. Bounded by the tables'
+ * size, so only when something made it likely (s->collect). */
+void tarn__channels_collect(struct server *s);
 /* Drops tickets of closed ends in slices; commits by itself. True if there is more. */
 bool tarn__channel_sweep(struct server *s, struct channel *ch);
 /* Reads the ring's positions (untrusted) without touching DATA's mapping. */

@@ -326,8 +326,7 @@ struct state_head {
 	uint64_t n_live, n_granted;      /* objects in these states */
 	uint64_t n_pending;              /* lanes with a pending ALLOC */
 	uint64_t n_dying;                /* clients in DYING1, DYING2, RECLAIM */
-	uint64_t n_exports, n_channels, n_names;
-	uint64_t last_channel;           /* unused: channels are named by their id */
+	uint64_t n_exports, n_outliving, n_channels, n_names;
 };
 
 /* The process's view of META. */

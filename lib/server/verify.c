@@ -215,7 +215,7 @@ static void check_clients(struct check *c)
 		     (unsigned long long)c->owned[i], (unsigned long long)c->owned_bytes[i]);
 		MUST(c, k->exports == c->exports_of[i], "client %u: %u exports, found %u", i,
 		     k->exports, c->exports_of[i]);
-		MUST(c, k->held <= k->credits + k->lanes * LANE_CLAIMS, "client %u: beyond its credits", i);
+		MUST(c, k->state != CLIENT_ACTIVE || k->held <= k->credits + k->lanes * LANE_CLAIMS, "client %u: beyond its credits", i);
 		there += k->state != CLIENT_NONE;
 		dying += k->state == CLIENT_DYING1 || k->state == CLIENT_DYING2 ||
 			 k->state == CLIENT_RECLAIM;
@@ -281,9 +281,13 @@ static void check_channels(struct check *c)
 	}
 	MUST(c, there == h->n_channels, "channels: %llu, counted %llu", (unsigned long long)there,
 	     (unsigned long long)h->n_channels);
-	uint64_t exports = 0, names = 0;
-	for (uint32_t i = 1; i < h->exports; i++)
+	uint64_t exports = 0, outliving = 0, names = 0;
+	for (uint32_t i = 1; i < h->exports; i++) {
 		exports += st->export[i].id != 0;
+		outliving += st->export[i].id != 0 && st->export[i].issuer == NIL;
+	}
+	MUST(c, outliving == h->n_outliving, "%llu exports outlive their issuers, counted %llu",
+	     (unsigned long long)outliving, (unsigned long long)h->n_outliving);
 	for (uint32_t i = 1; i < h->names; i++)
 		names += st->name[i].id != 0;
 	MUST(c, exports == h->n_exports && names == h->n_names, "%llu exports, %llu names",

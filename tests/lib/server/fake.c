@@ -32,7 +32,7 @@ struct server *fake_server(unsigned mib)
 	s->backing = TARN__BACKING_MEMFD;
 	s->log = log_nothing;
 	s->ctrl_readonly = s->dir_readonly = s->listener = s->doorbell = s->stop_event = -1;
-	s->name_lock = -1;
+	s->name_lock = s->spare_fd = -1;
 	CHECK(tarn__state_create(&s->st, s->backing, (uint64_t)mib << 20, 100000) == 0);
 	tarn__heap_init(&s->st);
 	tarn__claims_init(&s->st);

@@ -349,7 +349,7 @@ Test(attack, no_block_is_granted_twice_when_a_batch_ends_early)
 
 		/* Large blocks in a fragmented arena use up as much of the log as this. */
 		while (s->st.head->undo.n < used)
-			SET(&s->st, s->st.head->last_channel, 0);
+			SET(&s->st, s->st.head->epoch, s->st.head->epoch);
 		tarn__grant_request(s, v, &ask);
 		tarn__commit(s);
 		v->wake = true;
@@ -468,9 +468,9 @@ Test(attack, positions_of_another_channel_do_not_judge_the_tickets)
 	all_gone(s);
 }
 
-/* OPEN: a channel whose consumer was never bound, and that is sent through itself, keeps
- * itself alive by its own ticket, for ever. Enable it when such cycles are collected. */
-Test(attack, a_channel_sent_through_itself, .disabled = true)
+/* A channel whose consumer was never bound, and that was sent through itself, kept itself
+ * alive by its own ticket, for ever. */
+Test(attack, a_channel_sent_through_itself)
 {
 	struct server *s = fake_server(16);
 	uint32_t p = fake_client(s);
@@ -487,6 +487,74 @@ Test(attack, a_channel_sent_through_itself, .disabled = true)
 	struct tarn__channel_ring *ring =
 		(void *)(s->st.data.base + s->st.object[tarn__id_index(ch)].offset);
 	ring->tail = 1;
+	all_gone(s);
+}
+
+/* The same in a ring of three, with blocks on board, and one that somebody still holds. */
+Test(attack, channels_that_only_hold_each_other)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s), q = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p), qa = fake_lane(s, q);
+	uint64_t ch[3], o = live_block(s, &pa, 100);
+
+	for (int i = 0; i < 3; i++) {
+		fake_post(&pa, TARN__MSG_CHANNEL, 0, 4, 0, 0, 0, 0, 0);
+		tarn__epoch(s);
+		ch[i] = fake_reply(&pa).word[1];
+		fake_post(&pa, TARN__MSG_BIND, 0, ch[i], TARN__ROLE_PRODUCER, 0, 0, 0, 0);
+		tarn__epoch(s);
+		fake_reply(&pa);
+		fake_send(&pa, ch[i], 0, o, 100, 0);
+	}
+	for (int i = 0; i < 3; i++) {
+		fake_send(&pa, ch[i], 1, ch[(i + 1) % 3], 64, 0);
+		struct tarn__channel_ring *ring =
+			(void *)(s->st.data.base + s->st.object[tarn__id_index(ch[i])].offset);
+		ring->tail = 2;
+	}
+	fake_post(&qa, TARN__MSG_BIND, 0, ch[1], TARN__ROLE_CONSUMER, 0, 0, 0, 0);
+	fake_kill(s, p);
+	QUIET(s);
+	/* Q reads from the second and reaches the others: nothing may go. */
+	cr_assert(eq(u64, s->st.head->n_channels, 3));
+	cr_assert(eq(u32, fake_count(s, o), 3));
+	fake_post(&qa, TARN__MSG_CLOSE, 0, ch[1], TARN__ROLE_CONSUMER, 0, 0, 0, 0);
+	QUIET(s);
+	cr_assert(eq(u64, s->st.head->n_channels, 0));
+	cr_assert(fake_alive(s, o) == false);
+	all_gone(s);
+}
+
+/* What an evicted client had sent before stays good for who receives it. */
+Test(attack, sends_published_before_an_eviction_keep_their_tickets)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s), q = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p), pb = fake_lane(s, p), qa = fake_lane(s, q);
+	uint64_t ch = fake_channel(s, &pa, &qa, 8), o = live_block(s, &pa, 100);
+	struct tarn__channel_ring *ring =
+		(void *)(s->st.data.base + s->st.object[tarn__id_index(ch)].offset);
+
+	fake_send(&pa, ch, 0, o, 100, 0);
+	ring->tail = 1;
+	fake_release(&pb, o, 99); /* an offence that is read first */
+	fake_read(s, &pb);
+	fake_phase_b(s);
+	fake_settle(s);
+	cr_assert(eq(u64, s->evictions, 1));
+	fake_post(&pa, TARN__MSG_ALLOC, 1, 64, 1, 0, 0, 0, 0);
+	tarn__epoch(s);
+	cr_assert(eq(u64, (fake_reply(&pa).word[0] >> 16) & 0xffff, TARN_EEVICTED));
+	fake_kill(s, p);
+	QUIET(s);
+	cr_assert(eq(u32, fake_count(s, o), 1)); /* the ticket */
+	fake_recv(&qa, ch, 0, o);
+	QUIET(s);
+	cr_assert(eq(u32, fake_count(s, o), 1)); /* Q's unit */
+	fake_release(&qa, o, 1);
+	QUIET(s);
+	cr_assert(fake_alive(s, o) == false);
 	all_gone(s);
 }
 

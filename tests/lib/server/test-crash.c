@@ -258,7 +258,9 @@ static void restart(struct server *s)
 
 		v->position = s->st.lane[v->lane].position;
 		v->published_head = v->position < v->published_head ? v->position : v->published_head;
-		v->evicted = s->st.client[s->st.lane[v->lane].client].state == CLIENT_EVICTED;
+		enum client_state state =
+			(enum client_state)s->st.client[s->st.lane[v->lane].client].state;
+		v->stopped = state == CLIENT_DYING2 || state == CLIENT_RECLAIM;
 	}
 	/* A client whose record went with the last commit has no peer any more. */
 	for (uint32_t i = 1; i < s->st.head->clients_used; i++)
