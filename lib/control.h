@@ -17,7 +17,9 @@ enum tarn__control {
 				   * value: client index, incarnation, data bytes,
 				   *        dir entries, lane segment bytes, arena cap */
 	TARN__CTL_LANE_OPEN = 2,  /* value[0]: number of a fresh lane, positions start at 0 */
-	TARN__CTL_LANE_CLOSE = 3, /* argument: number; answered when everything in it is applied */
+	TARN__CTL_LANE_CLOSE = 3, /* argument: number. Takes effect when everything in it is
+				   * applied; not answered: hundreds of threads may end
+				   * at once, and nobody reads */
 	TARN__CTL_DETACH = 4,     /* orderly end: as death, but now; answered when reclaimed */
 	TARN__CTL_STAT = 5,       /* fd: a memfd with a tarn_stat */
 	TARN__CTL_CLIENTS = 6,    /* fd: rows; value[0]: how many. Likewise: */

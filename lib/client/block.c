@@ -127,9 +127,12 @@ int tarn_block_new_with(tarn_client *client, size_t size, const tarn_block_optio
 	if (o->flags & ~(unsigned)TARN_BLOCK_ZEROED)
 		return tarn__fail(-EINVAL, "Unknown flags 0x%x for a block; TARN_BLOCK_ZEROED is "
 				  "the only one.", o->flags);
-	if (!tarn__is_power_of_two(align) || align > TARN__ALIGN_MAX)
+	if ((o->align != 0 && !tarn__is_power_of_two(o->align)) || align > TARN__ALIGN_MAX)
 		return tarn__fail(-EINVAL, "Alignment %zu: it must be a power of two up to %llu.",
 				  o->align, (unsigned long long)TARN__ALIGN_MAX);
+	if (align > client->data_bytes)
+		return tarn__fail(-EINVAL, "Alignment %zu: the whole arena has %llu bytes.", o->align,
+				  (unsigned long long)client->data_bytes);
 	r = tarn__place_check(o);
 	if (r < 0)
 		return r;

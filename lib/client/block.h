@@ -21,6 +21,18 @@ static inline uint64_t tarn__slice_offset(const struct tarn_block *slice)
 	return slice->capacity;
 }
 
+/* Where its block was made shorter than a slice reaches, no receiver could be told of it. */
+static inline int tarn__check_slice(const struct tarn_block *b)
+{
+	if (tarn__likely(!(tarn__refs(b) & REF_SLICE)) ||
+	    b->capacity + b->size <= tarn__load_relaxed(&b->next->size))
+		return 0;
+	return tarn__fail(-EINVAL, "The slice of %llu bytes at %llu reaches beyond the end of its "
+			  "block, which was resized to %llu.", (unsigned long long)b->size,
+			  (unsigned long long)b->capacity,
+			  (unsigned long long)tarn__load_relaxed(&b->next->size));
+}
+
 /* Posts a lazy message (kind, id, size) about @b. */
 static inline int tarn__say_block(struct tarn__lane *l, enum tarn__message kind,
 				  const struct tarn_block *b, uint64_t size)

@@ -138,7 +138,10 @@ void tarn__cache_shrink(struct tarn__lane *l)
 	while (k->bytes > k->limit) {
 		struct tarn__bin *bin = heaviest(k);
 
-		if (bin == NULL || !give_back(l, bin, bin->n / 2))
+		if (bin == NULL)
+			return;
+		bin->low = bin->batch = 0; /* it has too many */
+		if (!give_back(l, bin, bin->n / 2))
 			return;
 	}
 }
@@ -195,9 +198,11 @@ static unsigned slots_for(unsigned count)
 	return (count + TARN__GRANTS_PER_SLOT - 1) / TARN__GRANTS_PER_SLOT;
 }
 
-static unsigned batch_limit(uint64_t bytes)
+static unsigned batch_limit(const struct tarn__cache *k, uint64_t bytes)
 {
-	uint64_t n = TARN__BATCH_BYTES / bytes;
+	/* A batch that the cache could not keep would go back and be asked for again. */
+	uint64_t most = k->limit / 8 < TARN__BATCH_BYTES ? k->limit / 8 : TARN__BATCH_BYTES;
+	uint64_t n = most / bytes;
 
 	return n < 1 ? 1 : n > TARN__BATCH_MAX ? TARN__BATCH_MAX : (unsigned)n;
 }
@@ -280,9 +285,9 @@ static struct tarn_block *take_granted(struct tarn__lane *l)
 }
 
 /* Decides how many blocks a miss asks for. */
-static unsigned next_batch(struct tarn__bin *bin, uint64_t bytes, bool exact)
+static unsigned next_batch(struct tarn__cache *k, struct tarn__bin *bin, uint64_t bytes, bool exact)
 {
-	unsigned limit = batch_limit(bytes);
+	unsigned limit = batch_limit(k, bytes);
 	unsigned n = bin->batch * 2u + 1 < limit ? bin->batch * 2u + 1 : limit;
 
 	bin->batch = (uint16_t)n;
@@ -303,7 +308,7 @@ static int ask_now(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t 
 	int r;
 
 	if (align <= TARN__LINE)
-		n = next_batch(&l->cache.bin[at], bytes, bytes == tarn__class_bytes(at));
+		n = next_batch(&l->cache, &l->cache.bin[at], bytes, bytes == tarn__class_bytes(at));
 	wait_ns = timeout_ns < 0 || (uint64_t)timeout_ns > WAIT_MAX_NS ? WAIT_MAX_NS
 								       : (uint64_t)timeout_ns + 1;
 	build(&a, n, bytes, align <= TARN__LINE ? 0 : align, wait_ns);
@@ -346,8 +351,10 @@ int tarn__cache_get(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t
 		    struct tarn_block **ret)
 {
 	struct tarn_block *b = look(l, size, align);
+	bool gave_back = false;
 
 	if (b == NULL) {
+		tarn__lane_settle(l, true); /* what was dropped may be the memory we want */
 		tarn__lane_notice(l);
 		tarn__lane_drain(l);
 		b = look(l, size, align);
@@ -363,12 +370,19 @@ int tarn__cache_get(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t
 			r = ask_now(l, size, align, timeout_ns, &b);
 			if (r == -ETIMEDOUT && timeout_ns < 0)
 				continue; /* the longest wait of one message is over */
+			/* Ours to give, and the server may not have waited for it long enough. */
+			if ((r == -ENOMEM || r == -TARN_EQUOTA) && !gave_back) {
+				gave_back = true;
+				if (tarn__lane_give_back(l))
+					continue;
+			}
 		}
 		if (r < 0)
 			return r;
 	}
 	b->refs = 1; /* plain: not yet anybody else's */
 	b->size = size;
+	tarn__hide(b->data, b->capacity); /* a fresh one, beyond its end */
 	tarn__show(b->data, b->size);
 	*ret = b;
 	return 0;

@@ -79,76 +79,91 @@ static int settle_held(struct tarn_channel *ch, struct tarn__lane *l, const stru
 	return 0;
 }
 
-/* All, or the oldest that were dropped. */
-static int settle(struct tarn_channel *ch, struct tarn__lane *l, bool all)
+/* All, or the oldest that were dropped, as far as there is room: two messages each, when
+ * one that is held is dropped just then. False: no room for all that were meant. */
+static bool settle(struct tarn_channel *ch, struct tarn__lane *l, bool all)
 {
-	int r = 0;
-
 	while (ch->deferred_first != ch->deferred_end) {
 		const struct tarn__deferred d = ch->deferred[ch->deferred_first % ch->deferred_room];
-
 		/* SYNC refs, acquire: what the last holder did comes before ABSORB. */
-		if ((tarn__load_acquire(&d.block->refs) & REF_COUNT) == 0) {
-			r = say(ch, l, TARN__MSG_ABSORB, d.position, d.block->id);
-			if (r < 0)
-				break;
+		bool held = (tarn__load_acquire(&d.block->refs) & REF_COUNT) != 0;
+
+		if (held && !all)
+			break;
+		if (tarn__requests_room(&l->requests, 2) < 2)
+			return false;
+		if (held) {
+			settle_held(ch, l, &d);
+		} else {
+			say(ch, l, TARN__MSG_ABSORB, d.position, d.block->id);
 			tarn__handle_free(l, d.block);
 			tarn__hold_return(l);
-		} else if (all) {
-			r = settle_held(ch, l, &d);
-			if (r < 0)
-				break;
-		} else {
-			break;
 		}
 		ch->deferred_first++;
 	}
-	return r;
+	return true;
 }
 
-int tarn__channel_settle(struct tarn_channel *ch, struct tarn__lane *l, bool all)
+bool tarn__channel_settle_now(struct tarn_channel *ch, struct tarn__lane *l)
 {
-	int r = settle(ch, l, all);
+	bool done = settle(ch, l, true);
 
 	release_slots(ch, l);
-	return r;
+	return done;
 }
 
-void tarn__lane_settle(struct tarn__lane *l, bool all)
+int tarn__channel_settle(struct tarn_channel *ch, struct tarn__lane *l, int64_t timeout_ns)
+{
+	while (!tarn__channel_settle_now(ch, l)) {
+		int r = tarn__lane_room_for(l, 2, timeout_ns);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+bool tarn__lane_settle(struct tarn__lane *l, bool all)
 {
 	/* Relaxed: our own, or NULL. */
 	struct tarn_channel *ch = __atomic_load_n(&l->deferring, __ATOMIC_RELAXED);
-	uint64_t need;
+	bool done = true;
 
 	if (ch == NULL || l->hazard != NULL)
-		return;
+		return true;
 	/* SYNC hazard: as in revoke() of channel.c. */
 	__atomic_store_n(&l->hazard, ch, __ATOMIC_RELAXED);
 	tarn__post_barrier(l->client->fence);
 	if (__atomic_load_n(&l->deferring, __ATOMIC_ACQUIRE) == ch) {
-		need = 2 * (ch->deferred_end - ch->deferred_first);
-		if (tarn__requests_room(&l->requests, (unsigned)need) >= need)
-			settle(ch, l, all);
+		uint64_t first = ch->deferred_first;
+
+		done = settle(ch, l, all);
+		/* Dropped behind one that is kept: it must not wait for that. */
+		if (done && !all && ch->deferred_first == first)
+			done = settle(ch, l, true);
 	}
 	/* SYNC hazard, release: what we did is done. */
 	__atomic_store_n(&l->hazard, NULL, __ATOMIC_RELEASE);
+	return done;
 }
 
-/* After an item was taken: what is due. */
-static int follow_up(struct tarn_channel *ch, struct tarn__lane *l)
+/* After an item was taken: what is due. Does not wait. */
+static void follow_up(struct tarn_channel *ch, struct tarn__lane *l)
 {
 	struct tarn__end *end = &ch->consumer;
 
-	if (ch->deferred_room != 0) {
-		if (ch->deferred_end - ch->deferred_first == ch->deferred_room)
-			return tarn__channel_settle(ch, l, true);
-		/* In batches: the line of the head is the producer's to read, too. */
-		if (end->position - end->head >= end->slots / 8)
-			release_slots(ch, l);
-		return 0;
+	if (ch->deferred_room == 0) {
+		release_slots(ch, l); /* small rings exactly */
+		return;
 	}
-	release_slots(ch, l); /* small rings exactly */
-	return 0;
+	/* In batches: the line of the head is the producer's to read, too. */
+	if (end->position - end->head >= end->slots / 8)
+		release_slots(ch, l);
+	/* Items that are not deferred keep their slots behind the oldest that is. Who has taken
+	 * all there was leaves room for as many as the channel is said to hold. */
+	if (ch->deferred_end - ch->deferred_first == ch->deferred_room ||
+	    end->position - end->head > end->slots - ch->capacity)
+		tarn__channel_settle_now(ch, l);
 }
 
 /* ---- taking an item ---- */
@@ -181,9 +196,11 @@ static int next_item(struct tarn_channel *ch, struct tarn__lane *l, int64_t time
 
 		if (timeout_ns != 0 && tarn__nap_spin(&nap))
 			goto there;
-		r = tarn__channel_settle(ch, l, true);
+		r = tarn__channel_settle(ch, l, timeout_ns);
 		if (r < 0)
 			return r;
+		if (tarn__backlog_any(l->client))
+			tarn__backlog_post(l);
 		if (timeout_ns != 0)
 			r = tarn__nap(&nap, l, tarn__deadline(timeout_ns));
 		else if (tarn__channel_state(ch) & TARN__DIR_PRODUCER_GONE)
@@ -235,13 +252,11 @@ static uint64_t dir_state(const struct tarn_client *c, uint64_t id)
 }
 
 /* A block that this process does not have: a handle that is not yet booked. */
-static struct tarn_block *new_handle(struct tarn__lane *l, const struct item *i)
+static struct tarn_block *new_handle(struct tarn__lane *l, struct tarn_block *b,
+				     const struct item *i)
 {
 	struct tarn_client *c = l->client;
-	struct tarn_block *b = tarn__handle_new(l);
 
-	if (b == NULL)
-		return NULL;
 	if (!tarn__handle_fill(c, b, i->id, i->size) ||
 	    (dir_state(c, i->id) & TARN__DIR_CHANNEL)) {
 		tarn__handle_free(l, b);
@@ -255,38 +270,64 @@ static struct tarn_block *new_handle(struct tarn__lane *l, const struct item *i)
 	return b;
 }
 
-/* Puts RECV off. */
-static void defer(struct tarn_channel *ch, struct tarn__lane *l, struct tarn_block *b)
+/* Puts RECV off. False: not now. */
+static bool defer(struct tarn_channel *ch, struct tarn__lane *l, struct tarn_block *b)
 {
+	if (ch->deferred_end - ch->deferred_first >= ch->deferred_room)
+		return false;
+	if (tarn__unlikely(l->deferring != ch)) {
+		if (!tarn__lane_settle(l, true))
+			return false; /* one channel at a time */
+		__atomic_store_n(&l->deferring, ch, __ATOMIC_RELAXED);
+	}
 	b->refs |= REF_DEFERRED; /* not yet known to others */
 	ch->deferred[ch->deferred_end++ % ch->deferred_room] =
 		(struct tarn__deferred){ .block = b, .position = ch->consumer.position };
-	if (tarn__unlikely(l->deferring != ch)) {
-		tarn__lane_settle(l, true); /* one channel at a time */
-		__atomic_store_n(&l->deferring, ch, __ATOMIC_RELAXED);
-	}
+	return true;
+}
+
+/* Everything that can fail or wait before a claim of our own: the right to it, and room. */
+static int prepare(struct tarn__lane *l, int64_t timeout_ns)
+{
+	int r = tarn__hold_take(l);
+
+	if (r < 0)
+		return r;
+	r = tarn__lane_room_for(l, 1, timeout_ns);
+	if (r < 0)
+		tarn__hold_return(l);
+	return r;
 }
 
 /* Takes a block that is new here: a claim of our own. */
 static int take_new(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
-		    struct tarn_block **ret)
+		    int64_t timeout_ns, struct tarn_block **ret)
 {
 	struct tarn_block *b, *known;
-	int r = tarn__hold_take(l);
+	int r = prepare(l, timeout_ns);
 
-	if (r == 0)
-		r = tarn__lane_room(l, 1, UINT64_MAX);
 	if (r < 0)
 		return r;
-	b = new_handle(l, i);
+	b = tarn__handle_new(l);
+	if (b == NULL) {
+		tarn__hold_return(l);
+		return tarn__fail(-ENOMEM, "No memory for a block's handle; the item stays in the "
+				  "channel.");
+	}
+	b = new_handle(l, b, i);
 	if (b == NULL) {
 		tarn__hold_return(l);
 		return skip(ch, l, i);
 	}
 	*ret = b;
-	if (ch->deferred_room != 0) {
-		defer(ch, l, b);
+	if (ch->deferred_room != 0 && defer(ch, l, b))
 		return 0;
+	/* Room is there still, or again: settling the other channel left some. */
+	r = tarn__lane_room_for(l, 1, timeout_ns);
+	if (r < 0) {
+		tarn__handle_free(l, b);
+		tarn__hold_return(l);
+		return r;
 	}
 	say(ch, l, TARN__MSG_RECV, ch->consumer.position, i->id);
 	b->refs &= ~REF_UNLISTED;
@@ -303,9 +344,9 @@ static int take_new(struct tarn_channel *ch, struct tarn__lane *l, const struct 
 /* Takes a block that this process has already: the ticket is not needed. The caller found
  * it and has a reference, which is lost on failure. */
 static int take_known(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
-		      struct tarn_block *b)
+		      int64_t timeout_ns, struct tarn_block *b)
 {
-	int r = tarn__lane_room(l, 1, UINT64_MAX);
+	int r = tarn__lane_room_for(l, 1, timeout_ns);
 
 	if (r < 0) {
 		tarn__handle_put(l, b);
@@ -325,7 +366,7 @@ static int take_known(struct tarn_channel *ch, struct tarn__lane *l, const struc
 }
 
 static int take_block(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
-		      struct tarn_block **ret)
+		      int64_t timeout_ns, struct tarn_block **ret)
 {
 	struct tarn_block *b = tarn__table_find(l->client, i->id), *slice;
 	int r;
@@ -339,7 +380,7 @@ static int take_block(struct tarn_channel *ch, struct tarn__lane *l, const struc
 			tarn__handle_put(l, b);
 		return skip(ch, l, i);
 	}
-	r = b != NULL ? take_known(ch, l, i, b) : take_new(ch, l, i, &b);
+	r = b != NULL ? take_known(ch, l, i, timeout_ns, b) : take_new(ch, l, i, timeout_ns, &b);
 	if (r < 0)
 		return r;
 	ch->consumer.position++;
@@ -353,7 +394,8 @@ static int take_block(struct tarn_channel *ch, struct tarn__lane *l, const struc
 		b = slice;
 	}
 	*ret = b;
-	return follow_up(ch, l);
+	follow_up(ch, l);
+	return 0;
 }
 
 /* ---- public ---- */
@@ -378,7 +420,7 @@ int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *r
 	if (r == 0 && (i.flags & TARN__SEND_CHANNEL))
 		r = fail_kind(&i);
 	else if (r == 0)
-		r = take_block(channel, l, &i, ret_block);
+		r = take_block(channel, l, &i, timeout_ns, ret_block);
 	tarn__lane_leave(l);
 	if (r == 0 && ret_tag != NULL)
 		*ret_tag = i.tag;
@@ -386,7 +428,7 @@ int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *r
 }
 
 static int take_channel(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
-			struct tarn_channel **ret)
+			int64_t timeout_ns, struct tarn_channel **ret)
 {
 	struct tarn_client *c = l->client;
 	struct tarn_block *b = tarn__table_find(c, i->id);
@@ -398,17 +440,16 @@ static int take_channel(struct tarn_channel *ch, struct tarn__lane *l, const str
 		return skip(ch, l, i);
 	}
 	if (b != NULL) {
-		r = take_known(ch, l, i, b);
+		r = take_known(ch, l, i, timeout_ns, b);
 	} else {
-		r = tarn__hold_take(l);
-		if (r == 0)
-			r = tarn__lane_room(l, 1, UINT64_MAX);
+		r = prepare(l, timeout_ns);
 		if (r < 0)
 			return r;
 		got = tarn__channel_handle(c, i->id);
 		if (got == NULL) {
 			tarn__hold_return(l);
-			return skip(ch, l, i);
+			r = tarn_error_last()->code;
+			return r == -ENOMEM ? r : skip(ch, l, i);
 		}
 		say(ch, l, TARN__MSG_RECV, ch->consumer.position, i->id);
 		b = tarn__table_merge(c, &got->base);
@@ -421,7 +462,8 @@ static int take_channel(struct tarn_channel *ch, struct tarn__lane *l, const str
 		return r;
 	ch->consumer.position++;
 	*ret = tarn__channel_of_base(b);
-	return follow_up(ch, l);
+	follow_up(ch, l);
+	return 0;
 }
 
 int tarn_channel_recv_channel(tarn_channel *channel, tarn_channel **ret_channel, uint64_t *ret_tag,
@@ -437,7 +479,7 @@ int tarn_channel_recv_channel(tarn_channel *channel, tarn_channel **ret_channel,
 	if (r == 0 && !(i.flags & TARN__SEND_CHANNEL))
 		r = fail_kind(&i);
 	else if (r == 0)
-		r = take_channel(channel, l, &i, ret_channel);
+		r = take_channel(channel, l, &i, timeout_ns, ret_channel);
 	tarn__lane_leave(l);
 	if (r == 0 && ret_tag != NULL)
 		*ret_tag = i.tag;

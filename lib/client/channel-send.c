@@ -66,7 +66,7 @@ static int prepare(struct tarn_channel *ch, struct tarn__lane *l, int64_t timeou
 	}
 	r = tarn__end_lane(ch, end, l);
 	if (r == 0)
-		r = tarn__lane_room(l, 1, UINT64_MAX);
+		r = tarn__lane_room_for(l, 1, timeout_ns);
 	return r;
 }
 
@@ -116,11 +116,11 @@ static struct item item_of(const struct tarn_block *block, uint64_t tag)
 	return i;
 }
 
-static int check_client(const struct tarn_channel *ch, const struct tarn_block *block)
+static int check(const struct tarn_channel *ch, const struct tarn_block *block)
 {
-	if (tarn__likely(block->client == ch->base.client))
-		return 0;
-	return tarn__fail(-EXDEV, "The channel and what is sent belong to different clients.");
+	if (tarn__unlikely(block->client != ch->base.client))
+		return tarn__fail(-EXDEV, "The channel and what is sent belong to different clients.");
+	return tarn__check_slice(block);
 }
 
 static int send(struct tarn_channel *ch, struct tarn_block *block, uint64_t tag, int64_t timeout_ns,
@@ -142,7 +142,7 @@ static int send(struct tarn_channel *ch, struct tarn_block *block, uint64_t tag,
 int tarn_channel_send(tarn_channel *channel, tarn_block *block, uint64_t tag, int64_t timeout_ns)
 {
 	struct tarn__lane *l;
-	int r = check_client(channel, block);
+	int r = check(channel, block);
 
 	if (r == 0)
 		r = tarn__lane_enter(channel->base.client, &l);
@@ -176,13 +176,16 @@ static int give(struct tarn_channel *ch, struct tarn_block *block, uint64_t tag,
 		return r;
 	i = item_of(block, tag);
 	if (refs & REF_SHARED) {
-		/* SYNC refs: somebody may have received it again meanwhile. */
-		refs = __atomic_fetch_sub(&block->refs, 1, __ATOMIC_ACQ_REL);
-		if ((refs & REF_COUNT) == 1)
-			i.units = tarn__table_remove(l->client, block);
-		publish(ch, l, &i);
-		if (i.units == 0)
+		/* SYNC refs: somebody may have received it again meanwhile. Then our reference
+		 * goes after SEND (I5): his RELEASE could be read before it otherwise. */
+		if (!__atomic_compare_exchange_n(&block->refs, &refs, refs - 1, false,
+						 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
+			publish(ch, l, &i);
+			tarn__handle_put(l, block);
 			return 0;
+		}
+		i.units = tarn__table_remove(l->client, block);
+		publish(ch, l, &i);
 		tarn__hold_return(l);
 	} else {
 		i.units = 1; /* the allocation's own */
@@ -195,7 +198,7 @@ static int give(struct tarn_channel *ch, struct tarn_block *block, uint64_t tag,
 int tarn_channel_give(tarn_channel *channel, tarn_block *block, uint64_t tag, int64_t timeout_ns)
 {
 	struct tarn__lane *l;
-	int r = check_client(channel, block);
+	int r = check(channel, block);
 
 	if (r == 0)
 		r = tarn__lane_enter(channel->base.client, &l);
@@ -210,7 +213,7 @@ int tarn_channel_send_channel(tarn_channel *channel, tarn_channel *sent, uint64_
 			      int64_t timeout_ns)
 {
 	struct tarn__lane *l;
-	int r = check_client(channel, &sent->base);
+	int r = check(channel, &sent->base);
 
 	if (r == 0)
 		r = tarn__lane_enter(channel->base.client, &l);

@@ -15,6 +15,7 @@
 
 #define DEFER_SLOTS 64u /* smaller rings defer nothing: their fullness is exact */
 #define NAME_MOST (TARN__NAME_BYTES - 1)
+#define UNREF_NS 50000000 /* so long an end that cannot be closed at once is tried again */
 
 /* ---- handles ---- */
 
@@ -355,7 +356,7 @@ static int close_end(struct tarn_channel *ch, struct tarn__end *end, enum tarn__
 		return 0;
 	r = tarn__end_lane(ch, end, l);
 	if (r == 0 && role == TARN__ROLE_CONSUMER)
-		r = tarn__channel_settle(ch, l, true);
+		r = tarn__channel_settle(ch, l, TARN__FOREVER);
 	if (r == 0 && l->deferring == ch)
 		__atomic_store_n(&l->deferring, NULL, __ATOMIC_RELAXED);
 	if (r == 0)
@@ -381,17 +382,31 @@ int tarn_channel_close(tarn_channel *channel)
 	return r;
 }
 
+/* CLOSE is applied an epoch after it was read, so whatever was posted for this end before, in
+ * any lane, is applied by then: unlike SEND it need not wait until that is read. */
+static void take_over(struct tarn_channel *ch, struct tarn__end *end, struct tarn__lane *l)
+{
+	if (end == &ch->consumer && end->lane != l)
+		revoke(ch, end->lane, l->client->fence);
+	end->lane = l;
+	end->lane_life = l->life;
+}
+
 bool tarn__channel_last(struct tarn__lane *l, struct tarn_block *b)
 {
 	struct tarn_channel *ch = tarn__channel_of_base(b);
-	uint64_t need = 3 + (ch->deferred_end - ch->deferred_first) * 2;
 
 	if (!ch->producer.held && !ch->consumer.held)
 		return true;
-	/* A last drop must not wait. */
-	if ((ch->producer.held && ch->producer.lane != l && !passed(&ch->producer)) ||
-	    (ch->consumer.held && ch->consumer.lane != l && !passed(&ch->consumer)) ||
-	    tarn__requests_room(&l->requests, need) < need)
+	if (ch->producer.held)
+		take_over(ch, &ch->producer, l);
+	if (ch->consumer.held) {
+		take_over(ch, &ch->consumer, l);
+		/* A last drop must not wait; tarn_channel_unref() does, somewhat. */
+		if (!tarn__channel_settle_now(ch, l))
+			return false;
+	}
+	if (tarn__requests_room(&l->requests, 3) < 3)
 		return false;
 	close_end(ch, &ch->producer, TARN__ROLE_PRODUCER, l);
 	close_end(ch, &ch->consumer, TARN__ROLE_CONSUMER, l);
@@ -406,10 +421,31 @@ tarn_channel *tarn_channel_ref(tarn_channel *channel)
 	return channel;
 }
 
+/* A peer waits for the end of a channel, and nobody may call again to post what found no room:
+ * some patience with the server. */
+static void close_late(struct tarn_client *c)
+{
+	uint64_t deadline = tarn__deadline(UNREF_NS);
+	struct tarn__lane *l;
+
+	if (tarn__lane_mine(c) == NULL || tarn__lane_enter(c, &l) < 0)
+		return;
+	while (tarn__backlog_any(c) && tarn__lane_room(l, TARN__REQUESTS / 2, deadline) == 0 &&
+	       tarn__now() < deadline)
+		tarn__backlog_post(l);
+	tarn__lane_leave(l);
+}
+
 tarn_channel *tarn_channel_unref(tarn_channel *channel)
 {
-	if (channel != NULL)
-		tarn__handle_drop(&channel->base);
+	struct tarn_client *c;
+
+	if (channel == NULL)
+		return NULL;
+	c = channel->base.client;
+	tarn__handle_drop(&channel->base);
+	if (tarn__unlikely(!tarn__forked(c) && tarn__backlog_any(c)))
+		close_late(c);
 	return NULL;
 }
 
@@ -481,6 +517,8 @@ int tarn__nap(const struct tarn__nap *n, struct tarn__lane *l, uint64_t deadline
 			return r;
 		}
 		tarn__lane_notice(l);
+		if (tarn__backlog_any(c))
+			tarn__backlog_post(l);
 	}
 }
 

@@ -71,9 +71,11 @@ static inline int tarn__end_lane(struct tarn_channel *ch, struct tarn__end *end,
 	return tarn__end_lane_slow(ch, end, l);
 }
 
-/* Posts RECV or ABSORB for whatever is deferred, or only ABSORB for the oldest that were
- * dropped; then releases their slots. May wait for room on the lane. */
-int tarn__channel_settle(struct tarn_channel *ch, struct tarn__lane *l, bool all);
+/* Posts RECV or ABSORB for whatever is deferred, then releases the slots. Waits so long for
+ * room on the lane. */
+int tarn__channel_settle(struct tarn_channel *ch, struct tarn__lane *l, int64_t timeout_ns);
+/* The same as far as there is room now; false: something is left. */
+bool tarn__channel_settle_now(struct tarn_channel *ch, struct tarn__lane *l);
 
 /* What both waits share. @word: wake-up word of the peer, @waiting: ours. */
 struct tarn__nap {

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-#include "handle.h"
+#include "block.h"
 
 #define CACHE_DEFAULT (64u << 20)
 #define LONG_NS 30000000000ll /* a server that takes longer to answer hangs */
@@ -56,7 +57,7 @@ int tarn__client_health(struct tarn_client *c, const struct tarn__lane *l)
 
 /* ---- the control socket ---- */
 
-/* Reads the answers to what was told and not waited for. Mutex held. */
+/* Reads the answers that nobody waited for long enough. Mutex held. */
 static int skip_answers(struct tarn_client *c, uint64_t deadline)
 {
 	while (c->answers_due > 0) {
@@ -106,16 +107,56 @@ int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t ar
 	return r;
 }
 
-void tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument)
+bool tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument)
 {
 	const struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = kind,
 					   .argument = argument };
 
-	if (tarn__control_send(c->control, &ask, sizeof ask, NULL, 0, 0) == (int)sizeof ask)
-		c->answers_due++;
+	return tarn__control_send(c->control, &ask, sizeof ask, NULL, 0, MSG_DONTWAIT) ==
+	       (int)sizeof ask;
 }
 
 /* ---- opening ---- */
+
+unsigned char *tarn__client_map(const struct tarn_client *c, int protection)
+{
+	uint64_t bytes = c->data_segment.bytes, room = bytes + TARN__ALIGN_MAX;
+	int fd = c->data_segment.fd;
+	unsigned char *p = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+				-1, 0);
+	unsigned char *at;
+
+	if (p == MAP_FAILED) {
+		/* Little address space: blocks may lie at odd addresses then. */
+		at = mmap(NULL, bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
+		return at != MAP_FAILED ? at : NULL;
+	}
+	at = (unsigned char *)tarn__round_up((uintptr_t)p, TARN__ALIGN_MAX);
+	if (mmap(at, bytes, protection, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd, 0) ==
+	    MAP_FAILED) {
+		munmap(p, room);
+		return NULL;
+	}
+	if (at > p)
+		munmap(p, (size_t)(at - p));
+	uint64_t end = tarn__round_up(bytes, TARN__OS_PAGE);
+	if (p + room > at + end)
+		munmap(at + end, (size_t)(p + room - (at + end)));
+	return at;
+}
+
+/* DATA again, where blocks are aligned. */
+static int map_data(struct tarn_client *c)
+{
+	struct tarn__segment *s = &c->data_segment;
+
+	munmap(s->base, s->bytes);
+	s->base = tarn__client_map(c, PROT_READ | PROT_WRITE);
+	if (s->base == NULL)
+		return tarn__fail(-ENOMEM, "No address space for the arena (%llu bytes). Is it limited "
+				  "(ulimit -v)?", (unsigned long long)s->bytes);
+	return 0;
+}
 
 /* In the order of the answer to ATTACH. */
 enum { FD_CTRL, FD_DIR, FD_DATA, FD_LANE, FD_BELL };
@@ -159,7 +200,7 @@ static int map_all(struct tarn_client *c, const struct tarn__answer *a, int fds[
 	/* A child must never write into its parent's lanes. */
 	if (madvise(c->lane_segment.base, c->lane_segment.bytes, MADV_DONTFORK) != 0)
 		return tarn__fail(-errno, "MADV_DONTFORK: %s.", tarn_error_text(-errno));
-	return 0;
+	return map_data(c);
 }
 
 /* Bits for populate(); may stay NULL. */
@@ -271,14 +312,13 @@ static void client_free(struct tarn_client *c)
 	munmap(c, tarn__round_up(sizeof *c, TARN__OS_PAGE));
 }
 
-int tarn_client_open(const char *name, const tarn_client_options *options, tarn_client **ret_client)
+static int open_once(const char *name, const tarn_client_options *o, uint64_t deadline,
+		     struct tarn_client **ret_client)
 {
-	static const tarn_client_options none;
-	const tarn_client_options *o = options != NULL ? options : &none;
 	struct tarn_client *c;
 	int r, fd;
 
-	r = tarn__control_connect(name, tarn__deadline(o->connect_timeout_ns), &fd);
+	r = tarn__control_connect(name, deadline, &fd);
 	if (r < 0)
 		return r;
 	c = client_new(name);
@@ -306,6 +346,20 @@ int tarn_client_open(const char *name, const tarn_client_options *options, tarn_
 	return 0;
 fail:
 	client_free(c);
+	return r;
+}
+
+int tarn_client_open(const char *name, const tarn_client_options *options, tarn_client **ret_client)
+{
+	static const tarn_client_options none;
+	const tarn_client_options *o = options != NULL ? options : &none;
+	uint64_t deadline = tarn__deadline(o->connect_timeout_ns);
+	int r;
+
+	/* One that ends just now is no server: whoever waits for one waits for the next. */
+	while ((r = open_once(name, o, deadline, ret_client)) == -TARN_ESRVDOWN &&
+	       tarn__now() < deadline)
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	return r;
 }
 

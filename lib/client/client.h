@@ -47,11 +47,14 @@ struct tarn_block {
 	uint64_t refs;
 	struct tarn_client *client;
 	unsigned char *data;
-	uint64_t size;            /* exact */
+	union {
+		uint64_t size;            /* exact */
+		struct tarn_block *later; /* on the backlog, where the count is 0 and next
+					   * still is the shard's, or a slice's parent */
+	};
 	uint64_t id;
 	uint64_t capacity;
-	struct tarn_block *next;  /* of a cache bin, a shard, the backlog; a slice's parent;
-				   * the channel of a deferred one */
+	struct tarn_block *next;  /* of a cache bin, a shard; a slice's parent */
 	uint32_t units;           /* claims in the server's ledger that it stands for; changed
 				   * under the shard lock once it is shared */
 	uint8_t bin;              /* of the cache */
@@ -121,7 +124,7 @@ struct tarn_client {
 	struct tarn__lane *parked;   /* without a thread, with their caches */
 	unsigned n_parked;
 	struct tarn__lane *closed;   /* structs of closed lanes, for the next ones */
-	unsigned answers_due;        /* answers to posts on the control socket, to be skipped */
+	unsigned answers_due;        /* answers that came too late, to be skipped */
 
 	/* Guarded by pool. */
 	TARN__ALIGNED_LINE pthread_mutex_t pool;
@@ -153,9 +156,12 @@ int tarn__client_health(struct tarn_client *c, const struct tarn__lane *l);
  * to wait for. Waits until the server answers or is gone, or @deadline. */
 int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
 		     uint64_t deadline, struct tarn__answer *ret);
-/* The same without waiting for the answer; the caller holds the mutex. */
-void tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument);
+/* Says what is not answered, without waiting; the caller holds the mutex. False: not said. */
+bool tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument);
 
+/* A mapping of DATA, at an address that is a multiple of the largest alignment a block can
+ * have: aligned offsets are then aligned addresses. NULL: no room for it. */
+unsigned char *tarn__client_map(const struct tarn_client *c, int protection);
 /* Address of @offset in the read-only mapping of DATA; NULL when it cannot be mapped. */
 unsigned char *tarn__client_sealed(struct tarn_client *c, uint64_t offset);
 

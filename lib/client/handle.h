@@ -81,8 +81,8 @@ void tarn__handle_drop(struct tarn_block *b);
 /* The rest of it, when the count is 0 and the thread is inside @l. */
 void tarn__handle_last(struct tarn__lane *l, struct tarn_block *b);
 /* Settles what this thread has received and put off (channel-recv.c): what was dropped, or
- * all. Does not wait: without room it does nothing. */
-void tarn__lane_settle(struct tarn__lane *l, bool all);
+ * all. Does not wait for room; false: something is left. */
+bool tarn__lane_settle(struct tarn__lane *l, bool all);
 /* One reference less, inside a call on @l. */
 static inline void tarn__handle_put(struct tarn__lane *l, struct tarn_block *b)
 {

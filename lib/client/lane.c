@@ -36,13 +36,19 @@ static void describe_thread(struct tarn__lane *l)
 	prctl(PR_GET_NAME, c->thread, 0, 0, 0);
 }
 
+/* Mutex held. Relaxed: others look at it for a hint only. */
+static void n_parked_set(struct tarn_client *c, unsigned n)
+{
+	__atomic_store_n(&c->n_parked, n, __ATOMIC_RELAXED);
+}
+
 static struct tarn__lane *take_parked(struct tarn_client *c)
 {
 	pthread_mutex_lock(&c->mutex);
 	struct tarn__lane *l = c->parked;
 	if (l != NULL) {
 		c->parked = l->next_parked;
-		c->n_parked--;
+		n_parked_set(c, c->n_parked - 1);
 	}
 	pthread_mutex_unlock(&c->mutex);
 	return l;
@@ -124,7 +130,7 @@ static void put_parked(struct tarn_client *c, struct tarn__lane *l)
 	pthread_mutex_lock(&c->mutex);
 	l->next_parked = c->parked;
 	c->parked = l;
-	c->n_parked++;
+	n_parked_set(c, c->n_parked + 1);
 	pthread_mutex_unlock(&c->mutex);
 }
 
@@ -200,7 +206,7 @@ static struct tarn__lane *take_spare(struct tarn_client *c)
 			at = &(*at)->next_parked;
 		l = *at;
 		*at = NULL;
-		c->n_parked--;
+		n_parked_set(c, c->n_parked - 1);
 	}
 	pthread_mutex_unlock(&c->mutex);
 	return l;
@@ -209,6 +215,8 @@ static struct tarn__lane *take_spare(struct tarn_client *c)
 /* Closes a spare lane if nothing is on its way in it; else it waits for a later look. */
 static void close_lane(struct tarn_client *c, struct tarn__lane *l)
 {
+	bool told;
+
 	tarn__lane_drain(l);
 	if (!tarn__cache_empty(l) || !all_read(l) || l->outstanding != 0) {
 		tarn__lane_ring(l);
@@ -220,11 +228,27 @@ static void close_lane(struct tarn_client *c, struct tarn__lane *l)
 	pthread_mutex_unlock(&c->pool);
 	l->holds = 0;
 	pthread_mutex_lock(&c->mutex);
-	__atomic_store_n(&l->closed, true, __ATOMIC_RELEASE);
-	l->next_parked = c->closed;
-	c->closed = l;
-	tarn__client_tell(c, TARN__CTL_LANE_CLOSE, l->number);
+	told = tarn__client_tell(c, TARN__CTL_LANE_CLOSE, l->number);
+	if (told) {
+		__atomic_store_n(&l->closed, true, __ATOMIC_RELEASE);
+		l->next_parked = c->closed;
+		c->closed = l;
+	}
 	pthread_mutex_unlock(&c->mutex);
+	if (!told)
+		put_parked(c, l);
+}
+
+/* One more than comes when a thread ends: the number falls. */
+static void close_spares(struct tarn_client *c)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		struct tarn__lane *l = take_spare(c);
+
+		if (l == NULL)
+			break;
+		close_lane(c, l);
+	}
 }
 
 void tarn__lane_park(void *lane)
@@ -243,12 +267,7 @@ void tarn__lane_park(void *lane)
 		tarn__backlog_post(l);
 	tarn__lane_leave(l);
 	put_parked(c, l);
-	for (unsigned i = 0; i < 2; i++) { /* one more than comes: the number falls */
-		l = take_spare(c);
-		if (l == NULL)
-			break;
-		close_lane(c, l);
-	}
+	close_spares(c);
 }
 
 void tarn__lanes_free(struct tarn_client *c)
@@ -314,8 +333,16 @@ static bool has_room(struct tarn__lane *l, unsigned need)
 	return tarn__requests_room(&l->requests, need) >= need;
 }
 
-/* Waits for a reply, or for room if @need > 0. The server wakes those who wait for a reply
- * only, so who waits for room looks more often. */
+/* The server wants grants back, and there is room to say so. */
+static bool is_asked(struct tarn__lane *l)
+{
+	/* Relaxed: as in tarn__lane_notice(). */
+	return tarn__load_relaxed(&l->area->server.notice) != l->notice_seen && has_room(l, 1);
+}
+
+/* Waits for a reply, or for room if @need > 0. Returns without them after it gave grants
+ * back, which may take a reply that nobody awaits: callers look anyway. The server wakes
+ * those who wait for a reply only, so who waits for room looks more often. */
 static int lane_wait(struct tarn__lane *l, unsigned need, uint64_t deadline)
 {
 #define READY() (need > 0 ? has_room(l, need) || has_reply(l) : has_reply(l))
@@ -345,7 +372,7 @@ static int lane_wait(struct tarn__lane *l, unsigned need, uint64_t deadline)
 		 * at waiting. */
 		tarn__store32_relaxed(&area->client.waiting, 1);
 		tarn__sleep_barrier(c->fence);
-		if (READY())
+		if (READY() || is_asked(l))
 			break;
 		now = tarn__now();
 		if (now >= deadline) {
@@ -355,9 +382,8 @@ static int lane_wait(struct tarn__lane *l, unsigned need, uint64_t deadline)
 		until = now + (need > 0 ? ROOM_NS : TARN__SLICE_NS);
 		tarn__futex_wait(&area->wake, wake, until < deadline ? until : deadline);
 		tarn__store32_relaxed(&area->client.waiting, 0);
-		if (READY())
+		if (READY() || is_asked(l))
 			break;
-		tarn__lane_notice(l);
 		if (now - looked < TARN__SLICE_NS)
 			continue;
 		looked = now;
@@ -367,6 +393,8 @@ static int lane_wait(struct tarn__lane *l, unsigned need, uint64_t deadline)
 		tarn__lane_ring(l); /* in case a bell was lost with a server that restarted */
 	}
 	tarn__store32_relaxed(&area->client.waiting, 0);
+	if (!READY())
+		tarn__lane_notice(l);
 	return 0;
 #undef READY
 }
@@ -513,6 +541,11 @@ int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slo
 
 	if (tarn__backlog_any(l->client))
 		tarn__backlog_post(l);
+	/* A crowd of threads may have ended without another one after it. Relaxed: a hint. */
+	if (tarn__unlikely(__atomic_load_n(&l->client->n_parked, __ATOMIC_RELAXED) >
+			   TARN__PARKED_MAX))
+		close_spares(l->client);
+	tarn__lane_notice(l);
 	tarn__lane_drain(l);
 	while (l->outstanding + reply_slots > TARN__REPLIES) {
 		tarn__lane_ring(l);
@@ -564,15 +597,57 @@ bool tarn__lane_ask_later(struct tarn__lane *l, struct tarn__ask *a, unsigned re
 
 /* ---- grants wanted back ---- */
 
-void tarn__lane_notice(struct tarn__lane *l)
+static bool give_all_back(struct tarn__lane *l)
 {
 	/* Relaxed: a request to hurry, nothing is published with it. */
 	uint64_t notice = tarn__load_relaxed(&l->area->server.notice);
 
 	if (tarn__likely(notice == l->notice_seen))
-		return;
-	tarn__lane_drain(l);
+		return false;
+	if (l->awaited == 0)
+		tarn__lane_drain(l); /* else what is awaited would be given back, too */
 	if (tarn__cache_empty(l))
 		l->notice_seen = notice; /* else: again, when there is room */
 	tarn__lane_ring(l);
+	return true;
+}
+
+/* Parked lanes have caches and nobody who would look: whoever is asked, or is short of memory,
+ * does it for them. */
+static bool give_parked_back(struct tarn_client *c)
+{
+	struct tarn__lane *taken = NULL, *l;
+	bool any = false;
+
+	while ((l = take_parked(c)) != NULL) {
+		l->next_parked = taken;
+		taken = l;
+	}
+	while ((l = taken) != NULL) {
+		taken = l->next_parked;
+		tarn__lane_drain(l);
+		any = any || l->cache.bytes != 0;
+		tarn__cache_empty(l);
+		tarn__lane_ring(l);
+		put_parked(c, l);
+	}
+	return any;
+}
+
+bool tarn__lane_give_back(struct tarn__lane *l)
+{
+	bool any = l->cache.bytes != 0;
+
+	while (!tarn__cache_empty(l))
+		if (tarn__lane_room(l, TARN__REQUESTS / 2, UINT64_MAX) < 0)
+			break;
+	return give_parked_back(l->client) || any;
+}
+
+void tarn__lane_notice(struct tarn__lane *l)
+{
+	/* Relaxed: a hint. */
+	if (tarn__unlikely(give_all_back(l)) &&
+	    __atomic_load_n(&l->client->n_parked, __ATOMIC_RELAXED) != 0)
+		give_parked_back(l->client);
 }

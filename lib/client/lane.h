@@ -118,6 +118,14 @@ static inline int tarn__lane_room(struct tarn__lane *l, unsigned need, uint64_t 
 	return tarn__lane_room_slow(l, need, deadline);
 }
 
+/* The same with a time limit that is looked at when there is no room only. */
+static inline int tarn__lane_room_for(struct tarn__lane *l, unsigned need, int64_t timeout_ns)
+{
+	if (tarn__likely(tarn__requests_room(&l->requests, need) >= need))
+		return 0;
+	return tarn__lane_room_slow(l, need, tarn__deadline(timeout_ns));
+}
+
 /* Posts a lazy message of one slot; the caller made sure of room. */
 static inline void tarn__lane_post(struct tarn__lane *l, const uint64_t word[7])
 {
@@ -197,6 +205,8 @@ static inline bool tarn__yield_until(uint64_t *until)
 
 /* Takes all replies that have come. */
 void tarn__lane_drain(struct tarn__lane *l);
+/* Gives the cache back now, and those of parked lanes. False: there was nothing. */
+bool tarn__lane_give_back(struct tarn__lane *l);
 /* Gives the cache back if the server asked for it since the last look. */
 void tarn__lane_notice(struct tarn__lane *l);
 

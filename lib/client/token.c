@@ -123,8 +123,10 @@ int tarn_block_export(tarn_block *block, const tarn_export_options *options, tar
 {
 	struct tarn_block *whole;
 	struct tarn__lane *l;
-	int r = tarn__lane_enter(block->client, &l);
+	int r = tarn__check_slice(block);
 
+	if (r == 0)
+		r = tarn__lane_enter(block->client, &l);
 	if (r < 0)
 		return r;
 	whole = tarn__whole(block);

@@ -74,14 +74,9 @@ unsigned char *tarn__client_sealed(struct tarn_client *c, uint64_t offset)
 		pthread_mutex_lock(&c->pool);
 		base = c->sealed_data;
 		if (base == NULL) {
-			void *p = mmap(NULL, c->data_bytes, PROT_READ, MAP_SHARED | MAP_NORESERVE,
-				       c->data_segment.fd, 0);
-
-			if (p != MAP_FAILED) {
-				base = p;
-				/* SYNC sealed-map, release. */
-				__atomic_store_n(&c->sealed_data, base, __ATOMIC_RELEASE);
-			}
+			base = tarn__client_map(c, PROT_READ);
+			/* SYNC sealed-map, release. */
+			__atomic_store_n(&c->sealed_data, base, __ATOMIC_RELEASE);
 		}
 		pthread_mutex_unlock(&c->pool);
 	}

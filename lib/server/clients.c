@@ -341,7 +341,7 @@ void tarn__clients_notice_deaths(struct server *s)
 		SET(st, c->state, CLIENT_DYING1);
 		SET(st, st->head->n_dying, st->head->n_dying + 1);
 		tarn__commit(s);
-		s->deaths++;
+		s->deaths += !p->detach_asked; /* an orderly end is none */
 	}
 }
 

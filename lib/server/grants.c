@@ -9,12 +9,14 @@
  */
 #include "heap.h"
 #include "ledger.h"
+#include "prefault.h"
 #include "server.h"
 
 #include <string.h>
 
 /* Time for give-backs of others to arrive, also for those who do not want to wait. */
-#define COLLECT_NS 20000000u
+#define COLLECT_NS 80000000u
+#define ASK_NS 20000000u /* between two requests for what clients have cached */
 #define WAIT_MOST_NS (24ull * 3600 * 1000000000u)
 #define BATCH_MOST 64u
 /* A batch ends early rather than come near the undo log's end. */
@@ -81,12 +83,14 @@ static int grant_some(struct server *s, struct lane_view *v, const struct wish *
 	return (int)granted;
 }
 
-/* Asks all clients for their cached blocks. */
-static void ask_for_grants(struct server *s)
+/* Asks a client, or all (NIL), for their cached blocks. */
+static void ask_for_grants(struct server *s, uint32_t client)
 {
 	for (uint32_t i = 0; i < s->n_views; i++) {
 		struct tarn__lane_area *a = tarn__view_area(s, &s->view[i]);
 
+		if (client != NIL && s->st.lane[s->view[i].lane].client != client)
+			continue;
 		tarn__store_release(&a->server.notice, a->server.notice + 1);
 		s->view[i].wake = true;
 	}
@@ -139,8 +143,8 @@ void tarn__grant_request(struct server *s, struct lane_view *v, const struct tar
 	SET(st, l->wanted_align, wish.align);
 	SET(st, l->wanted_until, tarn__now() + (wait > COLLECT_NS ? wait : COLLECT_NS));
 	SET(st, st->head->n_pending, st->head->n_pending + 1);
-	if (r != -EDQUOT && r != -EAGAIN)
-		ask_for_grants(s);
+	if (r != -EAGAIN)
+		ask_for_grants(s, r == -EDQUOT ? l->client : NIL);
 }
 
 /* The heap's own work towards a request, a few bounded steps at a time. */
@@ -155,7 +159,10 @@ void tarn__grants_retry(struct server *s)
 {
 	struct state *st = &s->st;
 	uint64_t now = tarn__now();
+	bool ask_again = now >= s->asked_ns + ASK_NS; /* what was cached since */
 
+	if (ask_again)
+		s->asked_ns = now;
 	for (uint32_t i = 0; i < s->n_views && st->head->n_pending != 0; i++) {
 		struct lane_view *v = &s->view[i];
 		struct lane *l = &st->lane[v->lane];
@@ -170,7 +177,10 @@ void tarn__grants_retry(struct server *s)
 			tarn__rollback(s);
 			if (r == -EAGAIN)
 				gather(st, &wish); /* memory may come of it at the next try */
-			if (now < l->wanted_until && r != -TARN_EEVICTED)
+			else if (ask_again && r != -TARN_EEVICTED)
+				ask_for_grants(s, r == -EDQUOT ? l->client : NIL);
+			if ((now < l->wanted_until || tarn__prefault_busy(s->prefault)) &&
+			    r != -TARN_EEVICTED)
 				continue;
 			answer_refusal(s, v, &wish, r == -EAGAIN ? -ENOMEM : r);
 		}

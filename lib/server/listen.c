@@ -44,17 +44,20 @@ void tarn__answer(struct server *s, int socket, uint32_t kind, int error, const 
 	tarn__control_send(socket, &a, sizeof a, fds, n_fds, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* @socket -1: nobody waits for an answer. */
 static bool wait_add(struct server *s, int socket, uint32_t kind, uint64_t epochs, uint32_t client,
 		     uint32_t number)
 {
 	struct waiter *w = calloc(1, sizeof *w);
-	int copy = fcntl(socket, F_DUPFD_CLOEXEC, 3);
+	int copy = socket >= 0 ? fcntl(socket, F_DUPFD_CLOEXEC, 3) : -1;
 
-	if (w == NULL || copy < 0) {
+	if (w == NULL || (socket >= 0 && copy < 0)) {
 		free(w);
 		if (copy >= 0)
 			close(copy);
-		tarn__answer(s, socket, kind, -ENOMEM, NULL, 0, NULL, 0, "out of memory");
+		if (socket >= 0)
+			tarn__answer(s, socket, kind, -ENOMEM, NULL, 0, NULL, 0,
+				     "out of memory");
 		return false;
 	}
 	*w = (struct waiter){ .next = s->waiters, .epoch = s->st.head->epoch + epochs, .kind = kind,
@@ -87,6 +90,7 @@ static void waiter_done(struct server *s, const struct waiter *w)
 		if (p != NULL && s->st.client[w->client].incarnation == w->incarnation &&
 		    p->lane[w->number] != NIL && s->st.lane[p->lane[w->number]].closing)
 			tarn__lane_close(s, w->client, w->number);
+		return;
 	}
 	tarn__answer(s, w->socket, w->kind, 0, NULL, 0, NULL, 0, NULL);
 }
@@ -100,7 +104,8 @@ void tarn__waiters_answer(struct server *s)
 		}
 		*at = w->next;
 		waiter_done(s, w);
-		close(w->socket);
+		if (w->socket >= 0)
+			close(w->socket);
 		free(w);
 	}
 }
@@ -333,10 +338,9 @@ static void on_client(void *arg, uint32_t events)
 	}
 	case TARN__CTL_LANE_CLOSE:
 		/* Once: a second one would close the lane that is opened in its place. */
-		if (q.argument >= TARN__CLIENT_LANES || p->lane[number] == NIL ||
-		    s->st.lane[p->lane[number]].closing) {
-			tarn__answer(s, p->socket, q.kind, -EINVAL, NULL, 0, NULL, 0, NULL);
-		} else if (wait_add(s, p->socket, q.kind, 3, p->client, number)) {
+		if (q.argument < TARN__CLIENT_LANES && p->lane[number] != NIL &&
+		    !s->st.lane[p->lane[number]].closing &&
+		    wait_add(s, -1, q.kind, 3, p->client, number)) {
 			SET(&s->st, s->st.lane[p->lane[number]].closing, 1);
 			tarn__commit(s);
 		}
@@ -619,8 +623,12 @@ void tarn__listen_close(struct server *s)
 {
 	while (s->visitors != NULL)
 		visitor_free(s->visitors);
-	if (s->listener >= 0)
+	if (s->listener >= 0) {
+		/* A ring that polls it may hold it for a while after the close: whoever calls
+		 * now is to hear at once that nobody listens. */
+		shutdown(s->listener, SHUT_RDWR);
 		close(s->listener);
+	}
 	if (s->spare_fd >= 0)
 		close(s->spare_fd);
 	s->listener = s->spare_fd = -1;

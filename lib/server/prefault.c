@@ -21,9 +21,8 @@
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 
-#define FIRST_CHUNK (1u << 20)
-#define LAST_CHUNK (64u << 20)
-#define KEEP_READY (4u << 20) /* warm bytes below which the next range is made ready */
+#define READY_LEAST (4ull << 20)  /* warm bytes that the server tries to have */
+#define READY_MOST (64ull << 20)  /* the same, for those who keep taking more */
 
 struct prefault {
 	struct server *server;
@@ -35,7 +34,8 @@ struct prefault {
 	 * the eventfds order the two. */
 	uint64_t offset, bytes;
 	bool ok;
-	uint64_t chunk;
+	uint64_t ready;     /* warm bytes to have now */
+	uint64_t used_then; /* bytes in use when it was last topped up */
 };
 
 static void *work(void *arg)
@@ -77,7 +77,7 @@ int tarn__prefault_open(struct server *s, struct prefault **ret)
 	if (p == NULL)
 		return -ENOMEM;
 	p->server = s;
-	p->chunk = FIRST_CHUNK;
+	p->ready = READY_LEAST;
 	p->go = eventfd(0, EFD_CLOEXEC);
 	p->done = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (p->go < 0 || p->done < 0)
@@ -107,19 +107,29 @@ void tarn__prefault_want(struct prefault *p)
 	const struct heap *h = &p->server->st.head->heap;
 	uint64_t one = 1;
 
-	if (p->busy || p->server->st.head->n_clients == 0 || h->warm_free >= KEEP_READY ||
-	    h->warm_free + p->chunk > h->watermark)
+	/* A range in hand is in nobody's reach: not while an allocation waits. */
+	if (p->busy || p->server->st.head->n_clients == 0 ||
+	    p->server->st.head->n_pending != 0 || h->warm_free >= p->ready / 2 ||
+	    p->ready > h->watermark)
 		return;
-	if (tarn__heap_precommit_pick(&p->server->st, p->chunk, &p->offset, &p->bytes) < 0)
+	/* While use grows by more than what was made ready, more is made ready at once. What
+	 * is committed never exceeds what is in use by more than that. */
+	if (h->used > p->used_then + p->ready && p->ready < READY_MOST)
+		p->ready *= 2;
+	if (tarn__heap_precommit_pick(&p->server->st, p->ready - h->warm_free, &p->offset,
+				      &p->bytes) < 0)
 		return;
-	/* A server that is asked again and again makes more ready at once. */
-	if (p->chunk < LAST_CHUNK)
-		p->chunk *= 2;
+	p->used_then = h->used;
 	p->busy = true;
 	if (write(p->go, &one, sizeof one) != (ssize_t)sizeof one) {
 		tarn__heap_precommit_done(&p->server->st, p->offset, p->bytes, false);
 		p->busy = false;
 	}
+}
+
+bool tarn__prefault_busy(const struct prefault *p)
+{
+	return p != NULL && p->busy;
 }
 
 struct prefault *tarn__prefault_close(struct prefault *p)

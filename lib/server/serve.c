@@ -269,7 +269,8 @@ static void close_all(struct server *s)
 		struct waiter *w = s->waiters;
 
 		s->waiters = w->next;
-		close(w->socket);
+		if (w->socket >= 0)
+			close(w->socket);
 		free(w);
 	}
 	stop_unregister(s->stop_event);

@@ -100,6 +100,7 @@ struct server {
 	char io_reason[TARN__LOOP_REASON];
 	enum tarn__backing backing;
 	uint64_t started_ns;
+	uint64_t asked_ns;             /* when clients were last asked for their caches again */
 	uint64_t next_deadline;        /* CLOCK_BOOTTIME of the first export to expire */
 	tarn_log_fn *log;
 	void *log_arg;

@@ -228,6 +228,8 @@ int tarn_server_start(const tarn_server_options *options, tarn_server **ret_serv
 	int ready[2] = { -1, -1 }, parent = -1, r;
 	pid_t pid = -1;
 
+	if (options != NULL && options->name != NULL && options->name[0] == '\0')
+		return tarn__fail(-EINVAL, "the server name is empty (NULL asks for a fresh one)");
 	if (options != NULL && options->name != NULL && strlen(options->name) >= sizeof o->name)
 		return tarn__fail(-ENAMETOOLONG, "the server name \"%.40s...\" is too long",
 				  options->name);

@@ -43,8 +43,8 @@ typedef struct tarn_client_options {
  * Attaches to the server @name: a plain name ("demo"), a path ("/run/x.sock") or an
  * abstract socket ("@demo"). @options may be NULL. The caller owns the client in
  * @ret_client and ends it with tarn_client_close().
- * -ENOENT no such server, -EACCES not admitted, -TARN_EVERSION other layout,
- * -ETIMEDOUT none appeared, -EMFILE and others of the system.
+ * -ENOENT no such server, -TARN_ESRVDOWN it is just ending, -EACCES not admitted,
+ * -TARN_EVERSION other layout, -ETIMEDOUT none appeared, -EMFILE and others of the system.
  */
 TARN_EXPORT int tarn_client_open(const char *name, const tarn_client_options *options,
 				 tarn_client **ret_client);

@@ -28,24 +28,25 @@ static const size_t some_sizes[] = { 1, 63, 64, 65, 4096, 5000, 131072, 131073, 
 ARENA_TEST(m1_zeroed_block_is_zero_where_dirt_was_before)
 {
 	static const tarn_block_options zeroed = { .flags = TARN_BLOCK_ZEROED };
+	const tarn_client_options large = { .cache_bytes = 32u << 20 }; /* all come back */
 	struct arena a;
 
 	arena_start(&a, kind, NULL);
-	tarn_client *c = arena_client(&a, NULL);
+	tarn_client *c = arena_client(&a, &large);
 	for (size_t i = 0; i < N_SIZES; i++) {
 		tarn_block *b = arena_block(c, some_sizes[i]);
-		uint64_t id = tarn_block_id(b);
+		const void *place = tarn_block_data(b);
 
 		memset(tarn_block_data(b), 0xff, tarn_block_size(b));
 		tarn_block_unref(b);
 		PLAIN_EQ(tarn_block_new(c, some_sizes[i], TARN_BLOCK_ZEROED, &b), 0);
-		/* The very block that was dirtied, or the test shows nothing. */
-		PLAIN_EQ(tarn_block_id(b), id);
+		/* The very bytes that were dirtied, or the test shows nothing. */
+		PLAIN_CHECK(tarn_block_data(b) == place);
 		PLAIN_CHECK(all_zero(b));
 		memset(tarn_block_data(b), 0xff, tarn_block_size(b));
 		tarn_block_unref(b);
 		PLAIN_EQ(tarn_block_new_with(c, some_sizes[i], &zeroed, &b), 0);
-		PLAIN_EQ(tarn_block_id(b), id);
+		PLAIN_CHECK(tarn_block_data(b) == place);
 		PLAIN_CHECK(all_zero(b));
 		tarn_block_unref(b);
 	}
@@ -228,12 +229,10 @@ ARENA_TEST(m10_text_names_id_place_and_size)
 	tarn_block *b = arena_block(c, 80);
 	uint64_t id = tarn_block_id(b), offset = offset_in_table(&a, id);
 
-	PLAIN_CHECK(offset != UINT64_MAX);
-	snprintf(start, sizeof start, "<block %llu:%llu at 0x%llx, size 80",
-		 (unsigned long long)(id & 0xffffffu), (unsigned long long)(id >> 24),
-		 (unsigned long long)offset);
-	/* How an id splits is the library's: take it from the text, hold the rest to it. */
 	char text[128];
+
+	PLAIN_CHECK(offset != UINT64_MAX);
+	/* How an id splits is the library's: take it from the text, hold the rest to it. */
 	tarn_block_format(b, text, sizeof text);
 	unsigned index, generation;
 	PLAIN_EQ(sscanf(text, "<block %u:%u at", &index, &generation), 2);
@@ -500,7 +499,6 @@ ARENA_TEST(f14_sizes_no_arena_has_are_refused_with_numbers_and_leak_nothing)
 	tarn_stat after = arena_stat(&a);
 	PLAIN_EQ(after.used_bytes, before.used_bytes);
 	PLAIN_EQ(after.blocks_granted, before.blocks_granted);
-	PLAIN_EQ(after.committed_bytes, before.committed_bytes);
 	tarn_block_unref(arena_block(c, 10));
 	tarn_client_close(c);
 	arena_end(&a);
