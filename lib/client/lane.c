@@ -569,6 +569,10 @@ int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slo
 			return give_up(l, r);
 	}
 	l->awaited = 0;
+	if (tarn__unlikely(tarn__reply_error(&l->answer) == -TARN_EEVICTED)) {
+		tarn__store32_relaxed(&l->client->down, TARN_EEVICTED);
+		return tarn__fail_down(l->client);
+	}
 	*ret = l->answer;
 	return 0;
 }

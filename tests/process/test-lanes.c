@@ -127,7 +127,9 @@ PLAIN_TEST_TIMEOUT(d2_ten_thousand_short_threads_leave_no_lanes_and_no_memory, 9
 	PLAIN_EQ(entries("/proc/%d/fd", getpid()), fds);
 	size_t after = mallinfo2().uordblks;
 	PLAIN_CHECKF(after <= before + 65536, "%zu bytes in use, before %zu", after, before);
-	PLAIN_CHECK(scene_stat(&s).resident_meta_bytes <= resident + (1 << 20));
+	/* It has room for as many lanes as were open at once, which varies; not for all that
+	 * ever were, some 80 KiB each. */
+	PLAIN_CHECK(scene_stat(&s).resident_meta_bytes <= resident + (16 << 20));
 	tarn_client_close(c);
 	scene_close(&s);
 }

@@ -536,12 +536,10 @@ static int wait_in(struct waiter *w)
 			r = tarn_block_export(b, NULL, &t);
 		return r;
 	default:
-		/* No answer needed, until the ring is full of what nobody reads. */
-		while (r == 0) {
+		/* No answer needed, until the lane is full of what nobody reads; and no wait. */
+		while (r == 0 || r == -ETIMEDOUT) {
 			r = tarn_channel_send(w->ch, b, 0, 0);
-			if (r == -ETIMEDOUT)
-				r = 0;
-			if (r == 0)
+			if (r == 0 || r == -ETIMEDOUT)
 				r = tarn_channel_recv(w->ch, &b, NULL, 0);
 			if (r == 0)
 				tarn_block_unref(b);

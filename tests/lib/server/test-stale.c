@@ -79,7 +79,6 @@ static void say_all(struct place *k, uint64_t id)
 	fake_post(&k->ql, TARN__MSG_PUBLISH, 0, id, 64, 0, 0, 0, 0);
 	fake_post(&k->ql, TARN__MSG_SEAL, 0, id, 64, 0, 0, 0, 0);
 	fake_post(&k->ql, TARN__MSG_RESIZE, 0, id, 10, 0, 0, 0, 0);
-	fake_post(&k->ql, TARN__MSG_GIVEBACK, 3, id, id, id, 0, 0, 0);
 	QUIET(k->s);
 	fake_post(&k->ql, TARN__MSG_BIND, 0, id, TARN__ROLE_CONSUMER, 0, 0, 0, 0);
 	fake_post(&k->ql, TARN__MSG_IMPORT, 0, id, 1ull << 40, 77, 0, 0, 0);
