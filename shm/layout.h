@@ -55,7 +55,7 @@ static_assert(sizeof(struct tarn__slot) == 64, "one line");
  *	SEAL     id, size
  *	RESIZE   id, size
  *	CLOSE    channel, role              (an end of a channel)
- *	ALLOC    bytes, align, wait_ns      count blocks; replies carry ids
+ *	ALLOC    bytes, align, wait_ns      count blocks; replies carry ids; wait 0: ahead of need
  *	CREDIT   wanted                     more ids that may be held
  *	CHANNEL  capacity, name...          count bytes of name; reply: id
  *	BIND     channel, role              takes an end

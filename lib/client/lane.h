@@ -118,11 +118,15 @@ static inline int tarn__lane_room(struct tarn__lane *l, unsigned need, uint64_t 
 	return tarn__lane_room_slow(l, need, deadline);
 }
 
-/* The same with a time limit that is looked at when there is no room only. */
+/* The same with a caller's time limit, which is meant for the peer: a server that is only busy
+ * is waited for at least this long. */
+#define TARN__BUSY_NS 1000000000
 static inline int tarn__lane_room_for(struct tarn__lane *l, unsigned need, int64_t timeout_ns)
 {
 	if (tarn__likely(tarn__requests_room(&l->requests, need) >= need))
 		return 0;
+	if (timeout_ns >= 0 && timeout_ns < TARN__BUSY_NS)
+		timeout_ns = TARN__BUSY_NS;
 	return tarn__lane_room_slow(l, need, tarn__deadline(timeout_ns));
 }
 

@@ -85,7 +85,9 @@ unsigned char *tarn__client_sealed(struct tarn_client *c, uint64_t offset)
 
 void tarn__seal_here(struct tarn_client *c, struct tarn_block *b)
 {
-	uint64_t offset = (uint64_t)(b->data - c->data);
+	/* Relaxed: two threads may seal it at once. The second finds the other mapping's address,
+	 * which lies outside of this one: done. */
+	uint64_t offset = (uint64_t)((unsigned char *)tarn_block_data(b) - c->data);
 	unsigned char *p = offset < c->data_bytes ? tarn__client_sealed(c, offset) : NULL;
 
 	/* Where the address space has no room for it the view stays writable; the seal is

@@ -133,11 +133,12 @@ void tarn__grant_request(struct server *s, struct lane_view *v, const struct tar
 	if (r > 0)
 		return;
 	tarn__rollback(s);
-	supersede(s, v);
-	if (r == -EDQUOT && wait == 0) {
-		/* Its own releases may be on their way, nobody else's help. */
-		wait = 1;
+	if (wait == 0) {
+		/* Made ahead of need: whoever really needs it asks again, and waits. */
+		answer_refusal(s, v, &wish, r == -EAGAIN ? -ENOMEM : r);
+		return;
 	}
+	supersede(s, v);
 	SET(st, l->wanted, wish.bytes);
 	SET(st, l->wanted_header, wish.header);
 	SET(st, l->wanted_align, wish.align);

@@ -308,7 +308,7 @@ static void hold_all(const struct scene *s, const struct ending *how, uint32_t *
 	OK(tarn_channel_bind(ch, TARN_PRODUCER));
 	OK(tarn_channel_bind(ch, TARN_CONSUMER));
 	for (uint64_t i = 0; i < 8; i++) {
-		OK(tarn_block_new(w.c, 100 << i, 0, &b));
+		OK(tarn_block_new(w.c, (size_t)100 << i, 0, &b));
 		OK(tarn_channel_send(ch, b, i, 0));
 		OK(tarn_block_export(b, NULL, &t));
 		if (i % 2)
@@ -432,8 +432,8 @@ static void busy_client(const struct scene *s, uint32_t *ready)
 
 		OK(tarn_block_new(c, size, 0, &b));
 		OK(tarn_block_export(b, NULL, &t));
-		OK(tarn_channel_give(ch, b, 0, 0));
-		OK(tarn_channel_recv(ch, &got, NULL, 0));
+		OK(tarn_channel_give(ch, b, 0, TARN_FOREVER));
+		OK(tarn_channel_recv(ch, &got, NULL, TARN_FOREVER));
 		OK(tarn_block_import(c, &t, &b));
 		tarn_block_unref(b);
 		tarn_block_unref(got);

@@ -287,9 +287,9 @@ static void *be_busy(void *arg)
 		OK(tarn_block_new(w->c, 1 + i * 37 % 5000, 0, &b));
 		memset(tarn_block_data(b), (int)i, tarn_block_size(b));
 		for (int k = 0; k < 40; k++)
-			OK(tarn_channel_send(ch, b, i, 0));
+			OK(tarn_channel_send(ch, b, i, TARN_FOREVER));
 		for (int k = 0; k < 40; k++) {
-			OK(tarn_channel_recv(ch, &got, NULL, 0));
+			OK(tarn_channel_recv(ch, &got, NULL, TARN_FOREVER));
 			PLAIN_EQ(*(unsigned char *)tarn_block_data(got), i & 255);
 			tarn_block_unref(got);
 		}

@@ -25,30 +25,41 @@ static bool all_zero(const tarn_block *b)
 static const size_t some_sizes[] = { 1, 63, 64, 65, 4096, 5000, 131072, 131073, 1000000, 4u << 20 };
 #define N_SIZES (sizeof some_sizes / sizeof some_sizes[0])
 
-ARENA_TEST(m1_zeroed_block_is_zero_where_dirt_was_before)
+/* Takes zeroed blocks until the one that was dirtied comes: a fresh grant may lie above it in
+ * the cache. Without it the test would show nothing. */
+static void expect_zeroes_in(tarn_client *c, size_t size, uint64_t id, bool with_options)
 {
 	static const tarn_block_options zeroed = { .flags = TARN_BLOCK_ZEROED };
-	const tarn_client_options large = { .cache_bytes = 32u << 20 }; /* all come back */
+	tarn_block *taken[64];
+	unsigned n = 0;
+	bool met = false;
+
+	while (!met && n < 64) {
+		PLAIN_EQ(with_options ? tarn_block_new_with(c, size, &zeroed, &taken[n])
+				      : tarn_block_new(c, size, TARN_BLOCK_ZEROED, &taken[n]), 0);
+		PLAIN_CHECK(all_zero(taken[n]));
+		met = tarn_block_id(taken[n]) == id;
+		n++;
+	}
+	PLAIN_CHECKF(met, "block %llu of %zu bytes did not come again", (unsigned long long)id, size);
+	while (n > 0)
+		tarn_block_unref(taken[--n]);
+}
+
+ARENA_TEST(m1_zeroed_block_is_zero_where_dirt_was_before)
+{
 	struct arena a;
 
 	arena_start(&a, kind, NULL);
-	tarn_client *c = arena_client(&a, &large);
-	for (size_t i = 0; i < N_SIZES; i++) {
-		tarn_block *b = arena_block(c, some_sizes[i]);
-		const void *place = tarn_block_data(b);
+	tarn_client *c = arena_client(&a, NULL);
+	for (size_t i = 0; i < 2 * N_SIZES; i++) {
+		tarn_client_trim(c); /* what else is cached must not push it out */
+		tarn_block *b = arena_block(c, some_sizes[i / 2]);
+		uint64_t id = tarn_block_id(b);
 
 		memset(tarn_block_data(b), 0xff, tarn_block_size(b));
 		tarn_block_unref(b);
-		PLAIN_EQ(tarn_block_new(c, some_sizes[i], TARN_BLOCK_ZEROED, &b), 0);
-		/* The very bytes that were dirtied, or the test shows nothing. */
-		PLAIN_CHECK(tarn_block_data(b) == place);
-		PLAIN_CHECK(all_zero(b));
-		memset(tarn_block_data(b), 0xff, tarn_block_size(b));
-		tarn_block_unref(b);
-		PLAIN_EQ(tarn_block_new_with(c, some_sizes[i], &zeroed, &b), 0);
-		PLAIN_CHECK(tarn_block_data(b) == place);
-		PLAIN_CHECK(all_zero(b));
-		tarn_block_unref(b);
+		expect_zeroes_in(c, some_sizes[i / 2], id, i % 2 != 0);
 	}
 	tarn_client_close(c);
 	arena_end(&a);

@@ -2,11 +2,13 @@
 /* Where blocks lie: mappings that cost nothing until they are used, alignment, huge pages,
  * NUMA nodes. */
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -259,6 +261,64 @@ ARENA_TEST(m16_a_small_block_beside_a_huge_one_does_not_claim_its_pages)
 	tarn_block_unref(big);
 	tarn_client_close(c);
 	arena_end(&a);
+}
+
+/* A /dev/shm of our own that has huge pages, whatever the machine's default is. */
+static void huge_shm(const char *options)
+{
+	if (geteuid() != 0)
+		PLAIN_SKIP("mounting a /dev/shm with huge pages needs root");
+	if (unshare(CLONE_NEWNS) != 0)
+		PLAIN_SKIP("no mount namespace: %s", strerror(errno));
+	if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("tmpfs", "/dev/shm", "tmpfs", 0, options) != 0)
+		PLAIN_SKIP("cannot mount a tmpfs: %s", strerror(errno));
+}
+
+static void with_huge_shm(const char *options, bool expect)
+{
+	struct arena a;
+	tarn_block *big, *small;
+	tarn_block_facts facts;
+	const tarn_block_options o = { .huge = true };
+
+	huge_shm(options);
+	arena_start(&a, &arena_posix_epoll, &(tarn_server_options){ .arena_bytes = 256 * MIB });
+	tarn_client *c = arena_client(&a, NULL);
+	PLAIN_EQ(tarn_block_new_with(c, 8 * MIB, &o, &big), 0);
+	arena_fill(big, 1);
+	small = arena_block(c, 20000);
+	arena_fill(small, 2);
+	size_t truth = really_huge(big);
+	PLAIN_EQ(tarn_block_info(big, &facts), 0);
+	fprintf(stderr, "# %s: told %zu, mapped so %zd\n", options, facts.huge_bytes,
+		(ssize_t)truth);
+	if (truth != SIZE_MAX)
+		PLAIN_EQ(facts.huge_bytes, truth);
+	if (expect && truth != SIZE_MAX)
+		PLAIN_CHECK(facts.huge_bytes > 0);
+	truth = really_huge(small);
+	PLAIN_EQ(tarn_block_info(small, &facts), 0);
+	if (truth != SIZE_MAX)
+		PLAIN_EQ(facts.huge_bytes, truth);
+	PLAIN_CHECK(arena_filled(big, 1) && arena_filled(small, 2));
+	tarn_block_unref(small);
+	tarn_block_unref(big);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+PLAIN_TEST(m16_huge_pages_are_obtained_where_dev_shm_gives_them_on_advice)
+{
+	with_huge_shm("size=512m,huge=advise", true);
+}
+PLAIN_TEST(m16_huge_pages_everywhere_are_told_for_each_block)
+{
+	with_huge_shm("size=512m,huge=always", true);
+}
+PLAIN_TEST(m16_without_huge_pages_a_block_is_had_all_the_same)
+{
+	with_huge_shm("size=512m,huge=never", false);
 }
 
 /* ---- M16: NUMA ---- */

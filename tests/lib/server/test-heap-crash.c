@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-TestSuite(heap_crash, .timeout = 120);
+TestSuite(heap_crash, .timeout = 600);
 
 #define KIB (1ull << 10)
 #define PAGE ((uint64_t)TARN__HEAP_PAGE)
