@@ -288,9 +288,13 @@ static void client_free(struct tarn_client *c)
 
 	if (c->has_key)
 		pthread_key_delete(c->key);
-	tarn__table_fini(c);
-	tarn__lanes_free(c);
-	tarn__chunks_free(c);
+	if (!forked) {
+		/* In a child these lists may be of no single moment: fork() copies page by page
+		 * while other threads of the parent go on, so a list can lead in a circle. */
+		tarn__table_fini(c);
+		tarn__lanes_free(c);
+		tarn__chunks_free(c);
+	}
 	if (c->sealed_data != NULL)
 		munmap(c->sealed_data, c->data_bytes);
 	if (c->populated != NULL)

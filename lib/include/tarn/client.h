@@ -13,7 +13,7 @@
  *
  * After fork() the child's inherited client and handles answer -TARN_EFORKED; the
  * child opens its own client. unref and close are allowed there and do nothing to
- * the parent's claims.
+ * the parent's claims; close leaves a few KiB of the parent's book-keeping allocated.
  */
 #ifndef TARN_CLIENT_H
 #define TARN_CLIENT_H
