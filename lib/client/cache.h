@@ -17,7 +17,7 @@
 #define TARN__BATCH_BYTES (1u << 20)
 #define TARN__ASK_BLOCKS 64u          /* blocks of one ALLOC */
 #ifndef TARN__ALLOCS_MOST
-#define TARN__ALLOCS_MOST 1u          /* unanswered ALLOCs of a lane: the server's rule */
+#define TARN__ALLOCS_MOST 7u          /* unanswered ALLOCs of a lane: 77 of its reply slots */
 #endif
 #define TARN__BIN_MAX 4096u
 #define TARN__POPULATE_MAX (32u << 20) /* larger blocks are mapped page by page as touched */

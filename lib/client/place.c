@@ -4,15 +4,21 @@
  * grants them, and what came of it. The policy calls are made raw: libnuma is not needed
  * for two of them.
  */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/mempolicy.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "block.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1; glibc's headers have it later */
+#endif
 
 #define NODES 1024u /* the kernel's own limit is no larger */
 
@@ -66,21 +72,62 @@ int tarn__place(struct tarn_block *b, const tarn_block_options *o)
 	if (end > first) {
 		madvise((void *)first, end - first, MADV_HUGEPAGE);
 		madvise((void *)first, end - first, MADV_POPULATE_WRITE);
-#ifdef MADV_COLLAPSE
 		madvise((void *)first, end - first, MADV_COLLAPSE);
-#endif
 	}
 	return 0;
 }
 
 /* ---- what came of it ---- */
 
-/* Of the mapping that holds @p, smaps says how much is mapped by huge pages; it tells for
- * whole mappings only, so an answer can be no larger than the block. */
-static uint64_t huge_bytes(const struct tarn_block *b)
+/* linux/fs.h has these since 6.7. */
+struct scan_region {
+	uint64_t start, end, categories;
+};
+struct scan {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define SCAN _IOWR('f', 16, struct scan)
+#define SCAN_IS_HUGE (1u << 6)
+#define SCAN_REGIONS 32u
+
+/* The kernel's word on exactly these bytes: how many are mapped by huge pages. Negative: it
+ * cannot say (before 6.7). */
+static int scan_huge(uintptr_t begin, uintptr_t end, uint64_t *ret)
+{
+	struct scan_region region[SCAN_REGIONS];
+	struct scan s = {
+		.size = sizeof s, .start = begin & ~(uintptr_t)(TARN__OS_PAGE - 1),
+		.end = tarn__round_up(end, TARN__OS_PAGE), .vec = (uintptr_t)region,
+		.vec_len = SCAN_REGIONS, .category_mask = SCAN_IS_HUGE, .return_mask = SCAN_IS_HUGE,
+	};
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), n;
+	uint64_t found = 0;
+
+	if (fd < 0)
+		return -errno;
+	while ((n = ioctl(fd, SCAN, &s)) >= 0) {
+		for (int i = 0; i < n; i++) {
+			uint64_t from = region[i].start > begin ? region[i].start : begin;
+			uint64_t to = region[i].end < end ? region[i].end : end;
+
+			found += to > from ? to - from : 0;
+		}
+		if (s.walk_end >= s.end || s.walk_end <= s.start)
+			break;
+		s.start = s.walk_end;
+	}
+	n = n < 0 ? -errno : 0;
+	close(fd);
+	*ret = found;
+	return n;
+}
+
+/* For older kernels: smaps says it of whole mappings only, so this is at most. */
+static uint64_t mapping_huge(uintptr_t at)
 {
 	FILE *f = fopen("/proc/self/smaps", "re");
-	uintptr_t at = (uintptr_t)tarn_block_data(b), from, to;
+	uintptr_t from, to;
 	uint64_t found = 0, kib;
 	bool here = false;
 	char line[512];
@@ -95,6 +142,17 @@ static uint64_t huge_bytes(const struct tarn_block *b)
 			found += kib * 1024;
 	}
 	fclose(f);
+	return found;
+}
+
+static uint64_t huge_bytes(const struct tarn_block *b)
+{
+	uintptr_t begin = (uintptr_t)tarn_block_data(b);
+	uint64_t found;
+
+	if (scan_huge(begin, begin + b->capacity, &found) == 0)
+		return found;
+	found = mapping_huge(begin);
 	return found < b->capacity ? found : b->capacity;
 }
 

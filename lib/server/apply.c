@@ -490,7 +490,10 @@ static enum verdict on_ping(struct turn *t)
 
 static enum verdict on_alloc(struct turn *t)
 {
-	t->s->eager++;
+	/* One that nobody waits for was made ahead of need, as a stream goes on: it does not
+	 * keep the server from sleeping. Its sender rings when it is down to its last block. */
+	if (t->w[3] != 0)
+		t->s->eager++;
 	tarn__grant_request(t->s, t->v, t->slot);
 	return FINE;
 }

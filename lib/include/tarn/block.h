@@ -95,7 +95,8 @@ typedef struct tarn_block_facts {
 	uint64_t id;
 	size_t size, capacity, align; /* align: what the address really has, up to 1 GiB */
 	bool sealed, slice, shared;   /* shared: others were told of it */
-	size_t huge_bytes;            /* bytes backed by huge pages now, as smaps says */
+	size_t huge_bytes;            /* bytes mapped by huge pages here and now; before Linux
+				       * 6.7 this is an upper bound */
 	int numa_node;                /* 1 + node of its first page, 0: unknown */
 	unsigned local_refs;          /* of this handle in this process */
 } tarn_block_facts;
