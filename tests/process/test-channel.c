@@ -678,14 +678,15 @@ PLAIN_TEST(a_waiting_producer_is_woken_by_the_death_of_the_consumer)
 	peer_dies(false);
 }
 
-static void ping_pong(unsigned rounds, size_t capacity)
+/* @asleep: each waits until the other sleeps before it sends. */
+static void ping_pong(unsigned rounds, size_t capacity, bool asleep)
 {
 	struct scene s = scene_open(NULL);
 	tarn_client *c = scene_client(&s);
 	tarn_channel *there, *back;
 	tarn_block *b;
 	uint64_t tag;
-	pid_t child;
+	pid_t child, parent = getpid();
 
 	OK(tarn_channel_new(c, capacity, "there", &there));
 	OK(tarn_channel_new(c, capacity, "back", &back));
@@ -701,6 +702,7 @@ static void ping_pong(unsigned rounds, size_t capacity)
 		for (uint64_t i = 0; i < rounds; i++) {
 			OK(tarn_channel_recv(there, &b, &tag, TARN_FOREVER));
 			PLAIN_EQ(tag, i);
+			PLAIN_WAIT_FOR(!asleep || thread_state(parent) == 'S');
 			OK(tarn_channel_give(back, b, i, TARN_FOREVER));
 		}
 		tarn_client_close(c);
@@ -709,6 +711,7 @@ static void ping_pong(unsigned rounds, size_t capacity)
 	OK(tarn_block_new(c, 64, 0, &b));
 	uint64_t begin = scene_now();
 	for (uint64_t i = 0; i < rounds; i++) {
+		PLAIN_WAIT_FOR(!asleep || thread_state(child) == 'S');
 		OK(tarn_channel_give(there, b, i, TARN_FOREVER));
 		OK(tarn_channel_recv(back, &b, &tag, TARN_FOREVER));
 		PLAIN_EQ(tag, i);
@@ -720,33 +723,40 @@ static void ping_pong(unsigned rounds, size_t capacity)
 	scene_close(&s);
 }
 
-/* A sleeper that only its own look every 100 ms wakes would take 200 s. */
+/* With sleepers that only their own look every 100 ms wakes it would take 200 s. */
 PLAIN_TEST_TIMEOUT(sleepers_are_woken_by_what_they_wait_for, 60)
 {
 	setenv("TARN_SPIN_US", "0", 1);
-	ping_pong(2000, 1);
-	ping_pong(2000, 128);
+	ping_pong(1000, 1, true);
+	ping_pong(1000, 128, true);
+}
+
+PLAIN_TEST_TIMEOUT(no_wake_up_is_lost_on_the_way_to_sleep, 60)
+{
+	setenv("TARN_SPIN_US", "0", 1);
+	ping_pong(20000, 1, false);
+	ping_pong(20000, 128, false);
 }
 
 PLAIN_TEST_TIMEOUT(spinners_and_sleepers_meet, 60)
 {
 	unsetenv("TARN_SPIN_US");
-	ping_pong(20000, 4);
+	ping_pong(20000, 4, false);
 }
 
 static void full_and_back(size_t capacity)
 {
 	struct pair p = pair_open(capacity);
-	pid_t child = plain_fork();
+	pid_t parent = getpid(), child = plain_fork();
 
 	if (child == 0) {
 		tarn_client *c;
 		tarn_channel *ch = take(&p, TARN_CONSUMER, &c);
 
 		for (uint64_t i = 0; i < 2000; i++) {
-			/* Lets the producer run into the wall and fall asleep, often. */
-			if (i % 8 == 0)
-				sched_yield();
+			/* The producer has run into the wall and is asleep. */
+			if (i % 4 == 0 && i + 2 * capacity < 1900)
+				PLAIN_WAIT_FOR(thread_state(parent) == 'S');
 			get_number(ch, i);
 		}
 		_exit(0);

@@ -193,7 +193,6 @@ PLAIN_TEST(p3_a_forged_token_opens_nothing)
 	OK(tarn_block_export(u.b, NULL, &t));
 	struct wire w = opened(&t), f;
 
-	PLAIN_EQ(memcmp(&(tarn_token){ 0 }, &(tarn_token){ 0 }, sizeof t), 0);
 	tarn_token same = sealed(w);
 	PLAIN_EQ(memcmp(&same, &t, sizeof t), 0); /* this test knows the format */
 	for (unsigned bit = 0; bit < 128; bit++) {
@@ -216,7 +215,7 @@ PLAIN_TEST(p3_a_forged_token_opens_nothing)
 	refused(&u, f, -TARN_ESTALE);
 	f = w;
 	f.id -= 1ull << 28;
-	refused(&u, f, f.id >> 28 == 0 ? -TARN_ESTALE : -TARN_ESTALE);
+	refused(&u, f, -TARN_ESTALE);
 	f = w;
 	f.uuid[1] ^= 1;
 	refused(&u, f, -EXDEV);
