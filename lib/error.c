@@ -64,9 +64,15 @@
 	X(TARN_EVERSION, "TARN_EVERSION", "the server was built with another layout") \
 	X(TARN_EPROTO, "TARN_EPROTO", "the other side broke the protocol") \
 	X(TARN_ECLOSED, "TARN_ECLOSED", "the other end of the channel is gone") \
-	X(TARN_EKIND, "TARN_EKIND", "a reference of another kind") \
+	X(TARN_EKIND, "TARN_EKIND", "of another kind") \
 	X(TARN_ESTATE, "TARN_ESTATE", "not possible in this state") \
-	X(TARN_EQUOTA, "TARN_EQUOTA", "the client's quota is used up")
+	X(TARN_EQUOTA, "TARN_EQUOTA", "the client's quota is used up") \
+	X(TARN_EREMOTE, "TARN_EREMOTE", "the method failed") \
+	X(TARN_ENOTYPE, "TARN_ENOTYPE", "no such type") \
+	X(TARN_ENOMETHOD, "TARN_ENOMETHOD", "no such method") \
+	X(TARN_ERESULT, "TARN_ERESULT", "the result cannot be sent") \
+	X(TARN_EARGS, "TARN_EARGS", "wrong arguments") \
+	X(TARN_EINTERRUPTED, "TARN_EINTERRUPTED", "the server ended while the method ran")
 
 static const struct code {
 	int code;

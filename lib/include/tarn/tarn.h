@@ -7,9 +7,11 @@
 #include "channel.h"
 #include "client.h"
 #include "error.h"
+#include "fault.h"
 #include "inspect.h"
 #include "server.h"
 #include "token.h"
+#include "value.h"
 #include "version.h"
 
 #endif

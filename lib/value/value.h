@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Values inside the library: how a payload lies in memory, and what calls do with builders
+ * and parcels.
+ *
+ * A payload is a run of 64-bit words. First come the slots of the top-level values, two
+ * words each; behind them (the heap) lies what slots point to: long strings and bytes, and
+ * the slots of lists and maps. A slot:
+ *
+ *	word 0   bits 0..7 kind, 8..15 zero, 16..31 index of a reference, 32..63 length
+ *	word 1   the number itself; up to 8 bytes (of a string 7, and a NUL); or where the rest
+ *	         lies: bytes from the beginning of the heap, a multiple of 8
+ *
+ * Length counts bytes of strings and bytes (the NUL of a string not), entries of lists and
+ * maps (a map has two slots per entry: key, value) and slots of errors. Offsets
+ * count from the heap, not from the beginning, so that a builder can append
+ * top-level slots without touching what is written.
+ *
+ * References are indices into a table beside the payload, never ids inside: what may be
+ * counted is known without reading the payload, and whoever forwards bytes forwards no
+ * rights.
+ *
+ * Nothing is checked on arrival. Every read copies one slot, checks it against the
+ * payload's bounds, and uses the copy: the memory may be a ring or block that its writer
+ * still changes. A walk over everything (printing, comparing, copying, checking) spends one
+ * unit for each word that it visits and has as many as the payload has words; in what a
+ * builder made no word is visited twice, so running out proves damage, and no payload
+ * costs more than its size whatever its offsets say.
+ */
+#ifndef TARN_VALUE_VALUE_H
+#define TARN_VALUE_VALUE_H
+
+#include "shm/base.h"
+#include "tarn/value.h"
+
+/* ---- slots ---- */
+
+#define TARN__SLOT_WORDS 2u
+
+static inline uint64_t tarn__slot_head(enum tarn_kind kind, unsigned ref, uint32_t length)
+{
+	return (uint64_t)kind | (uint64_t)ref << 16 | (uint64_t)length << 32;
+}
+static inline unsigned tarn__head_kind(uint64_t head)
+{
+	return (unsigned)(head & 0xff);
+}
+static inline unsigned tarn__head_ref(uint64_t head)
+{
+	return (unsigned)(head >> 16 & 0xffff);
+}
+static inline uint32_t tarn__head_length(uint64_t head)
+{
+	return (uint32_t)(head >> 32);
+}
+
+/* ---- handles ---- */
+
+/*
+ * What values do with handles. All three kinds begin with a struct tarn_block. Defined by
+ * lib/client/values.c, where the kinds are known; tests put their own there.
+ */
+struct tarn__value_hooks {
+	void (*ref)(struct tarn_block *handle);
+	void (*unref)(struct tarn_block *handle);
+	enum tarn_kind (*kind_of)(const struct tarn_block *handle);
+	uint64_t (*id)(const struct tarn_block *handle);
+	int (*format)(const struct tarn_block *handle, char *text, size_t bytes); /* "<block ...>" */
+};
+extern struct tarn__value_hooks tarn__value_hooks;
+
+/* ---- builder -> wire ---- */
+
+struct tarn__payload {
+	const uint64_t *words;
+	uint32_t n_words;
+	uint8_t n_values;
+	uint16_t n_refs;
+	struct tarn_block *const *refs; /* borrowed from the builder */
+};
+
+/* What @builder holds, in place: valid until it is changed. The builder's failure, or
+ * -EINVAL if a list or map is still open. */
+int tarn__builder_payload(const tarn_builder *builder, struct tarn__payload *ret_payload);
+
+/* ---- wire -> parcel ---- */
+
+/* The parcel's flags. */
+#define TARN__PARCEL_WORDS 1u  /* words are from malloc */
+#define TARN__PARCEL_REFS 2u   /* so is the table of references */
+#define TARN__PARCEL_SHARED 4u /* others may write to the words */
+#define TARN__PARCEL_LENT 8u   /* words and references are the lender's */
+
+/*
+ * Makes @parcel (raw memory) of a copy of @words. It takes over one reference on each of
+ * @refs; on failure they are still the caller's. -ENOMEM, -TARN_EPROTO n_values or n_refs do not fit.
+ */
+int tarn__parcel_set(tarn_parcel *parcel, const uint64_t *words, uint32_t n_words,
+		     unsigned n_values, struct tarn_block *const *refs, unsigned n_refs);
+
+/* The same of a payload that lies in a block: stays there. Takes over one reference on
+ * @holder too, which keeps it mapped. */
+int tarn__parcel_set_block(tarn_parcel *parcel, struct tarn_block *holder, const uint64_t *words,
+			   uint32_t n_words, unsigned n_values, struct tarn_block *const *refs,
+			   unsigned n_refs);
+
+/* Makes @parcel a view of words and references that the caller keeps, longer than it. With
+ * @shared, others may write to the words. Needs no fini, unless @shared. */
+int tarn__parcel_lend(tarn_parcel *parcel, const uint64_t *words, uint32_t n_words,
+		      unsigned n_values, struct tarn_block *const *refs, unsigned n_refs,
+		      bool shared);
+
+/* Private memory for @n_words and @n_refs to be filled by the caller, before anybody reads:
+ * saves a copy when words come in pieces, as from a ring. */
+int tarn__parcel_room(tarn_parcel *parcel, uint32_t n_words, unsigned n_values, unsigned n_refs,
+		      uint64_t **ret_words, struct tarn_block ***ret_refs);
+
+/* ---- signatures ---- */
+
+/* 0 if @signature is well formed, else -EINVAL and a sentence. Letters as in tarn_put(), and:
+ * "[]" any list, "{}" any map, "[i*]" a list of ints, "|" what follows may be missing, "*" at
+ * the end: any number of the last. i and q are the same, as are I and Q, s and S. */
+int tarn__signature_check(const char *signature);
+
+/* 0 if the parcel's values are as @signature says, -TARN_EARGS with "argument 2: expected
+ * int, found string" in the thread's last failure, or -TARN_EPROTO. */
+int tarn__signature_match(const char *signature, const tarn_parcel *parcel);
+
+#endif
