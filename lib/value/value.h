@@ -64,10 +64,20 @@ struct tarn__value_hooks {
 	void (*ref)(struct tarn_block *handle);
 	void (*unref)(struct tarn_block *handle);
 	enum tarn_kind (*kind_of)(const struct tarn_block *handle);
-	uint64_t (*id)(const struct tarn_block *handle);
+	bool (*same)(const struct tarn_block *a, const struct tarn_block *b); /* the same thing */
 	int (*format)(const struct tarn_block *handle, char *text, size_t bytes); /* "<block ...>" */
 };
 extern struct tarn__value_hooks tarn__value_hooks;
+
+/* ---- building ---- */
+
+/* tarn_list_begin() and _end() for a kind; errors are lists too. */
+int tarn__open(tarn_builder *builder, enum tarn_kind kind);
+int tarn__close(tarn_builder *builder, enum tarn_kind kind);
+/* Puts a handle that is of @kind; NULL: nil. */
+int tarn__put_handle(tarn_builder *builder, enum tarn_kind kind, struct tarn_block *handle);
+/* Makes @code, of which the caller has told the thread, the builder's failure. */
+int tarn__builder_fail(tarn_builder *builder, int code);
 
 /* ---- builder -> wire ---- */
 
@@ -115,11 +125,58 @@ int tarn__parcel_lend(tarn_parcel *parcel, const uint64_t *words, uint32_t n_wor
 int tarn__parcel_room(tarn_parcel *parcel, uint32_t n_words, unsigned n_values, unsigned n_refs,
 		      uint64_t **ret_words, struct tarn_block ***ret_refs);
 
+/* ---- reading all of it ---- */
+
+/* Of list, map (keys and values) or error: its slots, and the @index'th of them. -TARN_EPROTO
+ * if they do not lie in the payload, or too deep. */
+int tarn__slots(const tarn_value *value, uint32_t *ret_count);
+tarn_value tarn__slot_of(const tarn_value *value, uint32_t index);
+
+/* What a walk may still spend, in words. */
+struct tarn__walk {
+	uint64_t left;
+};
+static inline struct tarn__walk tarn__walk_begin(const tarn_parcel *parcel)
+{
+	return (struct tarn__walk){ parcel != NULL ? parcel->n_words : 0 };
+}
+/* Pays for a visit to @value: its slot, and its bytes. -TARN_EPROTO it is none or damaged, or
+ * the walk has been where it goes. */
+int tarn__walk_visit(struct tarn__walk *walk, const tarn_value *value);
+
+/* The bytes of a string or of bytes, as they lie in the payload: for use once, without a NUL to
+ * rely on. @value has been checked for kind. */
+int tarn__value_data(const tarn_value *value, const unsigned char **ret_data, size_t *ret_bytes);
+/* The handle behind a reference slot, of its kind. */
+int tarn__value_handle(const tarn_value *value, struct tarn_block **ret_handle);
+
+static inline bool tarn__kind_is_ref(unsigned kind)
+{
+	return kind >= TARN_KIND_BLOCK && kind <= TARN_KIND_CHANNEL;
+}
+
+/* Why there is no value: the code of a none, else -TARN_EPROTO; with a sentence. */
+int tarn__fail_none(const tarn_value *value);
+/* "expected int, found string": -TARN_EKIND, or what tarn__fail_none() says. */
+int tarn__fail_kind(const tarn_value *value, const char *expected);
+
+/* A copy of @bytes with a NUL that lives as long as the parcel. */
+int tarn__parcel_copy(const tarn_parcel *parcel, const void *data, size_t bytes,
+		      const char **ret_text);
+
 /* ---- signatures ---- */
 
-/* 0 if @signature is well formed, else -EINVAL and a sentence. Letters as in tarn_put(), and:
- * "[]" any list, "{}" any map, "[i*]" a list of ints, "|" what follows may be missing, "*" at
- * the end: any number of the last. i and q are the same, as are I and Q, s and S. */
+/*
+ * Signatures say what a method takes or gives, in the letters of tarn_put(), where i and q are
+ * the same, as are I and Q, s and S. Numbers may be of another kind if nothing is lost. And:
+ *
+ *	[]   any list       [ddd]   a list of just these
+ *	{}   any map        {s:d}   a map from strings to doubles
+ *	x?   x or nil       x*      at the end: any number of x
+ *	|    at the top: what follows may be missing
+ *
+ * 0 if @signature is well formed, else -EINVAL and a sentence.
+ */
 int tarn__signature_check(const char *signature);
 
 /* 0 if the parcel's values are as @signature says, -TARN_EARGS with "argument 2: expected

@@ -208,9 +208,10 @@ TARN_EXPORT tarn_value tarn_parcel_at(const tarn_parcel *parcel, unsigned index)
  *	d  double *                 v  tarn_value *
  *	[...] a list of just these  {s:x ...} in a map the key given as argument (const char *;
  *	                            i: int, q: int64_t), whatever else is there
- *	|  what follows may be missing; its outputs then stay untouched
+ *	?  after s B O C e: nil is taken too and gives NULL
+ *	|  at the top: what follows may be missing; its outputs then stay untouched
  *
- * B, O, C, e and s take nil too and give NULL. Handles are the parcel's.
+ * Handles are the parcel's.
  * -TARN_EARGS the number or a kind is wrong: the text names place, expected and found;
  * outputs before that place are set. -TARN_EPROTO, -EINVAL the format.
  */
