@@ -41,6 +41,8 @@ uint64_t tarn__layout_hash(void)
 		offsetof(struct tarn__channel_ring, consumer_wake),
 		offsetof(struct tarn__channel_ring, slot),
 		TARN__CH_SPARE,
+		TARN__CALL_REFS,
+		TARN__DIR_TYPE_SHIFT,
 	};
 
 	return tarn__hash64(facts, sizeof facts, 0);

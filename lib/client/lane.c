@@ -430,7 +430,7 @@ static uint64_t *payload(struct tarn__ask *a, unsigned at)
 {
 	unsigned slot = at < 7 ? 0 : at / 7;
 
-	assert(at > 0 && slot < TARN__MESSAGE_SLOTS);
+	assert(at > 0 && slot < TARN__ASK_SLOTS);
 	if (a->slots < slot + 1)
 		a->slots = slot + 1;
 	return &a->word[slot][at % 7];

@@ -161,9 +161,11 @@ static inline uint32_t tarn__cookie(uint32_t sequence, unsigned bin, unsigned sl
 static inline unsigned tarn__cookie_slots(uint32_t cookie) { return cookie & 15u; }
 static inline unsigned tarn__cookie_bin(uint32_t cookie) { return cookie >> 4 & 255u; }
 
-/* A message under construction: the header and then payload words across slots. */
+/* A message under construction: the header and then payload words across slots. Calls, which
+ * can be longer, write theirs into the ring themselves. */
+#define TARN__ASK_SLOTS 4u
 struct tarn__ask {
-	uint64_t word[TARN__MESSAGE_SLOTS][7];
+	uint64_t word[TARN__ASK_SLOTS][7];
 	unsigned slots;
 };
 void tarn__ask_init(struct tarn__ask *a, enum tarn__message kind, unsigned count);

@@ -53,9 +53,10 @@ void tarn__publish_replies(struct server *s, struct lane_view *v)
 	struct tarn__lane_area *a = tarn__view_area(s, v);
 	struct tarn__slot *ring = tarn__lane_replies(a, l->number);
 
-	for (; v->published_replies < l->replies; v->published_replies++)
-		tarn__reply_publish(ring, v->published_replies,
-				    from[v->published_replies % TARN__REPLIES].word);
+	/* The newest first: of a reply of several slots the first is seen last. */
+	for (uint64_t at = l->replies; at > v->published_replies; at--)
+		tarn__reply_publish(ring, at - 1, from[(at - 1) % TARN__REPLIES].word);
+	v->published_replies = l->replies;
 }
 
 /* After the batch: one barrier, then whoever sleeps on this lane is woken. */
