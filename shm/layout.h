@@ -171,8 +171,6 @@ static inline uint64_t tarn__reply(unsigned kind, unsigned ids, int error, uint3
 #define TARN__CALL_SPILLED 2u
 #define TARN__CALL_ERROR 4u     /* RESULT: the value is an error */
 #define TARN__CALL_RAW 8u       /* CREATE: no creator is run; host lanes only */
-#define TARN__CALL_KEEP 16u     /* RESULT: the target's unit stays with the host; and the word
-				 * behind packed says which references' units do (bit i) */
 
 /* Most words of a message behind the packed word, and of a reply. */
 #define TARN__CALL_ROOM (7u * TARN__MESSAGE_SLOTS - 3u)
@@ -208,9 +206,11 @@ static inline bool tarn__ref_sealed(uint64_t w) { return (w & 2) != 0; }
  */
 #define TARN__TYPE_BY_NAME UINT64_MAX
 
-/* NAME's flags. A name holds what it names: until its client ends, or for good. */
+/* NAME's flags. A name holds what it names: until its client ends, or for good. UNPUBLISH may
+ * have id 0: whatever bears the name. */
 #define TARN__NAME_UNPUBLISH 1u
 #define TARN__NAME_PINNED 2u
+#define TARN__NAME_REPLACE 4u /* even if the name is in use */
 
 #define TARN__WATCH_ID 0u
 #define TARN__WATCH_CLIENT 1u /* word 1: the client's number; word 3: incarnation, 0 any */

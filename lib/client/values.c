@@ -21,6 +21,8 @@ static void unref(struct tarn_block *handle)
 
 static enum tarn_kind kind_of(const struct tarn_block *handle)
 {
+	if (tarn__flags(handle) & REF_OBJECT)
+		return TARN_KIND_OBJECT;
 	return tarn__flags(handle) & REF_CHANNEL ? TARN_KIND_CHANNEL : TARN_KIND_BLOCK;
 }
 
