@@ -126,6 +126,7 @@ enum tarn__message {
 /* SEND's flags, also in a channel's slot. */
 #define TARN__SEND_SEALED 1u
 #define TARN__SEND_CHANNEL 2u /* the reference names a channel, not a block */
+#define TARN__SEND_OBJECT 4u  /* it names an object */
 
 static inline uint64_t tarn__header(enum tarn__message kind, unsigned slots, unsigned count,
 				    uint32_t cookie)
@@ -208,9 +209,11 @@ static inline bool tarn__ref_sealed(uint64_t w) { return (w & 2) != 0; }
  */
 #define TARN__TYPE_BY_NAME UINT64_MAX
 
-/* NAME's flags. A name holds what it names: until its client ends, or for good. */
+/* NAME's flags. A name holds what it names: until its client ends, or for good. UNPUBLISH may
+ * have id 0: whatever bears the name. */
 #define TARN__NAME_UNPUBLISH 1u
 #define TARN__NAME_PINNED 2u
+#define TARN__NAME_REPLACE 4u /* even if the name is in use */
 
 #define TARN__WATCH_ID 0u
 #define TARN__WATCH_CLIENT 1u /* word 1: the client's number; word 3: incarnation, 0 any */
@@ -225,7 +228,8 @@ struct tarn__lane_server { /* written by the server only */
 };
 struct tarn__lane_client { /* written by the client only */
 	uint32_t waiting;  /* 1: sleeps on wake; see wake.h */
-	uint32_t pad0;
+	uint32_t notify;   /* SYNC event: changes when replies are to be told of by the lane's
+			    * pipe, once per value; 0: never */
 	uint64_t tid;      /* thread that owns the lane, for people */
 	char thread[16];   /* its name, for people */
 	uint64_t pad[4];
