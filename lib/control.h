@@ -28,6 +28,9 @@ enum tarn__control {
 	TARN__CTL_CHECK = 9,      /* fd: text; value[0]: findings */
 	TARN__CTL_SHUTDOWN = 10,
 	TARN__CTL_SETTLE = 11,    /* answered after two more full epochs */
+	TARN__CTL_EVENT = 40,     /* argument: lane. fd: reading end of a pipe into which the server
+				   * writes when a reply goes to that lane and it asks for it
+				   * (notify). The writing end's flags are out of reach */
 };
 
 struct tarn__request {

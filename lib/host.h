@@ -18,9 +18,6 @@
 
 /* ---- the types of one server: constant from its start to its end ---- */
 
-/* The method that every type has: a string, what its describe says of the instance. */
-#define TARN__METHOD_DESCRIBE 0xffffu
-
 /* A method, or a field's getter or setter, which are made into methods. */
 struct tarn__offer {
 	const char *name;

@@ -26,6 +26,7 @@ uint64_t tarn__layout_hash(void)
 		offsetof(struct tarn__lane_server, notice),
 		offsetof(struct tarn__lane_server, evicted),
 		offsetof(struct tarn__lane_client, waiting),
+		offsetof(struct tarn__lane_client, notify),
 		sizeof(struct tarn__ctrl),
 		offsetof(struct tarn__ctrl, server_state),
 		offsetof(struct tarn__ctrl, incarnation),

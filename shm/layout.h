@@ -126,6 +126,7 @@ enum tarn__message {
 /* SEND's flags, also in a channel's slot. */
 #define TARN__SEND_SEALED 1u
 #define TARN__SEND_CHANNEL 2u /* the reference names a channel, not a block */
+#define TARN__SEND_OBJECT 4u  /* it names an object */
 
 static inline uint64_t tarn__header(enum tarn__message kind, unsigned slots, unsigned count,
 				    uint32_t cookie)
@@ -166,6 +167,9 @@ static inline uint64_t tarn__reply(unsigned kind, unsigned ids, int error, uint3
  * Failures of the machinery: the header's error and one value, a string: the sentence.
  * Failures of a method: TARN_EREMOTE and one value of kind error.
  */
+/* The method that every type has: a string, what its describe says of the instance, or nil. */
+#define TARN__METHOD_DESCRIBE 0xffffu
+
 #define TARN__CALL_REFS 64u     /* most references of one message */
 #define TARN__CALL_ONEWAY 1u    /* no reply */
 #define TARN__CALL_SPILLED 2u
@@ -225,7 +229,8 @@ struct tarn__lane_server { /* written by the server only */
 };
 struct tarn__lane_client { /* written by the client only */
 	uint32_t waiting;  /* 1: sleeps on wake; see wake.h */
-	uint32_t pad0;
+	uint32_t notify;   /* SYNC event: changes when replies are to be told of by the lane's
+			    * pipe, once per value; 0: never */
 	uint64_t tid;      /* thread that owns the lane, for people */
 	char thread[16];   /* its name, for people */
 	uint64_t pad[4];

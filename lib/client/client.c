@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "block.h"
+#include "object.h"
 
 #define CACHE_DEFAULT (64u << 20)
 #define LONG_NS 30000000000ll /* a server that takes longer to answer hangs */
@@ -82,8 +82,8 @@ static int skip_answers(struct tarn_client *c, uint64_t deadline)
 	return 0;
 }
 
-int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
-		     uint64_t deadline, struct tarn__answer *ret)
+int tarn__client_ask_fd(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
+			uint64_t deadline, struct tarn__answer *ret, int *ret_fd)
 {
 	const struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = kind,
 					   .argument = argument };
@@ -96,8 +96,12 @@ int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t ar
 		r = tarn__control_ask(c->control, &ask, ret, fds, deadline);
 		if (r == -ETIMEDOUT)
 			c->answers_due++;
-		for (unsigned i = 0; r == 0 && i < ret->n_fds; i++)
-			close(fds[i]);
+		for (unsigned i = 0; r == 0 && i < ret->n_fds; i++) {
+			if (i == 0 && ret_fd != NULL)
+				*ret_fd = fds[i];
+			else
+				close(fds[i]);
+		}
 	}
 	pthread_mutex_unlock(&c->mutex);
 	if (r == -TARN_ESRVDOWN) {
@@ -105,6 +109,12 @@ int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t ar
 		return tarn__fail_down(c);
 	}
 	return r;
+}
+
+int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
+		     uint64_t deadline, struct tarn__answer *ret)
+{
+	return tarn__client_ask_fd(c, kind, argument, deadline, ret, NULL);
 }
 
 bool tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument)
@@ -277,6 +287,7 @@ static struct tarn_client *client_new(const char *name)
 	c->ctrl_segment = c->lane_segment = TARN__SEGMENT_NONE;
 	pthread_mutex_init(&c->mutex, NULL);
 	pthread_mutex_init(&c->pool, NULL);
+	pthread_mutex_init(&c->types.mutex, NULL);
 	snprintf(c->name, sizeof c->name, "%s", name);
 	return c;
 }
@@ -294,6 +305,7 @@ static void client_free(struct tarn_client *c)
 		tarn__table_fini(c);
 		tarn__lanes_free(c);
 		tarn__chunks_free(c);
+		tarn__types_free(c);
 	}
 	if (c->sealed_data != NULL)
 		munmap(c->sealed_data, c->data_bytes);
@@ -312,6 +324,7 @@ static void client_free(struct tarn_client *c)
 	if (!forked) {
 		pthread_mutex_destroy(&c->mutex);
 		pthread_mutex_destroy(&c->pool);
+		pthread_mutex_destroy(&c->types.mutex);
 	}
 	munmap(c, tarn__round_up(sizeof *c, TARN__OS_PAGE));
 }

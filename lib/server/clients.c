@@ -66,6 +66,7 @@ static int view_add(struct server *s, uint32_t lane)
 
 	memset(v, 0, sizeof *v);
 	v->lane = lane;
+	v->event = -1;
 	const struct lane *l = &s->st.lane[lane];
 	v->requests = tarn__lane_requests(tarn__view_area(s, v), l->number);
 	v->position = l->position;
@@ -84,6 +85,8 @@ static void view_drop(struct server *s, uint32_t lane)
 
 	if (v == NULL)
 		return;
+	if (v->event >= 0)
+		close(v->event);
 	*v = s->view[--s->n_views];
 	s->n_hot = 0; /* it names views by place */
 }

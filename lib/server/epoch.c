@@ -28,6 +28,7 @@
 #include "server.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define HEAD_EVERY (TARN__REQUESTS / 4) /* publish the head so often within a batch */
 #define HOT_EVERY 8u                    /* idle lanes between two looks at the busy ones */
@@ -61,6 +62,20 @@ void tarn__publish_replies(struct server *s, struct lane_view *v)
 	v->published_replies = l->replies;
 }
 
+/* Tells a thread's event loop of replies, once for each time that it asked. A full pipe is
+ * readable anyway. */
+static void notify(struct lane_view *v, const struct tarn__lane_area *a)
+{
+	/* SYNC event: as in arm() of the client's event.c; the caller passed the barrier. */
+	uint32_t wanted = tarn__load32_relaxed(&a->client.notify);
+
+	if (tarn__likely(wanted == v->notified))
+		return;
+	v->notified = wanted;
+	if (write(v->event, "", 1) < 0)
+		return;
+}
+
 /* After the batch: one barrier, then whoever sleeps on this lane is woken. */
 static void publish_lane(struct server *s, struct lane_view *v)
 {
@@ -79,6 +94,8 @@ static void publish_lane(struct server *s, struct lane_view *v)
 		tarn__futex_wake(&a->wake, 1);
 		s->wakeups++;
 	}
+	if (tarn__unlikely(v->event >= 0))
+		notify(v, a);
 }
 
 void tarn__publish_all(struct server *s)

@@ -172,6 +172,25 @@ static void on_death(void *arg, uint32_t events)
 	tarn__loop_unwatch(p->server->loop, &p->pidfd_watch);
 }
 
+/* A pipe for the events of a lane: the client's end is sent, ours kept. Its flags are ours: a
+ * client cannot make us wait. */
+static int give_event(struct server *s, const struct peer *p, uint32_t lane)
+{
+	struct lane_view *v = tarn__view_of(s, lane);
+	int end[2];
+
+	if (v == NULL)
+		return -EINVAL;
+	if (pipe2(end, O_CLOEXEC | O_NONBLOCK) != 0)
+		return -errno;
+	if (v->event >= 0)
+		close(v->event);
+	v->event = end[1];
+	tarn__answer(s, p->socket, TARN__CTL_EVENT, 0, NULL, 0, &end[0], 1, NULL);
+	close(end[0]);
+	return 0;
+}
+
 static void on_client(void *arg, uint32_t events);
 
 static void attach_refuse(struct server *s, int socket, int error, const char *text)
@@ -344,6 +363,12 @@ static void on_client(void *arg, uint32_t events)
 			SET(&s->st, s->st.lane[p->lane[number]].closing, 1);
 			tarn__commit(s);
 		}
+		break;
+	case TARN__CTL_EVENT:
+		r = q.argument < TARN__CLIENT_LANES && p->lane[number] != NIL
+			    ? give_event(s, p, p->lane[number]) : -EINVAL;
+		if (r < 0)
+			tarn__answer(s, p->socket, q.kind, r, NULL, 0, NULL, 0, NULL);
 		break;
 	case TARN__CTL_DETACH:
 		p->detach_asked = true;

@@ -294,6 +294,8 @@ static void close_all(struct server *s)
 
 			tarn__store32_release(&a->wake, a->wake + 1);
 			tarn__futex_wake(&a->wake, INT32_MAX);
+			if (s->view[i].event >= 0)
+				close(s->view[i].event);
 		}
 	}
 	while (s->waiters != NULL) {

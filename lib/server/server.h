@@ -50,6 +50,8 @@ struct lane_view {
 	uint32_t lane;                 /* record in META */
 	bool stopped;                  /* not read any more: its client died and it is drained */
 	bool wake;                     /* replies were published in this batch */
+	int event;                     /* writing end of the lane's pipe, or -1 */
+	uint32_t notified;             /* value of the client's notify word that it was told for */
 };
 
 /* An answer that waits for epochs to pass. */
