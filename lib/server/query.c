@@ -76,8 +76,9 @@ static void put_stat(struct server *s, struct answer_file *f)
 		.blocks_granted = h->n_granted,
 		.blocks_dead = h->n_dead,
 		.indices_used = h->heap.objects - 1,
-		.clients = h->n_clients,
-		.lanes = h->open_lanes,
+		/* Others than the server itself, which is one where it has objects. */
+		.clients = h->n_clients - (h->host != NIL),
+		.lanes = h->open_lanes - (h->host != NIL ? st->client[h->host].lanes : 0),
 		.channels = h->n_channels,
 		.exports = h->n_exports,
 		.names = h->n_names,

@@ -227,6 +227,8 @@ void tarn__publish_all(struct server *s);
 
 /* ---- listen.c: the control socket ---- */
 int tarn__listen_open(struct server *s, const char *name);
+/* Makes the host of objects a client of this server. Sets the thread's last failure. */
+int tarn__host_client(struct server *s);
 void tarn__listen_close(struct server *s);
 void tarn__answer(struct server *s, int socket, uint32_t kind, int error, const uint64_t *value,
 		  unsigned n_values, const int *fds, unsigned n_fds, const char *text);
