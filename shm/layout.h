@@ -172,8 +172,6 @@ static inline uint64_t tarn__reply(unsigned kind, unsigned ids, int error, uint3
 #define TARN__CALL_SPILLED 2u
 #define TARN__CALL_ERROR 4u     /* RESULT: the value is an error */
 #define TARN__CALL_RAW 8u       /* CREATE: no creator is run; host lanes only */
-#define TARN__CALL_KEEP 16u     /* RESULT: the target's unit stays with the host; and the word
-				 * behind packed says which references' units do (bit i) */
 
 /* Most words of a message behind the packed word, and of a reply. */
 #define TARN__CALL_ROOM (7u * TARN__MESSAGE_SLOTS - 3u)

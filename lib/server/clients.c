@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "calls.h"
 #include "claims.h"
 #include "heap.h"
 #include "ledger.h"
@@ -169,6 +170,8 @@ void tarn__lane_close(struct server *s, uint32_t client, uint32_t number)
 		SET(st, l->wanted, 0);
 		SET(st, st->head->n_pending, st->head->n_pending - 1);
 	}
+	if (st->client[client].calls != 0)
+		tarn__calls_lane_closed(s, i);
 	SET(st, l->client, NIL);
 	SET(st, l->next, st->head->free_lane);
 	SET(st, st->head->free_lane, i);
@@ -344,6 +347,7 @@ void tarn__clients_notice_deaths(struct server *s)
 		SET(st, c->state, CLIENT_DYING1);
 		SET(st, st->head->n_dying, st->head->n_dying + 1);
 		tarn__commit(s);
+		st->watched_gone = true; /* somebody may wait for it */
 		s->deaths += !p->detach_asked; /* an orderly end is none */
 	}
 }
@@ -392,7 +396,7 @@ static bool reclaim_object(struct state *st, struct object *o, uint32_t client)
 	if (o->state != OBJECT_LIVE && o->state != OBJECT_GRANTED)
 		return false;
 	if (o->owner == client && o->state == OBJECT_GRANTED) {
-		if (o->ext == 0) {
+		if (o->ext == 0 && o->edges == 0) {
 			tarn__object_ungrant(st, o);
 			return true;
 		}
@@ -445,7 +449,7 @@ static void reclaim_record(struct server *s, uint32_t client)
 	SET(st, st->head->n_clients, st->head->n_clients - 1);
 	SET(st, st->head->n_dying, st->head->n_dying - 1);
 	tarn__commit(s);
-	s->collect = st->head->n_channels != 0;
+	st->watched_gone = true;
 	tarn__log(s, 7, "client %u (%s, pid %u) is reclaimed", client, c->name, c->pid);
 	tarn__peer_free(s, client);
 }
@@ -473,6 +477,7 @@ static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 	}
 	if (c->reclaim_step == STEP_EXPORTS) {
 		reclaim_exports(s, client);
+		tarn__names_reclaim(s, client);
 		SET(st, c->reclaim_step, STEP_OBJECTS);
 		SET(st, c->reclaim_at, 1);
 		tarn__commit(s);

@@ -20,6 +20,8 @@
  * the next bell: an eager message, a lane that is half full, a death (I18 as relaxed
  * by the decisions in PROTOCOL).
  */
+#include "calls.h"
+#include "collect.h"
 #include "heap.h"
 #include "ledger.h"
 #include "prefault.h"
@@ -236,7 +238,7 @@ bool tarn__apply_older(struct server *s)
 
 /* ---- the rest of an epoch ---- */
 
-/* Dead channel objects: their tickets first, in slices, then the object. */
+/* Dead channels and objects: what they hold first, in slices, then the memory. */
 static void reap(struct server *s)
 {
 	struct state *st = &s->st;
@@ -245,6 +247,11 @@ static void reap(struct server *s)
 		struct object *o = &st->object[st->head->dead];
 		struct channel *ch = tarn__channel_of(st, o);
 
+		if (object_kind(o) == TARN__KIND_OBJECT) {
+			if (!tarn__thing_reap(s, o))
+				break;
+			continue;
+		}
 		if (ch != NULL && ch->id == o->id && ch->consumer.state != END_GONE) {
 			tarn__channel_abandon(s, ch);
 			tarn__commit(s);
@@ -288,10 +295,10 @@ bool tarn__epoch(struct server *s)
 		reap(s);
 		busy = true;
 	}
-	if (s->collect) {
-		s->collect = false;
-		tarn__channels_collect(s);
-	}
+	if (tarn__unlikely(s->st.suspects.n != 0))
+		busy |= tarn__collect(s, !busy);
+	if (tarn__unlikely(s->st.watched_gone) && s->st.head->n_watches != 0)
+		tarn__watches_answer(s);
 	if (s->prefault != NULL)
 		tarn__prefault_want(s->prefault);
 	if (s->st.head->n_pending != 0)
@@ -308,7 +315,8 @@ bool tarn__quiet(const struct server *s)
 {
 	const struct state_head *h = s->st.head;
 
-	if (h->n_deferred[0] != 0 || h->n_deferred[1] != 0 || h->n_dying != 0 || h->dead != NIL)
+	if (h->n_deferred[0] != 0 || h->n_deferred[1] != 0 || h->n_dying != 0 || h->dead != NIL ||
+	    s->st.suspects.n != 0)
 		return false;
 	for (uint32_t i = 0; i < s->n_views; i++)
 		if (!s->view[i].stopped &&
@@ -332,6 +340,11 @@ static int64_t sleep_limit(const struct server *s)
 {
 	if (s->st.head->n_pending != 0)
 		return PENDING_TICK_NS; /* others' lazy releases may be what it waits for */
+	if (s->st.suspects.n != 0) {
+		uint64_t now = tarn__now();
+
+		return s->collect_next_ns > now ? (int64_t)(s->collect_next_ns - now) : 0;
+	}
 	if (s->next_deadline != 0) {
 		uint64_t now = boottime();
 

@@ -142,7 +142,8 @@ static void put_clients(struct server *s, struct answer_file *f)
 static_assert((int)TARN_BLOCK_GRANTED == OBJECT_GRANTED && (int)TARN_BLOCK_LIVE == OBJECT_LIVE &&
 	      (int)TARN_BLOCK_DEAD == OBJECT_DEAD, "states");
 static_assert((int)TARN_BLOCK_PLAIN == TARN__KIND_BLOCK &&
-	      (int)TARN_BLOCK_CHANNEL == TARN__KIND_CHANNEL, "kinds");
+	      (int)TARN_BLOCK_CHANNEL == TARN__KIND_CHANNEL &&
+	      (int)TARN_BLOCK_OBJECT == TARN__KIND_OBJECT, "kinds");
 static_assert((int)TARN_BLOCK_IS_LARGE == OBJECT_LARGE &&
 	      (int)TARN_BLOCK_IS_SEALED == OBJECT_SEALED, "flags");
 
@@ -232,7 +233,14 @@ static int put_refs(struct server *s, struct answer_file *f, uint64_t id)
 
 		if (c->who == 0)
 			continue;
-		if (c->who & CLAIM_TICKET) {
+		if ((c->who & CLAIM_EDGE) && !(c->who & CLAIM_TICKET)) {
+			const struct edge *e = &st->edge[c->value];
+
+			if (id == 0 || c->what == id)
+				put_claim(s, f, (tarn_claim_row){ .id = c->what, .kind = TARN_CLAIM_STORED,
+								  .units = e->count,
+								  .via = st->thing[e->from].id });
+		} else if (c->who & CLAIM_TICKET) {
 			const struct object *o = &st->object[(uint32_t)c->who & TARN__INDEX_MASK];
 			const struct channel *ch = tarn__channel_of(st, o);
 
@@ -255,6 +263,13 @@ static int put_refs(struct server *s, struct answer_file *f, uint64_t id)
 		if (e->id != 0 && (id == 0 || e->id == id))
 			put_claim(s, f, (tarn_claim_row){ .id = e->id, .kind = TARN_CLAIM_EXPORTED,
 							  .client = e->issuer, .units = e->uses });
+	}
+	for (uint32_t i = 1; i < h->names; i++) {
+		const struct name *n = &st->name[i];
+
+		if (n->id != 0 && n->holds && (id == 0 || n->id == id))
+			put_claim(s, f, (tarn_claim_row){ .id = n->id, .kind = TARN_CLAIM_NAMED,
+							  .client = n->issuer, .units = 1 });
 	}
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "lib/control.h"
+#include "lib/host.h"
 #include "loop.h"
 #include "shm/lane.h"
 #include "shm/wake.h"
@@ -89,6 +90,16 @@ struct server {
 	uint32_t touched[TOUCHED_MOST];
 	uint32_t n_touched;
 
+	/* of objects and calls; see calls.h */
+	struct tarn__host *host;       /* NULL: a server without types */
+	struct tarn__job *jobs;        /* of the transaction in hand: submitted after its commit */
+	struct tarn__job **job;        /* by call record: what a successor does not know */
+	struct errors *errors;         /* what methods threw, for people */
+	uint64_t gather[7 * TARN__MESSAGE_SLOTS]; /* words of the message in hand, without marks */
+	uint64_t collect_next_ns;      /* searches for cycles cost at most a share of the time */
+	uint32_t collect_budget;
+	uint64_t calls_inline, calls_queued, collected;
+
 	bool stopping;
 	bool sweeping;                 /* some channel has tickets to drop */
 	bool cheap_look;               /* the loop can be looked at without a system call */
@@ -106,7 +117,6 @@ struct server {
 	uint64_t next_deadline;        /* CLOCK_BOOTTIME of the first export to expire */
 	tarn_log_fn *log;
 	void *log_arg;
-	bool collect;                  /* channels may hold each other, and nobody them */
 	uint32_t n_visitors;
 	int spare_fd;                  /* given up to turn a caller away when there are no more */
 
@@ -159,9 +169,6 @@ void tarn__channel_overrun(struct server *s, struct channel *ch);
 void tarn__channel_abandon(struct server *s, struct channel *ch);
 bool tarn__channel_ticket_drop(struct server *s, struct channel *ch, uint64_t position,
 			       uint64_t id, uint32_t client);
-/* Ends channels that are held by nothing but tickets in each other. Bounded by the tables'
- * size, so only when something made it likely (s->collect). */
-void tarn__channels_collect(struct server *s);
 /* Drops tickets of closed ends in slices; commits by itself. True if there is more. */
 bool tarn__channel_sweep(struct server *s, struct channel *ch);
 /* Reads the ring's positions (untrusted) without touching DATA's mapping. */
@@ -181,7 +188,10 @@ int tarn__export_revoke(struct server *s, uint64_t id, const uint64_t nonce[2]);
 void tarn__exports_expire(struct server *s);
 void tarn__export_end(struct state *st, struct export *e);
 
+struct name *tarn__name_record(const struct state *st, const char *text);
 int tarn__name_add(struct state *st, const char *text, uint64_t id);
+/* The record leaves, with what it holds. */
+void tarn__name_end(struct state *st, struct name *n);
 uint64_t tarn__name_find(const struct state *st, const char *text);
 void tarn__name_drop(struct state *st, uint64_t id);
 

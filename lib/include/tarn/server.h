@@ -13,6 +13,7 @@
 TARN_BEGIN
 
 typedef struct tarn_server tarn_server;
+struct tarn_registry; /* type.h */
 
 enum tarn_backing {
 	TARN_BACKING_AUTO = 0, /* POSIX shared memory, or memfd where /dev/shm is too small */
@@ -44,6 +45,9 @@ typedef struct tarn_server_options {
 	void *log_arg;
 	int ready_fd;           /* > 0: one line "READY name" is written and it is closed,
 				 * once clients can attach */
+	struct tarn_registry *registry; /* types of its objects; NULL: the process's default
+				 * registry. tarn_server_start(): that of the new process */
+	uint32_t max_executors; /* most threads that run methods at a time; 0: 256 */
 } tarn_server_options;
 
 /*
