@@ -14,6 +14,7 @@
 #include "heap.h"
 #include "ledger.h"
 #include "server.h"
+#include "tickets.h"
 
 #include <string.h>
 
@@ -201,11 +202,10 @@ static enum verdict on_send(struct turn *t)
 		return FINE; /* closed: publish only (H9) */
 	uint64_t lanes = t->st->client[ch->consumer.client].lanes;
 	if (ch->tickets >= ch->capacity + LANE_CLAIMS * (lanes != 0 ? lanes : 1) ||
-	    tarn__claim_add(t->st, CLAIM_TICKET | object_index(t->st, co), w[2], o->id) < 0) {
+	    tarn__ticket_add(t->st, ch, w[2], o->id) < 0) {
 		tarn__channel_overrun(t->s, ch);
 		return FINE;
 	}
-	SET(t->st, ch->tickets, ch->tickets + 1);
 	tarn__object_hold(t->st, o);
 	return FINE;
 }

@@ -13,6 +13,7 @@
 #include "heap.h"
 #include "ledger.h"
 #include "server.h"
+#include "tickets.h"
 
 /* A growing answer. */
 struct answer_file {
@@ -232,21 +233,19 @@ static int put_refs(struct server *s, struct answer_file *f, uint64_t id)
 
 		if (c->who == 0)
 			continue;
-		if (c->who & CLAIM_TICKET) {
-			const struct object *o = &st->object[(uint32_t)c->who & TARN__INDEX_MASK];
-			const struct channel *ch = tarn__channel_of(st, o);
-
-			if ((id == 0 || c->value == id) && ch != NULL)
-				put_claim(s, f, (tarn_claim_row){ .id = c->value,
-								  .kind = TARN_CLAIM_TRANSIT,
-								  .client = ch->producer.client,
-								  .units = 1, .via = ch->id,
-								  .at = c->what });
-		} else if (id == 0 || c->what == id) {
+		if ((c->who & CLAIM_TICKET) == 0 && (id == 0 || c->what == id))
 			put_claim(s, f, (tarn_claim_row){ .id = c->what, .kind = TARN_CLAIM_HELD,
 							  .client = (uint32_t)c->who,
 							  .units = c->value });
-		}
+	}
+	for (struct ticket_walk w = { 0 }; tarn__ticket_next(st, &w);) {
+		const struct channel *ch = &st->channel[w.record];
+
+		if (id == 0 || w.id == id)
+			put_claim(s, f, (tarn_claim_row){ .id = w.id, .kind = TARN_CLAIM_TRANSIT,
+							  .client = ch->producer.client,
+							  .units = 1, .via = ch->id,
+							  .at = w.position });
 	}
 	put_ends(s, f, id);
 	for (uint32_t i = 1; i < h->exports; i++) {

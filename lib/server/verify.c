@@ -14,6 +14,7 @@
 #include "heap.h"
 #include "ledger.h"
 #include "server.h"
+#include "tickets.h"
 
 struct check {
 	const struct state *st;
@@ -25,7 +26,7 @@ struct check {
 	uint64_t *owned, *owned_bytes;
 	uint32_t *exports_of;
 	uint16_t *spilled;     /* by object */
-	uint32_t *tickets_of;  /* by channel */
+	uint32_t *tickets_of, *spilled_of; /* by channel */
 };
 
 static void finding(struct check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -80,19 +81,12 @@ static void count_claims(struct check *c)
 			uint32_t index = (uint32_t)k->who & TARN__INDEX_MASK;
 			uint32_t record = index < h->heap.objects ? st->channel_of[index] : NIL;
 
-			count_on(c, k->value, 1, "ticket");
 			if (record == NIL || record >= h->channels ||
 			    tarn__id_index(st->channel[record].id) != index) {
 				finding(c, "ticket of object %u, which is no channel", index);
 				continue;
 			}
-			const struct channel *ch = &st->channel[record];
-
-			c->tickets_of[record]++;
-			MUST(c, k->what >= ch->low && k->what < ch->sent,
-			     "channel %llx: ticket %llu outside [%llu, %llu)",
-			     (unsigned long long)ch->id, (unsigned long long)k->what,
-			     (unsigned long long)ch->low, (unsigned long long)ch->sent);
+			c->spilled_of[record]++;
 		} else if (k->who < h->clients_used) {
 			count_on(c, k->what, k->value, "unit");
 			c->held[k->who]++;
@@ -119,6 +113,27 @@ static void count_claims(struct check *c)
 		count_on(c, e->id, 1, "export");
 		if (e->issuer != NIL && e->issuer < h->clients_used)
 			c->exports_of[e->issuer]++;
+	}
+}
+
+static void count_tickets(struct check *c)
+{
+	const struct state *st = c->st;
+
+	for (struct ticket_walk w = { 0 }; tarn__ticket_next(st, &w);) {
+		const struct channel *ch = &st->channel[w.record];
+
+		if (w.record == NIL || w.record >= st->head->channels)
+			continue; /* reported with the claims */
+		count_on(c, w.id, 1, "ticket");
+		c->tickets_of[w.record]++;
+		MUST(c, w.position >= ch->low && w.position < ch->sent,
+		     "channel %llx: ticket %llu outside [%llu, %llu)", (unsigned long long)ch->id,
+		     (unsigned long long)w.position, (unsigned long long)ch->low,
+		     (unsigned long long)ch->sent);
+		MUST(c, !w.in_book || tarn__ticket_find(st, ch, w.position) == w.id,
+		     "channel %llx: ticket %llu is hidden", (unsigned long long)ch->id,
+		     (unsigned long long)w.position);
 	}
 }
 
@@ -247,9 +262,6 @@ static void check_clients(struct check *c)
 	MUST(c, open == h->open_lanes && pending == h->n_pending, "lanes: %llu open, %llu pending",
 	     (unsigned long long)open, (unsigned long long)pending);
 	promised += open * LANE_CLAIMS;
-	for (uint32_t i = 1; i < h->channels; i++)
-		if (st->channel[i].id != 0)
-			promised += st->channel[i].capacity;
 	MUST(c, promised == h->claims_promised, "claims: %llu promised, found %llu",
 	     (unsigned long long)h->claims_promised, (unsigned long long)promised);
 }
@@ -275,6 +287,8 @@ static void check_channels(struct check *c)
 		     "channel %u: its object %llx does not know it", i, (unsigned long long)ch->id);
 		MUST(c, ch->tickets == c->tickets_of[i], "channel %u: %u tickets, found %u", i,
 		     ch->tickets, c->tickets_of[i]);
+		MUST(c, ch->spilled == c->spilled_of[i], "channel %u: %u tickets in the book, found %u",
+		     i, ch->spilled, c->spilled_of[i]);
 		/* I15 */
 		if (ch->consumer.state == END_GONE && ch->sweep == 0)
 			MUST(c, ch->tickets == 0, "channel %u: tickets for a consumer that is gone", i);
@@ -320,17 +334,20 @@ int tarn__verify(const struct state *st, void (*say)(void *, const char *), void
 	c.owned_bytes = calloc(clients, sizeof *c.owned_bytes);
 	c.exports_of = calloc(clients, sizeof *c.exports_of);
 	c.tickets_of = calloc(h->channels + 1u, sizeof *c.tickets_of);
+	c.spilled_of = calloc(h->channels + 1u, sizeof *c.spilled_of);
 	if (c.ext == NULL || c.spilled == NULL || c.held == NULL || c.owned == NULL ||
-	    c.owned_bytes == NULL || c.exports_of == NULL || c.tickets_of == NULL) {
+	    c.owned_bytes == NULL || c.exports_of == NULL || c.tickets_of == NULL || c.spilled_of == NULL) {
 		finding(&c, "no memory for the check");
 	} else {
 		count_claims(&c);
+		count_tickets(&c);
 		count_holders(&c);
 		check_objects(&c);
 		check_clients(&c);
 		check_channels(&c);
 		check_cursors(&c);
 		c.findings += tarn__claims_verify(st, say, arg);
+		c.findings += tarn__windows_verify(st, say, arg);
 		c.findings += tarn__heap_verify(st, say, arg);
 	}
 	free(c.ext);
@@ -340,5 +357,6 @@ int tarn__verify(const struct state *st, void (*say)(void *, const char *), void
 	free(c.owned_bytes);
 	free(c.exports_of);
 	free(c.tickets_of);
+	free(c.spilled_of);
 	return c.findings;
 }
