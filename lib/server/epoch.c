@@ -21,6 +21,7 @@
  * by the decisions in PROTOCOL).
  */
 #include "heap.h"
+#include "hot.h"
 #include "ledger.h"
 #include "prefault.h"
 #include "server.h"
@@ -115,6 +116,13 @@ uint32_t tarn__lane_read(struct server *s, struct lane_view *v)
 	}
 	while (v->position < v->limit && !v->stopped &&
 	       tarn__request_ready(v->requests, v->position)) {
+		uint32_t short_way = tarn__hot_read(s, v);
+
+		n += short_way;
+		if (v->position - v->published_head >= HEAD_EVERY)
+			publish_head(s, v);
+		if (short_way != 0)
+			continue;
 		tarn__request_copy(v->requests, v->position, &slot[0]);
 		unsigned slots = tarn__header_slots(slot[0].word[0]);
 
@@ -124,8 +132,6 @@ uint32_t tarn__lane_read(struct server *s, struct lane_view *v)
 			tarn__request_copy(v->requests, v->position + k, &slot[k]);
 		tarn__apply(s, v, slot, slots);
 		n += slots;
-		if (v->position - v->published_head >= HEAD_EVERY)
-			publish_head(s, v);
 	}
 	if (n != 0 || v->wake)
 		publish_lane(s, v);
@@ -193,6 +199,8 @@ bool tarn__apply_older(struct server *s)
 	bool any = h->n_deferred[older] != 0;
 
 	while (h->done < h->n_deferred[older]) {
+		if (tarn__hot_apply_older(s) != 0)
+			continue;
 		const struct deferred *d = &s->st.deferred[older][h->done];
 
 		if (!tarn__apply_deferred(s, d)) {

@@ -11,21 +11,9 @@
 #include "claims.h"
 #include "heap.h"
 
-/* Units of one client on one object. A holder that already has a handle absorbs what it
- * receives, so honest clients have a few; the bound keeps ext from overflowing. */
-#define UNITS_MAX (1u << 19)
-
 struct object *tarn__object_find(const struct state *st, uint64_t id)
 {
-	uint32_t i = tarn__id_index(id);
-
-	if (i == NIL || i >= st->head->heap.objects)
-		return NULL;
-	struct object *o = &st->object[i];
-
-	if (o->id != id || (o->state != OBJECT_LIVE && o->state != OBJECT_GRANTED))
-		return NULL;
-	return o;
+	return object_find(st, id);
 }
 
 static void counts_set(struct state *st, struct object *o, uint32_t ext, uint32_t edges)
