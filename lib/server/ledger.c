@@ -147,6 +147,20 @@ void tarn__object_grant(struct state *st, struct object *o, uint32_t client)
 	SET(st, st->head->n_granted, st->head->n_granted + 1);
 }
 
+void tarn__object_grant_some(struct state *st, const uint32_t *index, uint32_t n, uint32_t client)
+{
+	struct client *cl = &st->client[client];
+	const struct object_word w = { .state = OBJECT_GRANTED,
+				       .kind_flags = (uint8_t)(TARN__KIND_BLOCK << 4) };
+
+	for (uint32_t i = 0; i < n; i++)
+		object_owner_word_set(st, &st->object[index[i]], client, w);
+	SET(st, cl->owned, cl->owned + n);
+	SET(st, cl->owned_bytes,
+	    cl->owned_bytes + n * tarn__heap_capacity(st, &st->object[index[0]]));
+	SET(st, st->head->n_granted, st->head->n_granted + n);
+}
+
 void tarn__object_live(struct state *st, struct object *o)
 {
 	object_state_set(st, o, OBJECT_LIVE);

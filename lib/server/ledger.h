@@ -49,6 +49,8 @@ void tarn__object_drop(struct state *st, struct object *o);
 
 /* FREE -> GRANTED to @client, which pays. */
 void tarn__object_grant(struct state *st, struct object *o, uint32_t client);
+/* The same for @n small blocks of one size. */
+void tarn__object_grant_some(struct state *st, const uint32_t *index, uint32_t n, uint32_t client);
 /* GRANTED -> LIVE without any unit (the caller books one). */
 void tarn__object_live(struct state *st, struct object *o);
 /* GRANTED to nobody's use -> FREE. */
