@@ -24,7 +24,7 @@
 
 #define TARN__LAYOUT_VERSION 1u
 #define TARN__REQUESTS 1024u       /* slots of a request ring */
-#define TARN__REPLIES 128u         /* slots of a reply ring */
+#define TARN__REPLIES 256u         /* slots of a reply ring */
 #define TARN__MESSAGE_SLOTS 4u     /* most slots of one message */
 #define TARN__NAME_BYTES 64u       /* names with their final 0 */
 #define TARN__CLIENT_LANES 1024u   /* most threads of one client */
@@ -150,7 +150,7 @@ static_assert(sizeof(struct tarn__lane_client) == 64, "client's line");
 static_assert(offsetof(struct tarn__lane_area, client) == 64, "client's line");
 static_assert(offsetof(struct tarn__lane_area, wake) == 128, "wake word");
 static_assert(offsetof(struct tarn__lane_area, rings) == 4096, "rings");
-static_assert(sizeof(struct tarn__lane_area) == 8192 + 65536 + 8192, "20 pages");
+static_assert(sizeof(struct tarn__lane_area) == 8192 + 65536 + 16384, "22 pages");
 static_assert(sizeof(struct tarn__lane_area) % TARN__OS_PAGE == 0, "whole pages");
 
 static inline struct tarn__slot *tarn__lane_requests(struct tarn__lane_area *a, uint32_t number)

@@ -89,7 +89,8 @@ static int get(tarn_client *client, uint64_t size, unsigned flags, uint64_t alig
 	if (tarn__backlog_any(client))
 		tarn__backlog_post(l);
 	r = tarn__cache_get(l, size, align, timeout_ns, &b);
-	if (r == 0 && l->cache.bin[b->bin].n < l->cache.bin[b->bin].low)
+	if (r == 0 && l->cache.bin[b->bin].n <= l->cache.bin[b->bin].low &&
+	    l->cache.bin[b->bin].batch != 0)
 		tarn__cache_ahead(l, b->bin);
 	tarn__lane_leave(l);
 	if (r < 0)

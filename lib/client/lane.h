@@ -104,8 +104,8 @@ void tarn__lanes_free(struct tarn_client *c);
 
 /* ---- posting ---- */
 
-/* Wakes the server if it sleeps. After the post. */
-void tarn__lane_ring(struct tarn__lane *l);
+/* Wakes the server if it sleeps. After the post. True: it slept. */
+bool tarn__lane_ring(struct tarn__lane *l);
 /* The lane passed its bell mark: looks at the head, rings if half is unread. */
 void tarn__lane_bell(struct tarn__lane *l);
 /* Waits until @need slots are free. -ETIMEDOUT, and as tarn__client_health(). */

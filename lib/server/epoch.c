@@ -368,12 +368,27 @@ static bool look(struct server *s)
 	return tarn__loop_wait(s->loop, 0) > 0;
 }
 
-/* Polls on while eager messages come; true if there is work before the patience is over. */
+#define CROWDED_NS 3000u /* a yield that nobody else wanted takes a tenth of it */
+
+/* True if another thread wants this CPU: it ran while we yielded. */
+static bool crowded(void)
+{
+	uint64_t from = tarn__now();
+
+	sched_yield();
+	return tarn__now() - from > CROWDED_NS;
+}
+
+/* Polls on while eager messages come; true if there is work before the patience is over. Only
+ * on a CPU that nobody else wants: who would be next to call may be waiting for it (HOTPATH 4:
+ * 10 to 20 x in the mean). */
 static bool spin(struct server *s)
 {
 	uint64_t eager = s->eager, until = 0;
 
-	for (uint32_t round = 1; s->spin_ns != 0; round++) {
+	if (s->spin_ns == 0 || crowded())
+		return s->eager != eager;
+	for (uint32_t round = 1;; round++) {
 		tarn__epoch(s);
 		if (s->eager != eager || look(s) || s->stopping)
 			return true;
@@ -384,8 +399,10 @@ static bool spin(struct server *s)
 				until = now + s->spin_ns;
 			if (now >= until)
 				return false;
+			if (round % 128 == 0 && crowded())
+				return false;
 		}
-		tarn__spin_pause(round);
+		tarn__pause();
 	}
 	return false;
 }
