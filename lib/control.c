@@ -84,21 +84,36 @@ static int check_directory(const char *path, bool make)
 	return 0;
 }
 
-static int plain(const char *name, bool make, struct sockaddr_un *a)
+int tarn__control_directory(char *ret, size_t bytes)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	char directory[256];
-	int n, r;
+	int n = runtime != NULL && runtime[0] == '/'
+			? snprintf(ret, bytes, "%s/tarn", runtime)
+			: snprintf(ret, bytes, "/tmp/tarn-%u", (unsigned)geteuid());
+
+	if (n < 0 || (size_t)n >= bytes)
+		return tarn__fail(-EINVAL, "The directory %.200s/tarn is too long for a socket's path "
+				  "(%zu bytes are possible). Set XDG_RUNTIME_DIR to a shorter one.",
+				  runtime != NULL ? runtime : "",
+				  sizeof ((struct sockaddr_un *)0)->sun_path - 1);
+	return 0;
+}
+
+static int plain(const char *name, bool make, struct sockaddr_un *a)
+{
+	char directory[sizeof a->sun_path];
+	size_t n;
+	int r;
 
 	if (strlen(name) > NAME_MAX_BYTES)
 		return too_long(name, NAME_MAX_BYTES);
 	if (name[0] == '.')
 		return tarn__fail(-EINVAL, "The server name '%s' begins with a dot.", name);
-	if (runtime != NULL && runtime[0] == '/')
-		n = snprintf(directory, sizeof directory, "%s/tarn", runtime);
-	else
-		n = snprintf(directory, sizeof directory, "/tmp/tarn-%u", (unsigned)geteuid());
-	if (n < 0 || (size_t)n + strlen(name) + sizeof "/.sock" > sizeof a->sun_path)
+	r = tarn__control_directory(directory, sizeof directory);
+	if (r < 0)
+		return r;
+	n = strlen(directory);
+	if (n + strlen(name) + sizeof "/.sock" > sizeof a->sun_path)
 		return tarn__fail(-EINVAL, "The socket path %.200s/%s.sock is too long (%zu bytes are "
 				  "possible). Set XDG_RUNTIME_DIR to a shorter path.", directory,
 				  name, sizeof a->sun_path - 1);
@@ -106,7 +121,7 @@ static int plain(const char *name, bool make, struct sockaddr_un *a)
 	if (r < 0)
 		return r;
 	/* It fits, as was just computed; the compiler cannot know. */
-	memcpy(a->sun_path, directory, (size_t)n);
+	memcpy(a->sun_path, directory, n);
 	a->sun_path[n] = '/';
 	stpcpy(stpcpy(a->sun_path + n + 1, name), ".sock");
 	return address_length(a);

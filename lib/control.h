@@ -54,6 +54,9 @@ struct tarn__answer {
 struct sockaddr_un;
 int tarn__control_address(const char *name, int make_directory, struct sockaddr_un *ret);
 
+/* That directory of plain names, whether it exists or not; 0 or negative errno. */
+int tarn__control_directory(char *ret, size_t bytes);
+
 /* Sends or receives one datagram with descriptors (n_fds may be 0). Received descriptors are
  * close-on-exec; more than @max_fds are closed. Bytes or negative errno; 0 is end of file. */
 int tarn__control_send(int fd, const void *data, size_t bytes, const int *fds, unsigned n_fds,

@@ -89,7 +89,7 @@ static void put_stat(struct server *s, struct answer_file *f)
 		.deaths = s->deaths,
 		.stale_messages = s->stale,
 		.undo_high = s->undo_high,
-		.backing = s->backing,
+		.backing = s->backing == TARN__BACKING_KEPT ? TARN_BACKING_POSIX : s->backing,
 	};
 
 	for (uint32_t i = 1; i < h->channels; i++)

@@ -16,6 +16,7 @@
 #include "claims.h"
 #include "heap.h"
 #include "lib/error.h"
+#include "lib/leftovers.h"
 #include "prefault.h"
 #include "serve.h"
 #include "server.h"
@@ -88,6 +89,9 @@ static int check_options(const tarn_server_options *o)
 	if (o->backing > TARN_BACKING_MEMFD || o->io > TARN_IO_EPOLL)
 		return tarn__fail(-EINVAL, "unknown backing %d or event loop %d", (int)o->backing,
 				  (int)o->io);
+	if (o->keep_names && o->backing == TARN_BACKING_MEMFD)
+		return tarn__fail(-EINVAL, "names are to be kept, but memfds have none: take POSIX "
+				  "shared memory");
 	return 0;
 }
 
@@ -175,8 +179,12 @@ static int open_state(struct server *s, const tarn_server_options *o)
 	uint64_t bytes = o->arena_bytes != 0 ? o->arena_bytes : default_arena();
 	uint64_t blocks = o->max_blocks != 0 ? o->max_blocks : DEFAULT_BLOCKS;
 
-	s->backing = tarn__backing_choose((enum tarn__backing)o->backing, bytes, s->backing_reason,
-					  sizeof s->backing_reason);
+	s->backing = tarn__backing_choose(o->keep_names ? TARN__BACKING_KEPT
+						       : (enum tarn__backing)o->backing,
+					  bytes, s->backing_reason, sizeof s->backing_reason);
+	size_t swept = tarn__leftovers_sweep_segments();
+	if (swept != 0)
+		tarn__log(s, 6, "removed %zu names that dead servers left in /dev/shm", swept);
 	int r = tarn__state_create(&s->st, s->backing, bytes, blocks);
 	if (r < 0)
 		return tarn__fail(r, "cannot create an arena of %llu MiB in %s: %s",

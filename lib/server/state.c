@@ -218,9 +218,9 @@ int tarn__state_adopt(struct state *st, unsigned char *base, uint64_t bytes)
 
 void tarn__state_close(struct state *st)
 {
-	tarn__segment_close(&st->meta_segment);
 	tarn__segment_close(&st->data);
 	tarn__segment_close(&st->dir_segment);
+	tarn__segment_close(&st->meta_segment); /* last: shm/kept.h */
 	st->head = NULL;
 	st->dir = NULL;
 }

@@ -39,6 +39,9 @@ typedef struct tarn_server_options {
 	enum tarn_io io;
 	int64_t spin_ns;        /* how long to spin after work before sleeping; 0: the default,
 				 * -1: not at all. TARN_SPIN_US in the environment wins */
+	bool keep_names;        /* segments have names in /dev/shm while the server lives; what
+				 * SIGKILL leaves of them is swept: see tarn/gc.h. Not with
+				 * TARN_BACKING_MEMFD */
 	bool kill_evicted;      /* kill clients that break the rules, instead of detaching */
 	tarn_log_fn *log;       /* NULL: errors and warnings to stderr */
 	void *log_arg;

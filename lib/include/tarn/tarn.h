@@ -7,6 +7,7 @@
 #include "channel.h"
 #include "client.h"
 #include "error.h"
+#include "gc.h"
 #include "inspect.h"
 #include "server.h"
 #include "token.h"
