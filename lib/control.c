@@ -7,6 +7,7 @@
 #include "control.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "auth.h"
 #include "error.h"
 #include "shm/wake.h"
 
@@ -149,11 +151,57 @@ int tarn__control_address(const char *name, int make_directory, struct sockaddr_
 	return r;
 }
 
+/* ---- servers as text ---- */
+
+int tarn__control_text(const char *name, const uint64_t uuid[2], int pid, char *ret, size_t bytes)
+{
+	struct sockaddr_un a;
+	char path[PATH_MAX];
+	int length = tarn__control_address(name, 0, &a);
+
+	if (length < 0)
+		return length;
+	if (a.sun_path[0] == '\0')
+		snprintf(path, sizeof path, "%s", name);
+	else if (realpath(a.sun_path, path) == NULL)
+		return tarn__fail(-errno, "The socket %s of server '%s': %s.", a.sun_path, name,
+				  tarn_error_text(-errno));
+	int n = snprintf(ret, bytes, "tarn:1:%016llx%016llx:%d:%s", (unsigned long long)uuid[0],
+			 (unsigned long long)uuid[1], pid, path);
+	return n >= 0 && (size_t)n < bytes
+		       ? 0 : tarn__fail(-ENOBUFS, "The server as text has %d bytes; there is room for %zu.",
+					n, bytes);
+}
+
+int tarn__control_text_read(const char *text, uint64_t ret_uuid[2], int *ret_pid,
+			    const char **ret_address)
+{
+	struct sockaddr_un a;
+	unsigned long long high, low;
+	int pid, end = -1;
+
+	/* In steps, for %16llx takes a sign and blanks. */
+	if (text == NULL || strncmp(text, "tarn:1:", 7) != 0 ||
+	    strspn(text + 7, "0123456789abcdef") != 32 || text[39] != ':' ||
+	    sscanf(text + 7, "%16llx%16llx:%d:%n", &high, &low, &pid, &end) != 3 || end < 0 ||
+	    pid <= 0 || (text[7 + end] != '/' && text[7 + end] != '@'))
+		return tarn__fail(-EINVAL, "'%.40s' is no server as text.", text != NULL ? text : "");
+	int length = tarn__control_address(text + 7 + end, 0, &a);
+	if (length < 0)
+		return length;
+	ret_uuid[0] = high;
+	ret_uuid[1] = low;
+	if (ret_pid != NULL)
+		*ret_pid = pid;
+	*ret_address = text + 7 + end;
+	return 0;
+}
+
 /* ---- datagrams ---- */
 
 union fd_buffer {
 	struct cmsghdr align;
-	char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	char bytes[CMSG_SPACE(FDS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
 };
 
 int tarn__control_send(int fd, const void *data, size_t bytes, const int *fds, unsigned n_fds,
@@ -198,8 +246,8 @@ static void keep_fds(struct cmsghdr *h, int *fds, unsigned max, unsigned *n)
 	}
 }
 
-int tarn__control_recv(int fd, void *data, size_t bytes, int *ret_fds, unsigned max_fds,
-		       unsigned *ret_n_fds, int flags)
+static int receive(int fd, void *data, size_t bytes, int *ret_fds, unsigned max_fds,
+		   unsigned *ret_n_fds, struct ucred *ret_sender, int flags)
 {
 	struct iovec v = { .iov_base = data, .iov_len = bytes };
 	union fd_buffer b;
@@ -213,9 +261,14 @@ int tarn__control_recv(int fd, void *data, size_t bytes, int *ret_fds, unsigned 
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h != NULL; h = CMSG_NXTHDR(&m, h))
-		if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS)
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h != NULL; h = CMSG_NXTHDR(&m, h)) {
+		if (h->cmsg_level != SOL_SOCKET)
+			continue;
+		if (h->cmsg_type == SCM_RIGHTS)
 			keep_fds(h, ret_fds, max_fds, &n_fds);
+		else if (h->cmsg_type == SCM_CREDENTIALS && ret_sender != NULL)
+			memcpy(ret_sender, CMSG_DATA(h), sizeof *ret_sender);
+	}
 	if (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
 		/* Longer than any message of ours, or this process is out of descriptors. */
 		for (unsigned i = 0; i < n_fds; i++)
@@ -229,6 +282,18 @@ int tarn__control_recv(int fd, void *data, size_t bytes, int *ret_fds, unsigned 
 			close(ret_fds[i]);
 	}
 	return (int)n;
+}
+
+int tarn__control_recv(int fd, void *data, size_t bytes, int *ret_fds, unsigned max_fds,
+		       unsigned *ret_n_fds, int flags)
+{
+	return receive(fd, data, bytes, ret_fds, max_fds, ret_n_fds, NULL, flags);
+}
+
+int tarn__control_recv_from(int fd, void *data, size_t bytes, struct ucred *ret_sender)
+{
+	*ret_sender = (struct ucred){ .pid = 0 };
+	return receive(fd, data, bytes, NULL, 0, NULL, ret_sender, MSG_DONTWAIT);
 }
 
 /* ---- asking ---- */
@@ -324,11 +389,14 @@ static int gone(void)
 	return tarn__fail(-TARN_ESRVDOWN, "The server closed the connection.");
 }
 
-int tarn__control_ask(int fd, const struct tarn__request *ask, struct tarn__answer *ret,
-		      int ret_fds[TARN__CONTROL_FDS], uint64_t deadline)
+static int ask_once(int fd, const struct tarn__request *ask, struct tarn__answer *ret,
+		    int ret_fds[TARN__CONTROL_FDS], uint64_t deadline)
 {
+	struct tarn__request q = *ask;
 	unsigned n_fds = 0;
-	int r = tarn__control_send(fd, ask, sizeof *ask, NULL, 0, 0);
+
+	snprintf(q.version, sizeof q.version, "%s", tarn_version());
+	int r = tarn__control_send(fd, &q, sizeof q, NULL, 0, 0);
 
 	if (r < 0)
 		return r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN
@@ -360,4 +428,17 @@ close_all:
 		ret_fds[i] = -1;
 	}
 	return r;
+}
+
+int tarn__control_ask(int fd, const struct tarn__request *ask, struct tarn__answer *ret,
+		      int ret_fds[TARN__CONTROL_FDS], uint64_t deadline)
+{
+	int r = ask_once(fd, ask, ret, ret_fds, deadline);
+
+	if (r != -TARN_EAUTH || ask->kind == TARN__CTL_HELLO || ask->kind == TARN__CTL_PROVE)
+		return r;
+	int proven = tarn__auth_prove_default(fd, deadline);
+	if (proven > 0)
+		return r; /* no key to prove; the server's sentence stands */
+	return proven < 0 ? proven : ask_once(fd, ask, ret, ret_fds, deadline);
 }

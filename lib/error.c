@@ -66,7 +66,8 @@
 	X(TARN_ECLOSED, "TARN_ECLOSED", "the other end of the channel is gone") \
 	X(TARN_EKIND, "TARN_EKIND", "a reference of another kind") \
 	X(TARN_ESTATE, "TARN_ESTATE", "not possible in this state") \
-	X(TARN_EQUOTA, "TARN_EQUOTA", "the client's quota is used up")
+	X(TARN_EQUOTA, "TARN_EQUOTA", "the client's quota is used up") \
+	X(TARN_EAUTH, "TARN_EAUTH", "the authkey is missing or another one")
 
 static const struct code {
 	int code;
@@ -109,21 +110,38 @@ const tarn_error *tarn_error_last(void)
 	return &last;
 }
 
-int tarn__fail(int code, const char *format, ...)
+static int fail(int code, const char *format, va_list args)
 {
 	int saved = errno;
 	/* Formatted beside it: an argument may be the old message. */
 	tarn_error e = { .code = code };
-	va_list args;
 
-	va_start(args, format);
 	vsnprintf(e.message, sizeof e.message, format, args);
-	va_end(args);
 	for (char *p = e.message; *p != '\0'; p++)
 		if ((unsigned char)*p < ' ')
 			*p = ' ';
 	last = e;
 	errno = saved;
+	return code;
+}
+
+int tarn__fail(int code, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fail(code, format, args);
+	va_end(args);
+	return code;
+}
+
+int tarn_error_set(int code, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fail(code, format, args);
+	va_end(args);
 	return code;
 }
 

@@ -77,6 +77,7 @@ static void kill_server(struct scene *s)
 	close(fd);
 	tarn_inspector_close(s->in);
 	PLAIN_EQ(tarn_server_shutdown(s->server, TARN_FOREVER), 2);
+	tarn_server_unref(s->server);
 }
 
 static void living_and_ending(void *arg)

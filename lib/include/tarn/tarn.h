@@ -6,6 +6,7 @@
 #include "block.h"
 #include "channel.h"
 #include "client.h"
+#include "entry.h"
 #include "error.h"
 #include "gc.h"
 #include "inspect.h"

@@ -732,7 +732,9 @@ static void listening(struct server *s)
 	s->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	cr_assert(zero(int, tarn__segment_open_readonly(&s->ctrl_segment, &s->ctrl_readonly)));
 	cr_assert(zero(int, tarn__segment_open_readonly(&s->st.dir_segment, &s->dir_readonly)));
-	cr_assert(zero(int, tarn__listen_open(s, name)));
+	snprintf(s->name, sizeof s->name, "%s", name);
+	cr_assert(zero(int, tarn__socket_open(s, 0)));
+	cr_assert(zero(int, tarn__listen_open(s)));
 }
 
 static int call(void)
