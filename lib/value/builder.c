@@ -74,25 +74,28 @@ static int fail(tarn_builder *b, int code)
 
 /* ---- room ---- */
 
-/* A larger buffer: @n_words more at next, and at least @slack before the first slot. */
+/* Room for @n_words more at next, and for @slack before the first slot: by moving all within
+ * the buffer, or in a larger one. */
 static int grow(tarn_builder *b, uint64_t n_words, uint32_t slack)
 {
 	uint32_t used = end_of(b) - b->first, stacked = b->capacity - b->stack;
-	uint64_t need = slack + used + n_words + stacked, capacity = b->capacity * UINT64_C(2);
-	uint64_t *words;
+	uint64_t need = slack + used + n_words + stacked, capacity = b->capacity;
+	uint64_t *words = b->words;
 
 	if (used + n_words > WORDS_MAX)
 		return FAIL(b, -E2BIG, "More than %u bytes of values in one message: put large data "
 			    "into blocks.", TARN_PAYLOAD_MAX);
-	if (capacity < need)
-		capacity = need + need / 4;
-	words = malloc(capacity * sizeof *words);
-	if (words == NULL)
-		return FAIL(b, -ENOMEM, "No memory for %llu bytes of values.",
-			    (unsigned long long)capacity * 8);
-	memcpy(words + slack, b->words + b->first, used * sizeof *words);
-	memcpy(words + capacity - stacked, b->words + b->stack, stacked * sizeof *words);
-	if (b->words != b->room)
+	/* Moving must make room for a while, or each call would move. */
+	if (need + need / 4 > capacity) {
+		capacity = capacity * 2 > need + need / 4 ? capacity * 2 : need + need / 4;
+		words = malloc(capacity * sizeof *words);
+		if (words == NULL)
+			return FAIL(b, -ENOMEM, "No memory for %llu bytes of values.",
+				    (unsigned long long)capacity * 8);
+		memcpy(words + capacity - stacked, b->words + b->stack, stacked * sizeof *words);
+	}
+	memmove(words + slack, b->words + b->first, used * sizeof *words);
+	if (words != b->words && b->words != b->room)
 		free(b->words);
 	if (b->heap != 0)
 		b->heap = b->heap - b->first + slack;

@@ -275,7 +275,7 @@ TARN_EXPORT int tarn_put_value(tarn_builder *builder, tarn_value value);
 /*
  * Writes it as text that tarn_value_parse() reads back, into @text of @bytes, cut if too
  * long but always with a NUL. Returns the length of the whole, as snprintf() does, or
- * -TARN_EPROTO (then @text holds what could be read).
+ * -TARN_EPROTO (then @text holds what could be read), -ENOENT there is no value.
  *
  *	nil true -5 5u 1.5 "a\n\xff" b"\x00raw" [1, 2] {"a": 1, 5: nil}
  *	<block 5:3 at 0x10000, size 80> error["ValueError", -4107, "38", ...]
@@ -290,7 +290,8 @@ typedef int tarn_resolve_fn(void *user, const char *reference, tarn_builder *bui
 /*
  * Reads values with commas or blanks between and appends them to @builder. JSON is
  * understood too (null, \u escapes). @resolve (NULL: none) turns references into handles.
- * Returns 0, -EINVAL (the text says where and what was expected), -E2BIG, -ENOMEM.
+ * Returns 0, -EINVAL (the text says where and what was expected), -E2BIG, -ENOMEM, or what
+ * @resolve returned; the builder has failed then too.
  */
 TARN_EXPORT int tarn_value_parse(const char *text, tarn_builder *builder,
 				 tarn_resolve_fn *resolve, void *user);
