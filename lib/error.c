@@ -5,9 +5,14 @@
  */
 #include "error.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "shm/base.h"
+#include "tarn/fault.h"
+#include "value/fault.h"
 
 #define CODES(X) \
 	X(0, "OK", "no error") \
@@ -64,10 +69,16 @@
 	X(TARN_EVERSION, "TARN_EVERSION", "the server was built with another layout") \
 	X(TARN_EPROTO, "TARN_EPROTO", "the other side broke the protocol") \
 	X(TARN_ECLOSED, "TARN_ECLOSED", "the other end of the channel is gone") \
-	X(TARN_EKIND, "TARN_EKIND", "a reference of another kind") \
+	X(TARN_EKIND, "TARN_EKIND", "of another kind") \
 	X(TARN_ESTATE, "TARN_ESTATE", "not possible in this state") \
 	X(TARN_EQUOTA, "TARN_EQUOTA", "the client's quota is used up") \
-	X(TARN_EAUTH, "TARN_EAUTH", "the authkey is missing or another one")
+	X(TARN_EAUTH, "TARN_EAUTH", "the authkey is missing or another one") \
+	X(TARN_EREMOTE, "TARN_EREMOTE", "the method failed") \
+	X(TARN_ENOTYPE, "TARN_ENOTYPE", "no such type") \
+	X(TARN_ENOMETHOD, "TARN_ENOMETHOD", "no such method") \
+	X(TARN_ERESULT, "TARN_ERESULT", "the result cannot be sent") \
+	X(TARN_EARGS, "TARN_EARGS", "wrong arguments") \
+	X(TARN_EINTERRUPTED, "TARN_EINTERRUPTED", "the server ended while the method ran")
 
 static const struct code {
 	int code;
@@ -79,6 +90,45 @@ static const struct code {
 };
 
 static __thread tarn_error last = { .code = 0, .message = "no error" };
+static __thread const tarn_fault *last_fault; /* behind it, with a reference; mostly NULL */
+
+/* A thread that ends with a fault gives it back. The key is made with the first fault. */
+static pthread_key_t fault_key;
+static pthread_once_t fault_once = PTHREAD_ONCE_INIT;
+static bool has_fault_key;
+
+static void drop_fault(void *fault)
+{
+	last_fault = NULL;
+	tarn_fault_unref(fault);
+}
+
+static void make_fault_key(void)
+{
+	has_fault_key = pthread_key_create(&fault_key, drop_fault) == 0;
+}
+
+static void set_fault(tarn_fault *fault)
+{
+	const tarn_fault *old = last_fault;
+
+	pthread_once(&fault_once, make_fault_key);
+	if (has_fault_key)
+		pthread_setspecific(fault_key, fault);
+	last_fault = fault;
+	tarn_fault_unref(old);
+}
+
+static inline void forget_fault(void)
+{
+	if (tarn__unlikely(last_fault != NULL))
+		set_fault(NULL);
+}
+
+const tarn_fault *tarn_error_fault(void)
+{
+	return last_fault;
+}
 
 static const struct code *find(int code)
 {
@@ -121,6 +171,7 @@ static int fail(int code, const char *format, va_list args)
 		if ((unsigned char)*p < ' ')
 			*p = ' ';
 	last = e;
+	forget_fault(); /* an argument may have been of it */
 	errno = saved;
 	return code;
 }
@@ -149,7 +200,17 @@ int tarn__fail_static(int code, const char *sentence)
 {
 	last.code = code;
 	memccpy(last.message, sentence, '\0', sizeof last.message - 1);
+	forget_fault();
 	return code;
+}
+
+int tarn__fail_fault(tarn_fault *fault)
+{
+	int r = tarn__fail(-TARN_EREMOTE, "%s: %s", tarn_fault_domain(fault),
+			   tarn_fault_message(fault));
+
+	set_fault(fault);
+	return r;
 }
 
 #define TEXT(x) #x

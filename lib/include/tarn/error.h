@@ -29,10 +29,16 @@ enum tarn_code {
 	TARN_EVERSION,  /* the server was built with another layout */
 	TARN_EPROTO,    /* the other side said what it must not say */
 	TARN_ECLOSED,   /* the other end of the channel is gone for good */
-	TARN_EKIND,     /* the reference is of another kind (a channel, not a block) */
+	TARN_EKIND,     /* the value or reference is of another kind; the text says which */
 	TARN_ESTATE,    /* not in this state; the text names it */
 	TARN_EQUOTA,    /* the client's quota is used up */
 	TARN_EAUTH,     /* the authkey is missing or another one */
+	TARN_EREMOTE,   /* a method failed: tarn_error_fault() is what it threw */
+	TARN_ENOTYPE,   /* the server knows no such type */
+	TARN_ENOMETHOD, /* the type has no such method */
+	TARN_ERESULT,   /* the method's result cannot be sent */
+	TARN_EARGS,     /* wrong number or kinds of arguments */
+	TARN_EINTERRUPTED, /* the server ended while the method ran */
 	TARN_ELAST,
 };
 

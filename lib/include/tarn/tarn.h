@@ -9,9 +9,11 @@
 #include "entry.h"
 #include "error.h"
 #include "gc.h"
+#include "fault.h"
 #include "inspect.h"
 #include "server.h"
 #include "token.h"
+#include "value.h"
 #include "version.h"
 
 #endif
