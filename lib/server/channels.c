@@ -195,6 +195,17 @@ void tarn__channel_positions(struct server *s, const struct channel *ch, uint64_
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	*ret_head = ring.head;
 	*ret_tail = ring.tail;
+	/* A producer that was killed between its tail and the slot's mark: the consumer goes
+	 * by marks and never sees that item, so nobody would ever drop its ticket. */
+	const uint64_t at = sizeof ring + ((ring.tail - 1) & (ch->capacity - 1)) *
+						  sizeof(struct tarn__slot) +
+			    offsetof(struct tarn__slot, mark);
+	uint64_t mark;
+
+	if (ring.tail != 0 && (pread(s->st.data.fd, &mark, sizeof mark, (off_t)(o->offset + at)) !=
+				       (ssize_t)sizeof mark ||
+			       mark != ring.tail))
+		*ret_tail = ring.tail - 1;
 }
 
 void tarn__channel_wake(struct server *s, const struct channel *ch)

@@ -150,6 +150,17 @@ uint64_t fake_channel(struct server *s, struct fake_lane *producer, struct fake_
 	return id;
 }
 
+void fake_show(struct server *s, uint64_t channel, uint64_t tail)
+{
+	const struct object *o = tarn__object_find(&s->st, channel);
+	uint64_t slots = tarn__channel_of(&s->st, o)->capacity;
+	struct tarn__channel_ring *ring = (void *)(s->st.data.base + o->offset);
+
+	for (uint64_t p = tail > slots ? tail - slots : 0; p < tail; p++)
+		ring->slot[p % slots].mark = p + 1;
+	ring->tail = tail;
+}
+
 void fake_read(struct server *s, struct fake_lane *l)
 {
 	struct lane_view *v = tarn__view_of(s, s->peer[l->client]->lane[l->number]);
@@ -171,7 +182,7 @@ void fake_settle(struct server *s)
 		if (!busy && tarn__quiet(s) && !s->sweeping)
 			return;
 	}
-	CHECK(!"settles");
+	CHECK(false); /* it does not settle */
 }
 
 static void say(void *arg, const char *line)
