@@ -112,7 +112,7 @@ static bool give_back(struct tarn__lane *l, struct tarn__bin *bin, uint32_t keep
 			tarn__handle_free(l, b);
 		}
 		word[0] = tarn__header(TARN__MSG_GIVEBACK, 1, n, 0);
-		tarn__lane_post(l, word);
+		tarn__lane_post(l, word[0], word[1], word[2], word[3], 0, 0, 0);
 	}
 	return true;
 }
