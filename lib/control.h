@@ -28,6 +28,9 @@ enum tarn__control {
 	TARN__CTL_CHECK = 9,      /* fd: text; value[0]: findings */
 	TARN__CTL_SHUTDOWN = 10,
 	TARN__CTL_SETTLE = 11,    /* answered after two more full epochs */
+	TARN__CTL_CLASSES = 12,   /* fd: rows, as 6; likewise: */
+	TARN__CTL_MESSAGES = 13,
+	TARN__CTL_DUMP = 14,      /* fd: a dump, see server/dump.h */
 };
 
 struct tarn__request {
