@@ -34,6 +34,9 @@ enum tarn__control {
 				   * descriptors: the kernel cannot name the process behind the
 				   * socket, and this message, which it signs, does. Answered as
 				   * ATTACH */
+	TARN__CTL_CLASSES = 12,   /* fd: rows, as 6; likewise: */
+	TARN__CTL_MESSAGES = 13,
+	TARN__CTL_DUMP = 14,      /* fd: a dump, see server/dump.h */
 };
 
 struct tarn__request {

@@ -313,6 +313,8 @@ static void answer(struct turn *t, int r, const struct answer *a)
 	uint64_t word[7] = { tarn__reply(tarn__header_kind(t->w[0]), 0, -r,
 					 tarn__header_cookie(t->w[0])) };
 
+	if (r < 0)
+		tarn__facts_failed(t->s, t->client, tarn__header_kind(t->w[0]), r);
 	if (r == 0) {
 		word[1] = a->id;
 		word[2] = a->size;
@@ -542,6 +544,8 @@ void tarn__apply(struct server *s, struct lane_view *v, const struct tarn__slot 
 				  : offence(&t, "an unknown kind of message");
 
 	s->messages++;
+	if (tarn__likely(s->facts_client != NULL))
+		s->facts_client[t.client].by_kind[kind < FACTS_KINDS ? kind : 0]++;
 	if (tarn__unlikely(verdict == OFFENCE)) {
 		tarn__rollback(s);
 		tarn__evict(s, t.client, "message %u at %llu: %s", kind,

@@ -332,6 +332,7 @@ static int64_t sleep_limit(const struct server *s)
 
 static bool housekeeping(struct server *s)
 {
+	tarn__facts_note(s);
 	if (s->next_deadline != 0 && boottime() >= s->next_deadline)
 		tarn__exports_expire(s);
 	return tarn__heap_tidy(&s->st);
@@ -353,7 +354,9 @@ static void sleep_now(struct server *s)
 		 * as their messages. But what was deferred before is not left lying. */
 		(void)busy;
 		s->sleeps++;
+		tarn__facts_note(s);
 		tarn__loop_wait(s->loop, sleep_limit(s));
+		tarn__facts_tick(s);
 	}
 	tarn__store_release(&s->ctrl->server_state, 0);
 }

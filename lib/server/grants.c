@@ -38,6 +38,7 @@ static void answer_refusal(struct server *s, struct lane_view *v, const struct w
 	};
 	tarn__reply_put(s, v, word);
 	s->failed_allocs++;
+	tarn__facts_failed(s, s->st.lane[v->lane].client, TARN__MSG_ALLOC, r);
 }
 
 static int grant_one(struct server *s, const struct wish *wish, uint32_t client, uint32_t *ret)

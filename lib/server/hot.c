@@ -288,6 +288,8 @@ static bool hot_send(struct batch *b, const uint64_t *w)
 		held_change(b, b->client, 1);
 		b->granted--;
 		b->live++;
+		if (tarn__likely(st->born != NULL))
+			st->born[object_index(st, o)] = st->tick; /* unlogged: for people */
 	}
 	ext_set(b, o, o->ext + 1 + news);
 	if (!sized && o->size != w[4])
@@ -406,6 +408,12 @@ uint32_t tarn__hot_read(struct server *s, struct lane_view *v)
 	tarn__commit(s);
 	v->position = l->position;
 	s->messages += done;
+	if (tarn__likely(s->facts_client != NULL)) {
+		uint64_t *by_kind = s->facts_client[b.client].by_kind;
+
+		for (uint32_t i = 0; i < done; i++)
+			by_kind[tarn__header_kind(slot[i].word[0])]++;
+	}
 	return done;
 }
 

@@ -164,6 +164,8 @@ void tarn__object_grant_some(struct state *st, const uint32_t *index, uint32_t n
 void tarn__object_live(struct state *st, struct object *o)
 {
 	object_state_set(st, o, OBJECT_LIVE);
+	if (tarn__likely(st->born != NULL))
+		st->born[object_index(st, o)] = st->tick; /* unlogged: for people */
 	SET(st, st->head->n_granted, st->head->n_granted - 1);
 	SET(st, st->head->n_live, st->head->n_live + 1);
 }

@@ -110,7 +110,10 @@ static void ask(struct server *s, int socket, uid_t uid, const struct tarn__requ
 	case TARN__CTL_STAT:
 	case TARN__CTL_CLIENTS:
 	case TARN__CTL_BLOCKS:
-	case TARN__CTL_REFS: {
+	case TARN__CTL_REFS:
+	case TARN__CTL_CLASSES:
+	case TARN__CTL_MESSAGES:
+	case TARN__CTL_DUMP: {
 		int r = tarn__query(s, q->kind, q->argument, &fd, &rows);
 
 		tarn__answer(s, socket, q->kind, r, &rows, 1, &fd, r == 0 ? 1 : 0, NULL);

@@ -222,6 +222,8 @@ static int open_all(struct server *s, const tarn_server_options *o)
 	if (r < 0)
 		return r;
 	r = open_ctrl(s);
+	if (r == 0)
+		r = tarn__facts_open(s);
 	if (r < 0)
 		return tarn__fail(r, "cannot create the control segment: %s", strerror(-r));
 	r = tarn__prefault_open(s, &s->prefault);
@@ -267,6 +269,7 @@ static void close_all(struct server *s)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	tarn__segment_close(&s->ctrl_segment);
+	tarn__facts_close(s);
 	tarn__state_close(&s->st);
 	tarn__access_fini(&s->access);
 	free(s->view);
@@ -298,7 +301,7 @@ static struct server *server_new(const tarn_server_options *o)
 	if (s == NULL)
 		return NULL;
 	s->st.meta_segment = s->st.data = s->st.dir_segment = TARN__SEGMENT_NONE;
-	s->ctrl_segment = TARN__SEGMENT_NONE;
+	s->ctrl_segment = s->facts_segment = TARN__SEGMENT_NONE;
 	s->ctrl_readonly = s->dir_readonly = -1;
 	s->spare_fd = s->listener = s->doorbell = s->stop_event = s->name_lock = -1;
 	s->log = o->log;

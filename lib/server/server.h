@@ -10,6 +10,7 @@
 
 #include "access.h"
 #include "lib/control.h"
+#include "facts.h"
 #include "loop.h"
 #include "shm/lane.h"
 #include "shm/wake.h"
@@ -117,6 +118,10 @@ struct server {
 	bool collect;                  /* channels may hold each other, and nobody them */
 	uint32_t n_visitors;
 	int spare_fd;                  /* given up to turn a caller away when there are no more */
+
+	struct tarn__segment facts_segment;
+	struct facts *facts;           /* NULL: a test's server without them */
+	struct facts_client *facts_client;
 
 	/* counted for people; not in META, not needed for correctness */
 	uint64_t undo_high;            /* most words that one transaction changed */
@@ -252,6 +257,14 @@ void tarn__socket_close(struct server *s);
 /* ---- query.c, verify.c ---- */
 int tarn__query(struct server *s, uint32_t kind, uint64_t argument, int *ret_fd,
 		uint64_t *ret_rows);
+/* What a question is answered from: the server's own tables, or a copy of them. */
+struct sight {
+	const struct state *st;
+	const struct facts *facts; /* may be NULL */
+	uint64_t now_ns;           /* CLOCK_BOOTTIME of what is seen */
+};
+int tarn__query_sight(const struct sight *sight, uint32_t kind, uint64_t argument, int *ret_fd,
+		      uint64_t *ret_rows);
 /* Recomputes everything; one line per finding to @say. Returns findings. */
 int tarn__verify(const struct state *st, void (*say)(void *, const char *), void *arg);
 

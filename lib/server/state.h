@@ -362,6 +362,8 @@ struct state {
 	struct span *span;
 	struct tarn__segment meta_segment, data, dir_segment;
 	struct tarn__dir_entry *dir;
+	uint32_t *born; /* by object: the tick when it became LIVE (facts.h); NULL: nobody keeps it */
+	uint32_t tick;
 };
 
 #define SET(st, field, v) tarn__set(&(st)->meta, &(field), (v))

@@ -33,6 +33,7 @@ struct server *fake_server(unsigned mib)
 	s->log = log_nothing;
 	s->ctrl_readonly = s->dir_readonly = s->listener = s->doorbell = s->stop_event = -1;
 	s->name_lock = s->spare_fd = -1;
+	s->facts_segment = TARN__SEGMENT_NONE;
 	CHECK(tarn__state_create(&s->st, s->backing, (uint64_t)mib << 20, 100000) == 0);
 	tarn__heap_init(&s->st);
 	tarn__claims_init(&s->st);
@@ -42,6 +43,7 @@ struct server *fake_server(unsigned mib)
 	s->ctrl = (struct tarn__ctrl *)(void *)s->ctrl_segment.base;
 	CHECK(tarn__loop_open(TARN__LOOP_EPOLL, s->io_reason, &s->loop) == 0);
 	snprintf(s->name, sizeof s->name, "fake");
+	CHECK(tarn__facts_open(s) == 0);
 	return s;
 }
 
@@ -52,6 +54,7 @@ void fake_server_free(struct server *s)
 			tarn__peer_free(s, i);
 	tarn__loop_close(s->loop);
 	tarn__segment_close(&s->ctrl_segment);
+	tarn__facts_close(s);
 	tarn__state_close(&s->st);
 	free(s->view);
 	free(s);
