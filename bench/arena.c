@@ -33,7 +33,7 @@ void arena_stop(void)
 		inspector = tarn_inspector_close(inspector);
 	if (server != NULL)
 		tarn_server_shutdown(server, WAIT_NS);
-	server = NULL;
+	server = tarn_server_unref(server);
 }
 
 const char *arena_name(void)

@@ -38,7 +38,7 @@ static int child(const char *server)
 
 int main(int argc, char **argv)
 {
-	tarn_server *server;
+	TARN_AUTO(tarn_server) server = NULL;
 	int status, pid;
 
 	if (argc == 2)

@@ -37,7 +37,7 @@ static int sort(const char *server)
 
 int main(int argc, char **argv)
 {
-	tarn_server *server;
+	TARN_AUTO(tarn_server) server = NULL;
 	char command[4096];
 	if (argc == 2)
 		return sort(argv[1]);

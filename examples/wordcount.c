@@ -414,6 +414,7 @@ static void finish(struct job *job)
 	tarn_inspector_close(job->inspector);
 	tarn_client_close(job->client);
 	tarn_server_shutdown(job->server, 10 * SECOND);
+	tarn_server_unref(job->server);
 	free(job->task);
 }
 

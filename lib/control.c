@@ -7,6 +7,7 @@
 #include "control.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "auth.h"
 #include "error.h"
 #include "shm/wake.h"
 
@@ -84,21 +86,36 @@ static int check_directory(const char *path, bool make)
 	return 0;
 }
 
-static int plain(const char *name, bool make, struct sockaddr_un *a)
+int tarn__control_directory(char *ret, size_t bytes)
 {
 	const char *runtime = getenv("XDG_RUNTIME_DIR");
-	char directory[256];
-	int n, r;
+	int n = runtime != NULL && runtime[0] == '/'
+			? snprintf(ret, bytes, "%s/tarn", runtime)
+			: snprintf(ret, bytes, "/tmp/tarn-%u", (unsigned)geteuid());
+
+	if (n < 0 || (size_t)n >= bytes)
+		return tarn__fail(-EINVAL, "The directory %.200s/tarn is too long for a socket's path "
+				  "(%zu bytes are possible). Set XDG_RUNTIME_DIR to a shorter one.",
+				  runtime != NULL ? runtime : "",
+				  sizeof ((struct sockaddr_un *)0)->sun_path - 1);
+	return 0;
+}
+
+static int plain(const char *name, bool make, struct sockaddr_un *a)
+{
+	char directory[sizeof a->sun_path];
+	size_t n;
+	int r;
 
 	if (strlen(name) > NAME_MAX_BYTES)
 		return too_long(name, NAME_MAX_BYTES);
 	if (name[0] == '.')
 		return tarn__fail(-EINVAL, "The server name '%s' begins with a dot.", name);
-	if (runtime != NULL && runtime[0] == '/')
-		n = snprintf(directory, sizeof directory, "%s/tarn", runtime);
-	else
-		n = snprintf(directory, sizeof directory, "/tmp/tarn-%u", (unsigned)geteuid());
-	if (n < 0 || (size_t)n + strlen(name) + sizeof "/.sock" > sizeof a->sun_path)
+	r = tarn__control_directory(directory, sizeof directory);
+	if (r < 0)
+		return r;
+	n = strlen(directory);
+	if (n + strlen(name) + sizeof "/.sock" > sizeof a->sun_path)
 		return tarn__fail(-EINVAL, "The socket path %.200s/%s.sock is too long (%zu bytes are "
 				  "possible). Set XDG_RUNTIME_DIR to a shorter path.", directory,
 				  name, sizeof a->sun_path - 1);
@@ -106,7 +123,7 @@ static int plain(const char *name, bool make, struct sockaddr_un *a)
 	if (r < 0)
 		return r;
 	/* It fits, as was just computed; the compiler cannot know. */
-	memcpy(a->sun_path, directory, (size_t)n);
+	memcpy(a->sun_path, directory, n);
 	a->sun_path[n] = '/';
 	stpcpy(stpcpy(a->sun_path + n + 1, name), ".sock");
 	return address_length(a);
@@ -134,11 +151,57 @@ int tarn__control_address(const char *name, int make_directory, struct sockaddr_
 	return r;
 }
 
+/* ---- servers as text ---- */
+
+int tarn__control_text(const char *name, const uint64_t uuid[2], int pid, char *ret, size_t bytes)
+{
+	struct sockaddr_un a;
+	char path[PATH_MAX];
+	int length = tarn__control_address(name, 0, &a);
+
+	if (length < 0)
+		return length;
+	if (a.sun_path[0] == '\0')
+		snprintf(path, sizeof path, "%s", name);
+	else if (realpath(a.sun_path, path) == NULL)
+		return tarn__fail(-errno, "The socket %s of server '%s': %s.", a.sun_path, name,
+				  tarn_error_text(-errno));
+	int n = snprintf(ret, bytes, "tarn:1:%016llx%016llx:%d:%s", (unsigned long long)uuid[0],
+			 (unsigned long long)uuid[1], pid, path);
+	return n >= 0 && (size_t)n < bytes
+		       ? 0 : tarn__fail(-ENOBUFS, "The server as text has %d bytes; there is room for %zu.",
+					n, bytes);
+}
+
+int tarn__control_text_read(const char *text, uint64_t ret_uuid[2], int *ret_pid,
+			    const char **ret_address)
+{
+	struct sockaddr_un a;
+	unsigned long long high, low;
+	int pid, end = -1;
+
+	/* In steps, for %16llx takes a sign and blanks. */
+	if (text == NULL || strncmp(text, "tarn:1:", 7) != 0 ||
+	    strspn(text + 7, "0123456789abcdef") != 32 || text[39] != ':' ||
+	    sscanf(text + 7, "%16llx%16llx:%d:%n", &high, &low, &pid, &end) != 3 || end < 0 ||
+	    pid <= 0 || (text[7 + end] != '/' && text[7 + end] != '@'))
+		return tarn__fail(-EINVAL, "'%.40s' is no server as text.", text != NULL ? text : "");
+	int length = tarn__control_address(text + 7 + end, 0, &a);
+	if (length < 0)
+		return length;
+	ret_uuid[0] = high;
+	ret_uuid[1] = low;
+	if (ret_pid != NULL)
+		*ret_pid = pid;
+	*ret_address = text + 7 + end;
+	return 0;
+}
+
 /* ---- datagrams ---- */
 
 union fd_buffer {
 	struct cmsghdr align;
-	char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	char bytes[CMSG_SPACE(FDS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
 };
 
 int tarn__control_send(int fd, const void *data, size_t bytes, const int *fds, unsigned n_fds,
@@ -183,8 +246,8 @@ static void keep_fds(struct cmsghdr *h, int *fds, unsigned max, unsigned *n)
 	}
 }
 
-int tarn__control_recv(int fd, void *data, size_t bytes, int *ret_fds, unsigned max_fds,
-		       unsigned *ret_n_fds, int flags)
+static int receive(int fd, void *data, size_t bytes, int *ret_fds, unsigned max_fds,
+		   unsigned *ret_n_fds, struct ucred *ret_sender, int flags)
 {
 	struct iovec v = { .iov_base = data, .iov_len = bytes };
 	union fd_buffer b;
@@ -198,9 +261,14 @@ int tarn__control_recv(int fd, void *data, size_t bytes, int *ret_fds, unsigned 
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h != NULL; h = CMSG_NXTHDR(&m, h))
-		if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS)
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h != NULL; h = CMSG_NXTHDR(&m, h)) {
+		if (h->cmsg_level != SOL_SOCKET)
+			continue;
+		if (h->cmsg_type == SCM_RIGHTS)
 			keep_fds(h, ret_fds, max_fds, &n_fds);
+		else if (h->cmsg_type == SCM_CREDENTIALS && ret_sender != NULL)
+			memcpy(ret_sender, CMSG_DATA(h), sizeof *ret_sender);
+	}
 	if (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {
 		/* Longer than any message of ours, or this process is out of descriptors. */
 		for (unsigned i = 0; i < n_fds; i++)
@@ -214,6 +282,18 @@ int tarn__control_recv(int fd, void *data, size_t bytes, int *ret_fds, unsigned 
 			close(ret_fds[i]);
 	}
 	return (int)n;
+}
+
+int tarn__control_recv(int fd, void *data, size_t bytes, int *ret_fds, unsigned max_fds,
+		       unsigned *ret_n_fds, int flags)
+{
+	return receive(fd, data, bytes, ret_fds, max_fds, ret_n_fds, NULL, flags);
+}
+
+int tarn__control_recv_from(int fd, void *data, size_t bytes, struct ucred *ret_sender)
+{
+	*ret_sender = (struct ucred){ .pid = 0 };
+	return receive(fd, data, bytes, NULL, 0, NULL, ret_sender, MSG_DONTWAIT);
 }
 
 /* ---- asking ---- */
@@ -309,11 +389,14 @@ static int gone(void)
 	return tarn__fail(-TARN_ESRVDOWN, "The server closed the connection.");
 }
 
-int tarn__control_ask(int fd, const struct tarn__request *ask, struct tarn__answer *ret,
-		      int ret_fds[TARN__CONTROL_FDS], uint64_t deadline)
+static int ask_once(int fd, const struct tarn__request *ask, struct tarn__answer *ret,
+		    int ret_fds[TARN__CONTROL_FDS], uint64_t deadline)
 {
+	struct tarn__request q = *ask;
 	unsigned n_fds = 0;
-	int r = tarn__control_send(fd, ask, sizeof *ask, NULL, 0, 0);
+
+	snprintf(q.version, sizeof q.version, "%s", tarn_version());
+	int r = tarn__control_send(fd, &q, sizeof q, NULL, 0, 0);
 
 	if (r < 0)
 		return r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN
@@ -345,4 +428,17 @@ close_all:
 		ret_fds[i] = -1;
 	}
 	return r;
+}
+
+int tarn__control_ask(int fd, const struct tarn__request *ask, struct tarn__answer *ret,
+		      int ret_fds[TARN__CONTROL_FDS], uint64_t deadline)
+{
+	int r = ask_once(fd, ask, ret, ret_fds, deadline);
+
+	if (r != -TARN_EAUTH || ask->kind == TARN__CTL_HELLO || ask->kind == TARN__CTL_PROVE)
+		return r;
+	int proven = tarn__auth_prove_default(fd, deadline);
+	if (proven > 0)
+		return r; /* no key to prove; the server's sentence stands */
+	return proven < 0 ? proven : ask_once(fd, ask, ret, ret_fds, deadline);
 }

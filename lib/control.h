@@ -28,6 +28,15 @@ enum tarn__control {
 	TARN__CTL_CHECK = 9,      /* fd: text; value[0]: findings */
 	TARN__CTL_SHUTDOWN = 10,
 	TARN__CTL_SETTLE = 11,    /* answered after two more full epochs */
+	TARN__CTL_HELLO = 32,     /* data: a nonce; value: a nonce (lib/auth.h). Likewise: */
+	TARN__CTL_PROVE = 33,     /* data: proof; value: proof */
+	TARN__CTL_HERE = 34,      /* argument: value[0] of an answer to ATTACH that has no
+				   * descriptors: the kernel cannot name the process behind the
+				   * socket, and this message, which it signs, does. Answered as
+				   * ATTACH */
+	TARN__CTL_CLASSES = 12,   /* fd: rows, as 6; likewise: */
+	TARN__CTL_MESSAGES = 13,
+	TARN__CTL_DUMP = 14,      /* fd: a dump, see server/dump.h */
 	TARN__CTL_EVENT = 40,     /* argument: lane. fd: reading end of a pipe into which the server
 				   * writes when a reply goes to that lane and it asks for it
 				   * (notify). The writing end's flags are out of reach */
@@ -36,10 +45,13 @@ enum tarn__control {
 struct tarn__request {
 	uint32_t magic;
 	uint32_t kind;
-	uint64_t layout; /* of the asker's build; checked for ATTACH */
+	uint64_t layout; /* of the asker's build; up to here the same in all versions */
 	uint64_t argument;
 	uint64_t quota;  /* ATTACH */
+	unsigned char data[32];
+	char version[24]; /* of the asker's library, for the sentence when layouts differ */
 };
+#define TARN__REQUEST_LEAST offsetof(struct tarn__request, argument)
 
 #define TARN__CONTROL_FDS 5
 struct tarn__answer {
@@ -57,16 +69,30 @@ struct tarn__answer {
 struct sockaddr_un;
 int tarn__control_address(const char *name, int make_directory, struct sockaddr_un *ret);
 
+/* That directory of plain names, whether it exists or not; 0 or negative errno. */
+int tarn__control_directory(char *ret, size_t bytes);
+
+/* A server as text: "tarn:1:UUID:PID:ADDRESS", the address in a form that means the same in any
+ * process. @ret_pid may be NULL; *ret_address lies in @text. -EINVAL of what is none. */
+int tarn__control_text(const char *name, const uint64_t uuid[2], int pid, char *ret, size_t bytes);
+int tarn__control_text_read(const char *text, uint64_t ret_uuid[2], int *ret_pid,
+			    const char **ret_address);
+
 /* Sends or receives one datagram with descriptors (n_fds may be 0). Received descriptors are
  * close-on-exec; more than @max_fds are closed. Bytes or negative errno; 0 is end of file. */
 int tarn__control_send(int fd, const void *data, size_t bytes, const int *fds, unsigned n_fds,
 		       int flags);
 int tarn__control_recv(int fd, void *data, size_t bytes, int *ret_fds, unsigned max_fds,
 		       unsigned *ret_n_fds, int flags);
+/* Without waiting and without descriptors, but with the kernel's word who sent it: pid 0 unless
+ * the socket has SO_PASSCRED. */
+struct ucred;
+int tarn__control_recv_from(int fd, void *data, size_t bytes, struct ucred *ret_sender);
 
 /* Client side: connects, waiting up to @deadline (tarn__now based) for a server to appear. */
 int tarn__control_connect(const char *name, uint64_t deadline, int *ret_fd);
-/* Sends a request and waits for its answer until @deadline. Returns the answer's error. */
+/* Sends a request and waits for its answer until @deadline. Returns the answer's error. If that
+ * is -TARN_EAUTH and TARN_AUTHKEY_FILE names a key, proves it and asks again. */
 int tarn__control_ask(int fd, const struct tarn__request *ask, struct tarn__answer *ret,
 		      int ret_fds[TARN__CONTROL_FDS], uint64_t deadline);
 

@@ -72,6 +72,7 @@
 	X(TARN_EKIND, "TARN_EKIND", "of another kind") \
 	X(TARN_ESTATE, "TARN_ESTATE", "not possible in this state") \
 	X(TARN_EQUOTA, "TARN_EQUOTA", "the client's quota is used up") \
+	X(TARN_EAUTH, "TARN_EAUTH", "the authkey is missing or another one") \
 	X(TARN_EREMOTE, "TARN_EREMOTE", "the method failed") \
 	X(TARN_ENOTYPE, "TARN_ENOTYPE", "no such type") \
 	X(TARN_ENOMETHOD, "TARN_ENOMETHOD", "no such method") \
@@ -159,22 +160,39 @@ const tarn_error *tarn_error_last(void)
 	return &last;
 }
 
-int tarn__fail(int code, const char *format, ...)
+static int fail(int code, const char *format, va_list args)
 {
 	int saved = errno;
 	/* Formatted beside it: an argument may be the old message. */
 	tarn_error e = { .code = code };
-	va_list args;
 
-	va_start(args, format);
 	vsnprintf(e.message, sizeof e.message, format, args);
-	va_end(args);
 	for (char *p = e.message; *p != '\0'; p++)
 		if ((unsigned char)*p < ' ')
 			*p = ' ';
 	last = e;
 	forget_fault(); /* an argument may have been of it */
 	errno = saved;
+	return code;
+}
+
+int tarn__fail(int code, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fail(code, format, args);
+	va_end(args);
+	return code;
+}
+
+int tarn_error_set(int code, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fail(code, format, args);
+	va_end(args);
 	return code;
 }
 

@@ -17,6 +17,31 @@
 
 #include "layout.h"
 
+/* The words of a slot, one by one: as a loop they would pass through the stack. */
+static inline void tarn__slot_write(struct tarn__slot *s, uint64_t a, uint64_t b, uint64_t c,
+				    uint64_t d, uint64_t e, uint64_t f, uint64_t g)
+{
+	tarn__store_relaxed(&s->word[0], a);
+	tarn__store_relaxed(&s->word[1], b);
+	tarn__store_relaxed(&s->word[2], c);
+	tarn__store_relaxed(&s->word[3], d);
+	tarn__store_relaxed(&s->word[4], e);
+	tarn__store_relaxed(&s->word[5], f);
+	tarn__store_relaxed(&s->word[6], g);
+}
+
+/* Each word is read once (I20). */
+static inline void tarn__slot_read(const struct tarn__slot *s, uint64_t ret[7])
+{
+	ret[0] = tarn__load_relaxed(&s->word[0]);
+	ret[1] = tarn__load_relaxed(&s->word[1]);
+	ret[2] = tarn__load_relaxed(&s->word[2]);
+	ret[3] = tarn__load_relaxed(&s->word[3]);
+	ret[4] = tarn__load_relaxed(&s->word[4]);
+	ret[5] = tarn__load_relaxed(&s->word[5]);
+	ret[6] = tarn__load_relaxed(&s->word[6]);
+}
+
 /* ---- client's side; owned by one thread ---- */
 
 struct tarn__requests {
@@ -48,15 +73,19 @@ static inline uint64_t tarn__requests_unread(const struct tarn__requests *r)
 }
 
 /* Publishes one message of one slot. The caller made sure of room. */
-static inline void tarn__requests_post(struct tarn__requests *r, const uint64_t word[7])
+static inline void tarn__requests_say(struct tarn__requests *r, uint64_t header, uint64_t a,
+				      uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
 {
 	struct tarn__slot *s = &r->slot[r->tail % TARN__REQUESTS];
 
-	for (unsigned i = 0; i < 7; i++)
-		tarn__store_relaxed(&s->word[i], word[i]);
+	tarn__slot_write(s, header, a, b, c, d, e, f);
 	/* SYNC slot-full, release: whoever sees the mark sees the words, and all that
 	 * this thread did before (the closure lemma of PROTOCOL 4 rests on it). */
 	tarn__store_release(&s->mark, ++r->tail);
+}
+static inline void tarn__requests_post(struct tarn__requests *r, const uint64_t word[7])
+{
+	tarn__requests_say(r, word[0], word[1], word[2], word[3], word[4], word[5], word[6]);
 }
 
 /* The same for a message of @n slots: the first mark last, so that all of it is there
@@ -67,8 +96,8 @@ static inline void tarn__requests_post_long(struct tarn__requests *r, const uint
 	for (unsigned k = n; k-- > 0;) {
 		struct tarn__slot *s = &r->slot[(r->tail + k) % TARN__REQUESTS];
 
-		for (unsigned i = 0; i < 7; i++)
-			tarn__store_relaxed(&s->word[i], word[k][i]);
+		tarn__slot_write(s, word[k][0], word[k][1], word[k][2], word[k][3], word[k][4],
+				 word[k][5], word[k][6]);
 		tarn__store_release(&s->mark, r->tail + k + 1);
 	}
 	r->tail += n;
@@ -87,8 +116,7 @@ static inline bool tarn__replies_take(struct tarn__replies *r, struct tarn__slot
 	/* SYNC slot-full, acquire: the words were written before. */
 	if (tarn__load_acquire(&s->mark) != r->next + 1)
 		return false;
-	for (unsigned i = 0; i < 7; i++)
-		ret->word[i] = tarn__load_relaxed(&s->word[i]);
+	tarn__slot_read(s, ret->word);
 	ret->mark = ++r->next;
 	return true;
 }
@@ -108,8 +136,7 @@ static inline void tarn__request_copy(const struct tarn__slot *ring, uint64_t po
 {
 	const struct tarn__slot *s = &ring[position % TARN__REQUESTS];
 
-	for (unsigned i = 0; i < 7; i++)
-		ret->word[i] = tarn__load_relaxed(&s->word[i]);
+	tarn__slot_read(s, ret->word);
 	ret->mark = position + 1;
 }
 
@@ -119,8 +146,7 @@ static inline void tarn__reply_publish(struct tarn__slot *ring, uint64_t positio
 {
 	struct tarn__slot *s = &ring[position % TARN__REPLIES];
 
-	for (unsigned i = 0; i < 7; i++)
-		tarn__store_relaxed(&s->word[i], word[i]);
+	tarn__slot_write(s, word[0], word[1], word[2], word[3], word[4], word[5], word[6]);
 	/* SYNC slot-full, release. */
 	tarn__store_release(&s->mark, position + 1);
 }

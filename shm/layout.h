@@ -19,12 +19,13 @@
 #define TARN_SHM_LAYOUT_H
 
 #include "base.h"
+#include "histogram.h"
 #include "id.h"
 #include "sizeclass.h"
 
 #define TARN__LAYOUT_VERSION 2u
 #define TARN__REQUESTS 1024u       /* slots of a request ring */
-#define TARN__REPLIES 128u         /* slots of a reply ring */
+#define TARN__REPLIES 256u         /* slots of a reply ring */
 #define TARN__MESSAGE_SLOTS 32u    /* most slots of one message or reply */
 #define TARN__NAME_BYTES 64u       /* names with their final 0 */
 #define TARN__CLIENT_LANES 1024u   /* most threads of one client */
@@ -235,11 +236,32 @@ struct tarn__lane_client { /* written by the client only */
 	char thread[16];   /* its name, for people */
 	uint64_t pad[4];
 };
+/* How long the thread waited for answers, by kind of question: a sample of its waits, counted
+ * in log-linear buckets (histogram.h). For people: the server copies it when a tool asks, as
+ * input that may say anything. */
+enum tarn__wait {
+	TARN__WAIT_ALLOC,
+	TARN__WAIT_CREDIT,
+	TARN__WAIT_CHANNEL,
+	TARN__WAIT_BIND,
+	TARN__WAIT_LOOKUP,
+	TARN__WAIT_EXPORT, /* REVOKE, too */
+	TARN__WAIT_IMPORT,
+	TARN__WAIT_PING,
+	TARN__WAIT_CALL,
+	TARN__WAITS,
+};
+struct tarn__lane_waits { /* written by the client only */
+	uint32_t n[TARN__WAITS][TARN__HISTOGRAM_BUCKETS];
+};
+static_assert(sizeof(struct tarn__lane_waits) == 9 * 98 * 4, "waits");
+
 struct tarn__lane_area {
 	TARN__ALIGNED_LINE struct tarn__lane_server server;
 	TARN__ALIGNED_LINE struct tarn__lane_client client;
 	TARN__ALIGNED_LINE uint32_t wake; /* server adds 1 and wakes; client waits on it */
-	unsigned char pad[4096 - 132];
+	TARN__ALIGNED_LINE struct tarn__lane_waits waits;
+	unsigned char pad[4096 - 192 - sizeof(struct tarn__lane_waits)];
 	/* The rings follow, staggered by the lane's number (tarn__lane_requests), so
 	 * that the first slots of many lanes do not share one set of the L1 cache. */
 	unsigned char rings[4096 + 64u * (TARN__REQUESTS + TARN__REPLIES)];
@@ -248,8 +270,9 @@ static_assert(sizeof(struct tarn__lane_server) == 64, "server's line");
 static_assert(sizeof(struct tarn__lane_client) == 64, "client's line");
 static_assert(offsetof(struct tarn__lane_area, client) == 64, "client's line");
 static_assert(offsetof(struct tarn__lane_area, wake) == 128, "wake word");
+static_assert(offsetof(struct tarn__lane_area, waits) == 192, "waits");
 static_assert(offsetof(struct tarn__lane_area, rings) == 4096, "rings");
-static_assert(sizeof(struct tarn__lane_area) == 8192 + 65536 + 8192, "20 pages");
+static_assert(sizeof(struct tarn__lane_area) == 8192 + 65536 + 16384, "22 pages");
 static_assert(sizeof(struct tarn__lane_area) % TARN__OS_PAGE == 0, "whole pages");
 
 static inline struct tarn__slot *tarn__lane_requests(struct tarn__lane_area *a, uint32_t number)

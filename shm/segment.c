@@ -3,12 +3,16 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+#include "kept.h"
 
 enum tarn__backing tarn__backing_choose(enum tarn__backing asked, uint64_t arena_bytes,
 					char *why, size_t why_bytes)
@@ -16,7 +20,8 @@ enum tarn__backing tarn__backing_choose(enum tarn__backing asked, uint64_t arena
 	struct statvfs v;
 
 	if (asked != TARN__BACKING_AUTO) {
-		snprintf(why, why_bytes, "asked for");
+		snprintf(why, why_bytes, "%s", asked == TARN__BACKING_KEPT ? "names are kept"
+									    : "asked for");
 		return asked;
 	}
 	if (statvfs("/dev/shm", &v) != 0) {
@@ -73,15 +78,64 @@ static int open_memfd(const char *label)
 	return fd >= 0 ? fd : -errno;
 }
 
+/* The first segment is locked before it can be found: see kept.h. A file system without
+ * O_TMPFILE leaves a moment in between, in which only the pid speaks for it. */
+static int open_kept(const char *label, char **ret_name)
+{
+	const bool locked = strcmp(label, TARN__KEPT_LOCKED) == 0;
+	char path[sizeof TARN__KEPT_DIRECTORY + TARN__KEPT_BYTES], self[64];
+	char *name = path + sizeof TARN__KEPT_DIRECTORY;
+	int r = tarn__kept_name(label, name);
+
+	if (r < 0)
+		return r;
+	memcpy(path, TARN__KEPT_DIRECTORY "/", sizeof TARN__KEPT_DIRECTORY);
+	int fd = open(TARN__KEPT_DIRECTORY, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	const bool nameless = fd >= 0;
+
+	if (!nameless)
+		fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return -errno;
+	snprintf(self, sizeof self, "/proc/self/fd/%d", fd);
+	if ((locked && flock(fd, LOCK_EX | LOCK_NB) != 0) ||
+	    (nameless && linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) != 0))
+		r = -errno;
+	*ret_name = r == 0 ? strdup(name) : NULL;
+	if (r == 0 && *ret_name == NULL)
+		r = -ENOMEM;
+	if (r == 0)
+		return fd;
+	if (!nameless || r == -ENOMEM)
+		unlink(path);
+	close(fd);
+	return r;
+}
+
+static void remove_name(char *name)
+{
+	char path[sizeof TARN__KEPT_DIRECTORY + TARN__KEPT_BYTES];
+
+	if (name == NULL)
+		return;
+	snprintf(path, sizeof path, "%s/%s", TARN__KEPT_DIRECTORY, name);
+	unlink(path);
+	free(name);
+}
+
 int tarn__segment_create(enum tarn__backing backing, const char *label, uint64_t bytes,
 			 struct tarn__segment *ret)
 {
-	int fd = backing == TARN__BACKING_MEMFD ? open_memfd(label) : open_posix(label);
+	char *name = NULL;
+	int fd = backing == TARN__BACKING_MEMFD	 ? open_memfd(label)
+		 : backing == TARN__BACKING_KEPT ? open_kept(label, &name)
+						 : open_posix(label);
 
 	if (fd < 0)
 		return fd;
 	if (fchmod(fd, 0600) != 0 || ftruncate(fd, (off_t)bytes) != 0) {
 		int r = -errno;
+		remove_name(name);
 		close(fd);
 		return r;
 	}
@@ -91,7 +145,12 @@ int tarn__segment_create(enum tarn__backing backing, const char *label, uint64_t
 		close(fd);
 		return r;
 	}
-	return tarn__segment_map(fd, bytes, true, ret);
+	int r = tarn__segment_map(fd, bytes, true, ret);
+	if (r == 0)
+		ret->name = name;
+	else
+		remove_name(name);
+	return r;
 }
 
 int tarn__segment_open_readonly(const struct tarn__segment *s, int *ret_fd)
@@ -168,6 +227,7 @@ void tarn__segment_close(struct tarn__segment *s)
 {
 	if (s->base != NULL)
 		munmap(s->base, s->bytes);
+	remove_name(s->name); /* before the lock goes with the descriptor */
 	if (s->fd >= 0)
 		close(s->fd);
 	*s = TARN__SEGMENT_NONE;

@@ -3,8 +3,8 @@
  * Segments: the shared memory objects of an arena.
  *
  * A segment is a sparse file of its final size, either POSIX shared memory
- * (without a name, or one that is removed as soon as it is open) or a memfd (sealed against
- * changes of its size). It reaches other processes as a descriptor over the
+ * (without a name, or one that is removed as soon as it is open, unless names are kept: see
+ * kept.h) or a memfd (sealed against changes of its size). It reaches other processes as a descriptor over the
  * control socket, so nothing else depends on the choice. Only ranges that were
  * reserved (fallocate) may be touched: a hole in a full file system is a
  * SIGBUS (invariant A6).
@@ -18,12 +18,14 @@ enum tarn__backing {
 	TARN__BACKING_AUTO,  /* POSIX unless /dev/shm is smaller than the arena */
 	TARN__BACKING_POSIX, /* in /dev/shm, without a name */
 	TARN__BACKING_MEMFD, /* memfd_create, sealed SHRINK | GROW | SEAL */
+	TARN__BACKING_KEPT,  /* in /dev/shm, with a name until it is closed */
 };
 
 struct tarn__segment {
 	int fd;               /* -1 when closed */
 	unsigned char *base;  /* NULL when not mapped */
 	uint64_t bytes;
+	char *name;           /* a kept one, in TARN__KEPT_DIRECTORY; else NULL */
 };
 
 #define TARN__SEGMENT_NONE ((struct tarn__segment){ .fd = -1, .base = NULL, .bytes = 0 })
@@ -53,6 +55,7 @@ int tarn__segment_punch(const struct tarn__segment *s, uint64_t offset, uint64_t
 /* Bytes of memory that the segment occupies now. */
 uint64_t tarn__segment_resident(const struct tarn__segment *s);
 
+/* Removes a kept name, too. */
 void tarn__segment_close(struct tarn__segment *s);
 
 #endif

@@ -56,11 +56,16 @@ void cli_usage_error(const char *format, ...)
 	exit(CLI_TROUBLE);
 }
 
-int cli_library_error(int code)
+const char *cli_last_error(int code)
 {
 	const tarn_error *e = tarn_error_last();
 
-	cli_say("%s", e->code == code && e->message[0] != '\0' ? e->message : tarn_error_text(code));
+	return e->code == code && e->message[0] != '\0' ? e->message : tarn_error_text(code);
+}
+
+int cli_library_error(int code)
+{
+	cli_say("%s", cli_last_error(code));
 	return CLI_TROUBLE;
 }
 
@@ -88,12 +93,13 @@ static void fill(struct getopt_tables *t, const struct cli_scan *scan)
 	if (scan->until_argument)
 		t->shorts[s++] = '+';
 	t->shorts[s++] = ':';
-	for (unsigned k = 0; k < 2; k++) {
+	for (unsigned k = 0; k < CLI_TABLES; k++) {
 		const struct cli_option *o = scan->tables[k];
 
 		for (; o != NULL && o->name != NULL && n < OPTIONS_MOST; o++) {
 			t->longs[n++] = (struct option){
-				o->name, o->value != NULL ? required_argument : no_argument, NULL, o->key
+				o->name, o->value == NULL ? no_argument : o->optional ? optional_argument
+								: required_argument, NULL, o->key
 			};
 			if (o->key >= CLI_LONG)
 				continue;
@@ -145,8 +151,9 @@ void cli_print_options(const struct cli_option *table)
 
 		if (o->key < CLI_LONG)
 			snprintf(letter, sizeof letter, "-%c, ", o->key);
-		snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name,
-			 o->value != NULL ? " " : "", o->value != NULL ? o->value : "");
+		snprintf(left, sizeof left, o->optional ? "%s--%s[%s%s]" : "%s--%s%s%s", letter,
+			 o->name, o->value == NULL ? "" : o->optional ? "=" : " ",
+			 o->value != NULL ? o->value : "");
 		printf("  %-30s %s\n", left, o->help);
 	}
 }

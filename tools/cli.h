@@ -24,6 +24,8 @@ struct cli_option {
 	const char *name;  /* without the dashes */
 	const char *value; /* how the help calls its value; NULL: it takes none */
 	const char *help;
+	const char *const *choices; /* what the value may be, NULL at the end; NULL: anything */
+	bool optional;              /* its value may be left out: --name or --name=VALUE */
 };
 #define CLI_LONG 256
 
@@ -37,12 +39,14 @@ _Noreturn void cli_usage_error(const char *format, ...) __attribute__((format(pr
 /* Says what the library said of its failure @code. Returns CLI_TROUBLE. */
 int cli_library_error(int code);
 
+#define CLI_TABLES 5
+
 /* A walk over the options of a command line: fill in @argc, @argv and the tables. Wrong
  * ones end the program. */
 struct cli_scan {
 	int argc;
 	char **argv; /* its first entry is skipped */
-	const struct cli_option *tables[2]; /* the second may be NULL */
+	const struct cli_option *tables[CLI_TABLES]; /* any may be NULL */
 	bool until_argument; /* stop at the first argument: what follows is another's */
 	int next;            /* afterwards: index of the first argument */
 	bool begun;
@@ -52,6 +56,9 @@ int cli_next(struct cli_scan *scan, const char **ret_value);
 
 /* The lines of a table as the help shows them, to stdout. */
 void cli_print_options(const struct cli_option *table);
+
+/* What the library said of its failure @code; else the code in words. */
+const char *cli_last_error(int code);
 
 /* Values of option (or argument) @what. Wrong ones end the program with its name. */
 uint64_t cli_number(const char *what, const char *text, uint64_t least, uint64_t most);

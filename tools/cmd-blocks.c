@@ -61,6 +61,15 @@ static struct value holders(const void *row)
 	return v;
 }
 
+/* Since the server first read of it; what is only granted was not made yet. */
+static struct value age(const void *row)
+{
+	const tarn_block_row *b = row;
+
+	return (struct value){ .kind = b->state == TARN_BLOCK_LIVE ? VALUE_NS : VALUE_NONE,
+			       .number = b->age_ns };
+}
+
 static struct value flags(const void *row)
 {
 	const tarn_block_row *b = row;
@@ -80,6 +89,7 @@ static const struct column columns[] = {
 	{ "REFS", "refs", .kind = VALUE_NUMBER, .of = refs },
 	{ "OWNER", "owner", .kind = VALUE_NUMBER, .of = owner },
 	{ "HOLDERS", "holders", .kind = VALUE_LIST, .of = holders },
+	{ "AGE", "age_ns", .kind = VALUE_NS, .of = age },
 	{ "NHOLDERS", "n_holders", .hidden = true, FIELD(VALUE_NUMBER, holders) },
 	{ "EDGES", "edges", .hidden = true, FIELD(VALUE_NUMBER, edges) },
 	{ "OFFSET", "offset", .hidden = true, FIELD(VALUE_NUMBER, offset) },
@@ -127,9 +137,9 @@ static void print(struct context *c, const tarn_block_row *rows, size_t n)
 	printf("\ntotal %zu, size %s, capacity %s\n", n, text[0], text[1]);
 }
 
-static void print_json(struct context *c, const tarn_block_row *rows, size_t n)
+static void print_json(struct context *c, const struct source *s, const tarn_block_row *rows, size_t n)
 {
-	struct json j = context_json(c, "tarn.blocks/1");
+	struct json j = context_json(c, s, "tarn.blocks/1");
 	const struct totals t = add_up(rows, n);
 
 	table_json(&c->table, &j, "blocks", rows, sizeof *rows, n);
@@ -143,25 +153,23 @@ static void print_json(struct context *c, const tarn_block_row *rows, size_t n)
 
 static int run(struct context *c)
 {
-	tarn_inspector *inspector = context_connect(c);
-	tarn_block_row *rows = NULL;
+	struct source *s = context_open(c);
+	void *rows = NULL;
 	size_t n = 0;
 	int r;
 
-	if (inspector == NULL)
+	if (s == NULL)
 		return CLI_TROUBLE;
-	r = tarn_inspector_blocks(inspector, &rows, &n);
-	tarn_inspector_close(inspector);
-	if (r < 0)
-		return cli_library_error(r);
-	if (!all)
+	r = source_rows(s, ASK_BLOCKS, 0, &rows, &n);
+	if (r == 0 && !all)
 		n = keep_made(rows, n);
-	if (c->table.json)
-		print_json(c, rows, n);
-	else
+	if (r == 0 && c->table.json)
+		print_json(c, s, rows, n);
+	else if (r == 0)
 		print(c, rows, n);
+	source_close(s);
 	free(rows);
-	return CLI_OK;
+	return r < 0 ? cli_library_error(r) : CLI_OK;
 }
 
 static const struct cli_option options[] = {
@@ -179,6 +187,7 @@ const struct command command_blocks = {
 	.name = "blocks",
 	.arguments = "",
 	.summary = "what the arena holds, and who holds it",
+	.takes = TAKES_INSPECT,
 	.columns = columns,
 	.n_columns = sizeof columns / sizeof *columns,
 	.options = options,

@@ -36,7 +36,7 @@ static struct finding *split(char *all, size_t *ret_n)
 	return rows;
 }
 
-static int print(struct context *c, int findings, char *all)
+static int print(struct context *c, const struct source *s, int findings, char *all)
 {
 	size_t n = 0;
 	struct finding *rows = split(all, &n);
@@ -46,7 +46,7 @@ static int print(struct context *c, int findings, char *all)
 		return CLI_TROUBLE;
 	}
 	if (c->table.json) {
-		struct json j = context_json(c, "tarn.check/1");
+		struct json j = context_json(c, s, "tarn.check/1");
 
 		json_number(&j, "count", (uint64_t)findings);
 		table_json(&c->table, &j, "findings", rows, sizeof *rows, n);
@@ -63,17 +63,15 @@ static int print(struct context *c, int findings, char *all)
 
 static int run(struct context *c)
 {
-	tarn_inspector *inspector = context_connect(c);
+	struct source *s = context_open(c);
 	char *all = NULL;
 	int r;
 
-	if (inspector == NULL)
+	if (s == NULL)
 		return CLI_TROUBLE;
-	r = tarn_inspector_check(inspector, &all);
-	tarn_inspector_close(inspector);
-	if (r < 0)
-		return cli_library_error(r);
-	r = print(c, r, all);
+	r = source_check(s, &all);
+	r = r < 0 ? cli_library_error(r) : print(c, s, r, all);
+	source_close(s);
 	free(all);
 	return r;
 }
@@ -82,6 +80,7 @@ const struct command command_check = {
 	.name = "check",
 	.arguments = "",
 	.summary = "recompute every count; print what is wrong",
+	.takes = TAKES_INSPECT,
 	.columns = columns,
 	.n_columns = sizeof columns / sizeof *columns,
 	.run = run,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "utf8.h"
@@ -39,6 +40,17 @@ static void format_ns(char *text, uint64_t ns)
 	else
 		snprintf(text, VALUE_TEXT_BYTES, "%" PRIu64 "d%02" PRIu64 "h", s / 86400,
 			 s / 3600 % 24);
+}
+
+static void format_short(char *text, uint64_t ns)
+{
+	static const char *const units[] = { "ns", "us", "ms", "s" };
+	double v = (double)ns;
+	unsigned u = 0;
+
+	for (; v >= 999.95 && u < 3; u++)
+		v /= 1000;
+	snprintf(text, VALUE_TEXT_BYTES, u == 0 ? "%.0f%s" : "%.1f%s", v, units[u]);
 }
 
 /* What a terminal could take for an order, or what is no character, becomes '?'. */
@@ -92,6 +104,9 @@ void value_format(char *text, const struct value *v, bool exact_bytes)
 	case VALUE_NS:
 		format_ns(text, v->number);
 		break;
+	case VALUE_SHORT:
+		format_short(text, v->number);
+		break;
 	case VALUE_PERCENT:
 		snprintf(text, VALUE_TEXT_BYTES, "%.1f", (double)v->number / 100);
 		break;
@@ -120,6 +135,7 @@ void value_json(struct json *j, const char *key, const struct value *v)
 	case VALUE_NUMBER:
 	case VALUE_BYTES:
 	case VALUE_NS:
+	case VALUE_SHORT:
 		json_number(j, key, v->number);
 		break;
 	case VALUE_PERCENT:
@@ -227,10 +243,30 @@ static int width_of(const char *text)
 static bool is_right(const struct column *c)
 {
 	return c->kind == VALUE_NUMBER || c->kind == VALUE_BYTES || c->kind == VALUE_NS ||
-	       c->kind == VALUE_PERCENT;
+	       c->kind == VALUE_PERCENT || c->kind == VALUE_SHORT;
 }
 
-static void print_cell(const struct table *t, unsigned k, int width, const char *text)
+bool table_colour(void)
+{
+	static int answer = -1;
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	if (answer < 0)
+		answer = isatty(STDOUT_FILENO) == 1 && (no == NULL || *no == '\0') &&
+			 term != NULL && strcmp(term, "dumb") != 0;
+	return answer;
+}
+
+static const char *paint(enum tint tint)
+{
+	static const char *const sequence[] = { [TINT_NONE] = "", [TINT_GOOD] = "\033[32m",
+						[TINT_WARN] = "\033[33m", [TINT_BAD] = "\033[31m" };
+
+	return sequence[tint];
+}
+
+static void print_cell(const struct table *t, unsigned k, int width, const char *text,
+		       const char *on)
 {
 	bool last = k + 1 == t->n_shown, right = is_right(&t->columns[t->shown[k]]);
 	int fill = width - width_of(text);
@@ -238,8 +274,8 @@ static void print_cell(const struct table *t, unsigned k, int width, const char 
 	if (fill < 0)
 		fill = 0;
 	/* No blanks at the end of a line. */
-	printf("%*s%s%*s%s", right ? fill : 0, "", text, right || last ? 0 : fill, "",
-	       last ? "\n" : "  ");
+	printf("%*s%s%s%s%*s%s", right ? fill : 0, "", on, text, *on != '\0' ? "\033[m" : "",
+	       right || last ? 0 : fill, "", last ? "\n" : "  ");
 }
 
 static void measure(const struct table *t, int *width, const char *rows, size_t row_bytes,
@@ -268,14 +304,17 @@ void table_print(const struct table *t, const void *rows, size_t row_bytes, size
 
 	measure(t, width, rows, row_bytes, n_rows);
 	for (unsigned k = 0; k < t->n_shown && !t->noheadings; k++)
-		print_cell(t, k, width[k], t->columns[t->shown[k]].heading);
+		print_cell(t, k, width[k], t->columns[t->shown[k]].heading,
+			   table_colour() ? "\033[1m" : "");
 	for (size_t i = 0; i < n_rows; i++)
 		for (unsigned k = 0; k < t->n_shown; k++) {
-			struct value v = value_of(&t->columns[t->shown[k]],
-						  (const char *)rows + i * row_bytes);
+			const struct column *c = &t->columns[t->shown[k]];
+			const void *row = (const char *)rows + i * row_bytes;
+			struct value v = value_of(c, row);
 
 			value_format(text, &v, t->exact_bytes);
-			print_cell(t, k, width[k], text);
+			print_cell(t, k, width[k], text,
+				   c->tint != NULL && table_colour() ? paint(c->tint(row)) : "");
 		}
 }
 

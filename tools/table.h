@@ -18,6 +18,7 @@ enum value_kind {
 	VALUE_NUMBER,
 	VALUE_BYTES,    /* 1.5M, or 1572864 with --bytes */
 	VALUE_NS,       /* 2m05s */
+	VALUE_SHORT,    /* nanoseconds of what is short: 350ns, 1.2us, 40.0ms */
 	VALUE_PERCENT,  /* number: hundredths */
 	VALUE_ID,       /* 5:3; a string in JSON, whose numbers end at 2^53 */
 	VALUE_LIST,     /* 1,2,...: at most two, and whether there are more */
@@ -32,6 +33,9 @@ struct value {
 	bool more;
 };
 
+/* On terminals only. */
+enum tint { TINT_NONE = 0, TINT_GOOD, TINT_WARN, TINT_BAD };
+
 /* A column shows a field of its rows as it is, or what a function makes of a row. */
 struct column {
 	const char *heading;
@@ -40,12 +44,13 @@ struct column {
 	enum value_kind kind;  /* of the field; also how the column is aligned */
 	size_t offset, bytes;  /* the field */
 	struct value (*of)(const void *row);
+	enum tint (*tint)(const void *row); /* may be NULL */
 };
 #define COLUMN_FIELD(kind_, type, field)                           \
 	.kind = (kind_), .offset = offsetof(type, field),          \
 	.bytes = sizeof(((type *)0)->field)
 
-#define COLUMNS_MOST 24
+#define COLUMNS_MOST 40
 
 /* How to show rows; filled in from the command line. */
 struct table {
@@ -56,6 +61,9 @@ struct table {
 	unsigned shown[COLUMNS_MOST];   /* indices of columns */
 	unsigned n_shown;
 };
+
+/* Whether stdout takes colours: a terminal, and the user does not object (NO_COLOR). */
+bool table_colour(void);
 
 /* Columns as in "ID,SIZE"; NULL: those not hidden, in JSON all. Ends the program if one
  * does not exist. */

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "block.h"
+#include "channel.h"
 #include "handle.h"
 
 int tarn_block_new(tarn_client *client, size_t size, unsigned flags, tarn_block **ret_block)
@@ -41,7 +41,9 @@ tarn_block *tarn_block_unref(tarn_block *block)
 		return NULL;
 	/* SYNC refs, acquire: one reference, no flags: the caller is the only holder of a
 	 * block that nobody was told of, and sees what earlier holders did. */
-	if (tarn__likely(tarn__load_acquire(&block->refs) == 1)) {
+	uint64_t refs = tarn__load_acquire(&block->refs);
+
+	if (tarn__likely(refs == 1)) {
 		struct tarn__lane *l = tarn__lane_mine(block->client);
 
 		if (tarn__likely(l != NULL && !l->cache.slow_free && tarn__lane_try(l))) {
@@ -49,6 +51,16 @@ tarn_block *tarn_block_unref(tarn_block *block)
 				tarn__cache_trim(l, block->bin);
 			tarn__lane_leave(l);
 			return NULL;
+		}
+	} else if (refs == REF_ONLY_DEFERRED && !TARN__ASAN) {
+		struct tarn__lane *l = tarn__lane_mine(block->client);
+
+		if (tarn__likely(l != NULL && tarn__lane_try(l))) {
+			bool done = tarn__deferred_drop(l, block);
+
+			tarn__lane_leave(l);
+			if (tarn__likely(done))
+				return NULL;
 		}
 	}
 	tarn__handle_drop(block);
@@ -89,7 +101,8 @@ static int get(tarn_client *client, uint64_t size, unsigned flags, uint64_t alig
 	if (tarn__backlog_any(client))
 		tarn__backlog_post(l);
 	r = tarn__cache_get(l, size, align, timeout_ns, &b);
-	if (r == 0 && l->cache.bin[b->bin].n < l->cache.bin[b->bin].low)
+	if (r == 0 && l->cache.bin[b->bin].n <= l->cache.bin[b->bin].low &&
+	    l->cache.bin[b->bin].batch != 0)
 		tarn__cache_ahead(l, b->bin);
 	tarn__lane_leave(l);
 	if (r < 0)

@@ -3,9 +3,9 @@
  * Filling and emptying the cache: asking for blocks, taking grants, giving back.
  *
  * How many to ask for: a bin starts with one block, every miss doubles its batch up to
- * TARN__BATCH_MAX blocks or 1 MiB. With a batch of some size it asks ahead when half of it
- * is used; whoever frees what he allocates never gets there, because his blocks come
- * back.
+ * TARN__BATCH_MAX blocks, TARN__BATCH_BYTES, or a quarter of what the cache may keep. With a
+ * batch of some size it asks ahead when half of it is used; whoever frees what he allocates
+ * never gets there, because his blocks come back.
  */
 #include "cache.h"
 
@@ -17,6 +17,7 @@
 #define POISON 0xdb
 #define HUNG_NS 10000000000u /* an ALLOC is answered sooner unless the server hangs */
 #define WAIT_MAX_NS 3600000000000u
+#define AHEAD_LEAST 8u /* blocks: smaller batches do not ask ahead */
 #define AHEAD 0 /* wait_ns of who does not wait: nobody is asked to give back for it */
 
 void tarn__cache_init(struct tarn__cache *k, uint64_t limit, bool poison)
@@ -88,6 +89,8 @@ void tarn__cache_granted(struct tarn__lane *l, const struct tarn__slot *reply)
 	}
 	for (unsigned i = 0; i < n && i < TARN__GRANTS_PER_SLOT; i++)
 		grant(l, reply->word[1 + i]);
+	if (bin < TARN__CLASSES)
+		k->bin[bin].asked -= n < k->bin[bin].asked ? n : k->bin[bin].asked;
 }
 
 /* ---- giving back ---- */
@@ -109,7 +112,7 @@ static bool give_back(struct tarn__lane *l, struct tarn__bin *bin, uint32_t keep
 			tarn__handle_free(l, b);
 		}
 		word[0] = tarn__header(TARN__MSG_GIVEBACK, 1, n, 0);
-		tarn__lane_post(l, word);
+		tarn__lane_post(l, word[0], word[1], word[2], word[3], 0, 0, 0);
 	}
 	return true;
 }
@@ -201,7 +204,7 @@ static unsigned slots_for(unsigned count)
 static unsigned batch_limit(const struct tarn__cache *k, uint64_t bytes)
 {
 	/* A batch that the cache could not keep would go back and be asked for again. */
-	uint64_t most = k->limit / 8 < TARN__BATCH_BYTES ? k->limit / 8 : TARN__BATCH_BYTES;
+	uint64_t most = k->limit / 4 < TARN__BATCH_BYTES ? k->limit / 4 : TARN__BATCH_BYTES;
 	uint64_t n = most / bytes;
 
 	return n < 1 ? 1 : n > TARN__BATCH_MAX ? TARN__BATCH_MAX : (unsigned)n;
@@ -216,26 +219,35 @@ static void build(struct tarn__ask *a, unsigned count, uint64_t bytes, uint64_t 
 	tarn__ask_word(a, 3, wait_ns);
 }
 
+/*
+ * Asks in whole portions, and looks again only after some more blocks are used: a message for
+ * every block that goes would keep the server from sleeping, or from anything else.
+ * Rings when what is left may be gone before a server that sleeps has granted more.
+ */
 void tarn__cache_ahead(struct tarn__lane *l, unsigned at)
 {
 	struct tarn__bin *bin = &l->cache.bin[at];
+	uint32_t portion = bin->batch / 4 < TARN__ASK_BLOCKS ? bin->batch / 4 : TARN__ASK_BLOCKS;
+	uint32_t step;
 
 	if (l->allocs > 0)
 		tarn__lane_drain(l);
-	while (l->allocs < TARN__ALLOCS_MOST) {
-		/* What is on its way is mostly for this bin. */
-		unsigned have = bin->n + l->allocs * TARN__ASK_BLOCKS, n;
+	if (l->allocs == 0)
+		bin->asked = 0;
+	if (bin->batch < AHEAD_LEAST)
+		return; /* refused meanwhile */
+	while (bin->n + bin->asked + portion <= bin->batch && l->allocs < TARN__ALLOCS_MOST) {
 		struct tarn__ask a;
 
-		if (have >= bin->low && (have >= bin->batch || l->allocs == 0))
+		build(&a, portion, bin->bytes, 0, AHEAD);
+		if (!tarn__lane_ask_later(l, &a, slots_for(portion), at))
 			break;
-		n = bin->batch - have < TARN__ASK_BLOCKS ? bin->batch - have : TARN__ASK_BLOCKS;
-		build(&a, n, tarn__class_bytes(at), 0, AHEAD);
-		if (!tarn__lane_ask_later(l, &a, slots_for(n), at))
-			break;
+		bin->asked += portion;
 	}
-	if (bin->n == 0 && l->allocs > 0)
-		tarn__lane_ring(l); /* that was the last: do not let it come to a wait */
+	if (bin->n <= bin->batch / 8 && l->allocs > 0)
+		tarn__lane_ring(l);
+	step = portion < bin->n ? portion : bin->n;
+	bin->low = (uint16_t)(bin->n - step < bin->batch / 2u ? bin->n - step : bin->batch / 2u);
 }
 
 static int fail_full(struct tarn_client *c, int code, const struct tarn__slot *s, int64_t timeout)
@@ -284,16 +296,18 @@ static struct tarn_block *take_granted(struct tarn__lane *l)
 	return NULL;
 }
 
-/* Decides how many blocks a miss asks for. */
-static unsigned next_batch(struct tarn__cache *k, struct tarn__bin *bin, uint64_t bytes, bool exact)
+/* Decides how many blocks a miss asks for: more and more of one size. Bins of large blocks hold
+ * many sizes; a miss of another one begins anew. */
+static unsigned next_batch(struct tarn__cache *k, struct tarn__bin *bin, uint64_t bytes)
 {
-	unsigned limit = batch_limit(k, bytes);
-	unsigned n = bin->batch * 2u + 1 < limit ? bin->batch * 2u + 1 : limit;
+	unsigned limit = batch_limit(k, bytes), n;
 
+	if (bin->bytes != bytes)
+		bin->batch = 0;
+	bin->bytes = bytes;
+	n = bin->batch * 2u + 1 < limit ? bin->batch * 2u + 1 : limit;
 	bin->batch = (uint16_t)n;
-	bin->low = exact && n >= 8 ? (uint16_t)(n / 2) : 0;
-	if (!exact)
-		return 1; /* between two classes: others would ask for another size */
+	bin->low = n >= AHEAD_LEAST ? (uint16_t)(n / 2) : 0;
 	return n < TARN__ASK_BLOCKS ? n : TARN__ASK_BLOCKS;
 }
 
@@ -308,7 +322,7 @@ static int ask_now(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t 
 	int r;
 
 	if (align <= TARN__LINE)
-		n = next_batch(&l->cache, &l->cache.bin[at], bytes, bytes == tarn__class_bytes(at));
+		n = next_batch(&l->cache, &l->cache.bin[at], bytes);
 	wait_ns = timeout_ns < 0 || (uint64_t)timeout_ns > WAIT_MAX_NS ? WAIT_MAX_NS
 								       : (uint64_t)timeout_ns + 1;
 	build(&a, n, bytes, align <= TARN__LINE ? 0 : align, wait_ns);

@@ -13,11 +13,11 @@
 
 #include "client.h"
 
-#define TARN__BATCH_MAX 512u          /* blocks a bin asks for in all */
-#define TARN__BATCH_BYTES (1u << 20)
+#define TARN__BATCH_MAX 1024u         /* blocks a bin asks for in all */
+#define TARN__BATCH_BYTES (16u << 20)
 #define TARN__ASK_BLOCKS 64u          /* blocks of one ALLOC */
 #ifndef TARN__ALLOCS_MOST
-#define TARN__ALLOCS_MOST 7u          /* unanswered ALLOCs of a lane: 77 of its reply slots */
+#define TARN__ALLOCS_MOST 16u         /* unanswered ALLOCs of a lane: 176 of its reply slots */
 #endif
 #define TARN__BIN_MAX 4096u
 #define TARN__POPULATE_MAX (32u << 20) /* larger blocks are mapped page by page as touched */
@@ -25,10 +25,13 @@
 struct tarn__bin {
 	struct tarn_block *top;
 	uint32_t n;
-	uint16_t low;     /* below it, ask ahead; 0 until misses repeat */
-	uint16_t batch;   /* how many the next miss wants */
+	uint16_t low;     /* at or below it, look whether to ask ahead; 0 until misses repeat */
+	uint16_t batch;   /* how many blocks the bin wants, here and on their way */
+	uint64_t bytes;   /* size that misses ask for */
+	uint32_t asked;   /* blocks on their way; a hint, 0 if no ALLOC is unanswered */
+	uint32_t pad;
 };
-static_assert(sizeof(struct tarn__bin) == 16, "four bins a line");
+static_assert(sizeof(struct tarn__bin) == 32, "two bins a line");
 
 struct tarn__cache {
 	uint64_t bytes;   /* capacities in all bins */

@@ -280,11 +280,9 @@ void tarn__reply_drop(struct tarn__lane *l, const uint64_t *word, unsigned n)
 
 void tarn__call_cancel(struct tarn__lane *l, uint32_t cookie)
 {
-	const uint64_t word[7] = { tarn__header(TARN__MSG_CANCEL, 1, 0, 0), cookie };
-
 	if (tarn__requests_room(&l->requests, 1) == 0)
 		return; /* it goes on; its reply is given back when it comes */
-	tarn__lane_post(l, word);
+	tarn__lane_post(l, tarn__header(TARN__MSG_CANCEL, 1, 0, 0), cookie, 0, 0, 0, 0, 0);
 	tarn__lane_ring(l);
 }
 

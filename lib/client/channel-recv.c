@@ -40,7 +40,7 @@ static void release_slots(struct tarn_channel *ch, struct tarn__lane *l)
 	uint64_t head = end->position;
 
 	if (ch->deferred_first != ch->deferred_end)
-		head = ch->deferred[ch->deferred_first % ch->deferred_room].position;
+		head = tarn__deferred_at(ch, ch->deferred_first)->position;
 	if (head == end->head)
 		return;
 	end->head = head;
@@ -84,7 +84,7 @@ static int settle_held(struct tarn_channel *ch, struct tarn__lane *l, const stru
 static bool settle(struct tarn_channel *ch, struct tarn__lane *l, bool all)
 {
 	while (ch->deferred_first != ch->deferred_end) {
-		const struct tarn__deferred d = ch->deferred[ch->deferred_first % ch->deferred_room];
+		const struct tarn__deferred d = *tarn__deferred_at(ch, ch->deferred_first);
 		/* SYNC refs, acquire: what the last holder did comes before ABSORB. */
 		bool held = (tarn__load_acquire(&d.block->refs) & REF_COUNT) != 0;
 
@@ -147,6 +147,39 @@ bool tarn__lane_settle(struct tarn__lane *l, bool all)
 	return done;
 }
 
+/* SYNC hazard, as in tarn__lane_settle(): while hazard names the channel no other thread settles
+ * it, so nobody but us can change the words of a block in it of which we have the only
+ * reference. That spares the atomic operations. */
+bool tarn__deferred_drop(struct tarn__lane *l, struct tarn_block *b)
+{
+	struct tarn_channel *ch = __atomic_load_n(&l->deferring, __ATOMIC_RELAXED);
+	bool done = false;
+
+	if (tarn__unlikely(ch == NULL || l->hazard != NULL ||
+			   tarn__requests_room(&l->requests, 1) == 0))
+		return false;
+	__atomic_store_n(&l->hazard, ch, __ATOMIC_RELAXED);
+	tarn__post_barrier(l->client->fence);
+	if (tarn__likely(__atomic_load_n(&l->deferring, __ATOMIC_ACQUIRE) == ch &&
+			 ch->deferred_first != ch->deferred_end)) {
+		const struct tarn__deferred *d = tarn__deferred_at(ch, ch->deferred_first);
+
+		if (tarn__likely(d->block == b)) {
+			tarn__to_server(l->client);
+			tarn__lane_post(l, tarn__header(TARN__MSG_ABSORB, 1, 0, 0), ch->base.id,
+					d->position, b->id, 0, 0, 0);
+			ch->consumer.lane_tail = l->requests.tail;
+			tarn__handle_free(l, b);
+			tarn__hold_return(l);
+			ch->deferred_first++;
+			done = true;
+		}
+	}
+	/* SYNC hazard, release: what we did is done. */
+	__atomic_store_n(&l->hazard, NULL, __ATOMIC_RELEASE);
+	return done;
+}
+
 /* After an item was taken: what is due. Does not wait. */
 static void follow_up(struct tarn_channel *ch, struct tarn__lane *l)
 {
@@ -172,9 +205,9 @@ struct item {
 	uint64_t id, flags, size, offset, length, tag;
 };
 
-/* Waits until the next item is there, and copies it once. */
+/* Waits until the next item is there, and copies it once. @polled: for a while already. */
 static int next_item(struct tarn_channel *ch, struct tarn__lane *l, int64_t timeout_ns,
-		     struct item *ret)
+		     bool polled, struct item *ret)
 {
 	struct tarn__end *end = &ch->consumer;
 	const struct tarn__slot *s = slot_at(ch, end->position);
@@ -194,7 +227,7 @@ static int next_item(struct tarn_channel *ch, struct tarn__lane *l, int64_t time
 			.ready = has_next,
 		};
 
-		if (timeout_ns != 0 && tarn__nap_spin(&nap))
+		if (timeout_ns != 0 && !polled && tarn__nap_spin(&nap))
 			goto there;
 		r = tarn__channel_settle(ch, l, timeout_ns);
 		if (r < 0)
@@ -281,7 +314,7 @@ static bool defer(struct tarn_channel *ch, struct tarn__lane *l, struct tarn_blo
 		__atomic_store_n(&l->deferring, ch, __ATOMIC_RELAXED);
 	}
 	b->refs |= REF_DEFERRED; /* not yet known to others */
-	ch->deferred[ch->deferred_end++ % ch->deferred_room] =
+	*tarn__deferred_at(ch, ch->deferred_end++) =
 		(struct tarn__deferred){ .block = b, .position = ch->consumer.position };
 	return true;
 }
@@ -399,6 +432,127 @@ static int take_block(struct tarn_channel *ch, struct tarn__lane *l, const struc
 	return 0;
 }
 
+/* ---- the short way ---- */
+
+#define STREAK 8u /* so many items that were there already make a stream */
+
+/* What the next item will need is fetched while this one is used. Not where items come one at a
+ * time: a look at a line takes it from whoever is about to write it. */
+static void look_ahead(struct tarn_channel *ch, const struct tarn_client *c)
+{
+	const struct tarn__slot *s = slot_at(ch, ch->consumer.position);
+	uint64_t hint;
+	uint32_t index;
+
+	__builtin_prefetch(slot_at(ch, ch->consumer.position + 4));
+	if (!has_next(ch))
+		return;
+	/* Any numbers will do for a prefetch, if they lie within the mappings. */
+	index = tarn__id_index(tarn__load_relaxed(&s->word[TARN__CH_ID]));
+	hint = tarn__load_relaxed(&s->word[TARN__CH_SPARE]);
+	if (index < c->dir_entries)
+		__builtin_prefetch(&c->dir[index]);
+	if (hint < c->data_bytes)
+		__builtin_prefetch(c->data + hint);
+}
+
+/*
+ * A whole, unsealed block that is new here and whose RECV may be put off: nearly every item.
+ * Looks at everything first and then changes things, so that false means that nothing
+ * happened: the long way copies the slot anew, and decides from its own copy.
+ */
+static inline bool take_fast(struct tarn_channel *ch, struct tarn__lane *l,
+			     struct tarn_block **ret_block, uint64_t *ret_tag)
+{
+	struct tarn_client *c = l->client;
+	struct tarn__end *end = &ch->consumer;
+	const struct tarn__slot *s = slot_at(ch, end->position);
+	uint64_t id, size, tag;
+	struct tarn__dir_entry e;
+	struct tarn_block *b = l->spare;
+	uint32_t index;
+
+	if (tarn__unlikely(TARN__ASAN || b == NULL || l->holds == 0 || l->deferring != ch ||
+			   ch->deferred_end - ch->deferred_first >= ch->deferred_room))
+		return false;
+	id = tarn__load_relaxed(&s->word[TARN__CH_ID]);
+	index = tarn__id_index(id);
+	if (tarn__unlikely(index >= c->dir_entries || id == 0))
+		return false;
+	size = tarn__load_relaxed(&s->word[TARN__CH_SIZE]);
+	tag = tarn__load_relaxed(&s->word[TARN__CH_TAG]);
+	if (tarn__unlikely((tarn__load_relaxed(&s->word[TARN__CH_FLAGS]) |
+			    tarn__load_relaxed(&s->word[TARN__CH_OFFSET]) |
+			    tarn__load_relaxed(&s->word[TARN__CH_LENGTH])) != 0))
+		return false;
+	/* The slot is the producer's word; DIR, which only the server writes, must agree. The
+	 * ticket keeps this id's life. */
+	if (tarn__unlikely(!tarn__dir_read(&c->dir[index], id, &e) || e.state != 0 ||
+			   e.capacity < TARN__LINE || e.offset > c->data_bytes ||
+			   e.capacity > c->data_bytes - e.offset || size - 1 >= e.capacity ||
+			   tarn__table_maybe(c, id)))
+		return false;
+
+	l->spare = b->next;
+	l->n_spare--;
+	l->holds--;
+	b->refs = REF_ONLY_DEFERRED; /* not yet known to others */
+	b->client = c;
+	b->data = c->data + e.offset;
+	b->size = size;
+	b->id = id;
+	b->capacity = e.capacity;
+	b->next = NULL;
+	b->units = 1;
+	b->bin = 0; /* never in a cache: it is shared */
+	tarn__from_server(c);
+	*tarn__deferred_at(ch, ch->deferred_end++) =
+		(struct tarn__deferred){ .block = b, .position = end->position };
+	end->position++;
+	*ret_block = b;
+	if (ret_tag != NULL)
+		*ret_tag = tag;
+	return true;
+}
+
+/* True: it was there, or came while we polled; false: not, and *ret_polled if we did. */
+static inline bool await_fast(struct tarn_channel *ch, int64_t timeout_ns, bool *ret_polled)
+{
+	struct tarn__spin *spin = &ch->consumer.spin;
+
+	if (tarn__likely(has_next(ch))) {
+		ch->streak += ch->streak < STREAK;
+		return true;
+	}
+	ch->streak = 0;
+	for (uint32_t i = 0; timeout_ns != 0 && i < spin->rounds; i++) {
+		if (has_next(ch)) {
+			tarn__spin_paid(spin);
+			return true;
+		}
+		tarn__pause();
+	}
+	*ret_polled = timeout_ns != 0;
+	if (timeout_ns != 0)
+		tarn__spin_failed(spin);
+	return false;
+}
+
+static inline bool recv_fast(struct tarn_channel *ch, struct tarn__lane *l, int64_t timeout_ns,
+			     struct tarn_block **ret_block, uint64_t *ret_tag, bool *ret_polled)
+{
+	struct tarn__end *end = &ch->consumer;
+
+	if (tarn__unlikely(!end->held || end->lane != l || end->lane_life != l->life) ||
+	    !await_fast(ch, timeout_ns, ret_polled) || !take_fast(ch, l, ret_block, ret_tag))
+		return false;
+	if (tarn__unlikely(end->position - end->head >= end->slots / 8))
+		follow_up(ch, l);
+	if (ch->streak == STREAK)
+		look_ahead(ch, l->client);
+	return true;
+}
+
 /* ---- public ---- */
 
 static enum tarn_item kind_of(const struct item *i)
@@ -422,9 +576,9 @@ static int fail_kind(const struct item *i)
 
 /* The next item, which must be of kind @wanted; it stays if it is not. */
 static int next_of(struct tarn_channel *ch, struct tarn__lane *l, enum tarn_item wanted,
-		   int64_t timeout_ns, struct item *ret)
+		   int64_t timeout_ns, bool polled, struct item *ret)
 {
-	int r = next_item(ch, l, timeout_ns, ret);
+	int r = next_item(ch, l, timeout_ns, polled, ret);
 
 	return r < 0 || tarn__likely(kind_of(ret) == wanted) ? r : fail_kind(ret);
 }
@@ -434,11 +588,16 @@ int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *r
 {
 	struct tarn__lane *l;
 	struct item i;
+	bool polled = false;
 	int r = tarn__lane_enter(channel->base.client, &l);
 
 	if (r < 0)
 		return r;
-	r = next_of(channel, l, TARN_ITEM_BLOCK, timeout_ns, &i);
+	if (tarn__likely(recv_fast(channel, l, timeout_ns, ret_block, ret_tag, &polled))) {
+		tarn__lane_leave(l);
+		return 0;
+	}
+	r = next_of(channel, l, TARN_ITEM_BLOCK, timeout_ns, polled, &i);
 	if (r == 0)
 		r = take_block(channel, l, &i, timeout_ns, ret_block);
 	tarn__lane_leave(l);
@@ -495,7 +654,7 @@ int tarn_channel_recv_channel(tarn_channel *channel, tarn_channel **ret_channel,
 
 	if (r < 0)
 		return r;
-	r = next_of(channel, l, TARN_ITEM_CHANNEL, timeout_ns, &i);
+	r = next_of(channel, l, TARN_ITEM_CHANNEL, timeout_ns, false, &i);
 	if (r == 0)
 		r = take_channel(channel, l, &i, timeout_ns, ret_channel);
 	tarn__lane_leave(l);
@@ -552,7 +711,7 @@ int tarn_channel_recv_object(tarn_channel *channel, tarn_object **ret_object, ui
 
 	if (r < 0)
 		return r;
-	r = next_of(channel, l, TARN_ITEM_OBJECT, timeout_ns, &i);
+	r = next_of(channel, l, TARN_ITEM_OBJECT, timeout_ns, false, &i);
 	if (r == 0)
 		r = take_object(channel, l, &i, timeout_ns, ret_object);
 	tarn__lane_leave(l);
@@ -569,7 +728,7 @@ int tarn_channel_peek(tarn_channel *channel, enum tarn_item *ret_item, int64_t t
 
 	if (r < 0)
 		return r;
-	r = next_item(channel, l, timeout_ns, &i);
+	r = next_item(channel, l, timeout_ns, false, &i);
 	tarn__lane_leave(l);
 	if (r == 0)
 		*ret_item = kind_of(&i);

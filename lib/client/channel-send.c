@@ -70,26 +70,23 @@ static int prepare(struct tarn_channel *ch, struct tarn__lane *l, int64_t timeou
 	return r;
 }
 
+static_assert(TARN__CH_ID == 0 && TARN__CH_FLAGS == 1 && TARN__CH_SIZE == 2 &&
+		      TARN__CH_OFFSET == 3 && TARN__CH_LENGTH == 4 && TARN__CH_TAG == 5 &&
+		      TARN__CH_SPARE == 6, "the order of tarn__slot_write()");
+
 /* Cannot fail: prepare() made sure. */
-static void publish(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i)
+static inline void publish(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i)
 {
 	struct tarn__channel_ring *ring = ch->ring;
 	struct tarn__end *end = &ch->producer;
 	uint64_t p = end->position;
 	struct tarn__slot *s = &ring->slot[p & (end->slots - 1)];
-	const uint64_t word[7] = { tarn__header(TARN__MSG_SEND, 1, 0, 0), ch->base.id, p, i->id,
-				   i->size, i->units, i->flags };
 
 	tarn__to_server(l->client);
-	tarn__lane_post(l, word);
+	tarn__lane_post(l, tarn__header(TARN__MSG_SEND, 1, 0, 0), ch->base.id, p, i->id, i->size,
+			i->units, i->flags);
 	end->lane_tail = l->requests.tail;
-	tarn__store_relaxed(&s->word[TARN__CH_ID], i->id);
-	tarn__store_relaxed(&s->word[TARN__CH_FLAGS], i->flags);
-	tarn__store_relaxed(&s->word[TARN__CH_SIZE], i->size);
-	tarn__store_relaxed(&s->word[TARN__CH_OFFSET], i->offset);
-	tarn__store_relaxed(&s->word[TARN__CH_LENGTH], i->length);
-	tarn__store_relaxed(&s->word[TARN__CH_TAG], i->tag);
-	tarn__store_relaxed(&s->word[TARN__CH_SPARE], i->hint);
+	tarn__slot_write(s, i->id, i->flags, i->size, i->offset, i->length, i->tag, i->hint);
 	/* Relaxed: ordered before the mark by its release, and after SEND by this one. */
 	tarn__store_release(&ring->tail, p + 1);
 	/* SYNC slot-full, release: whoever sees the mark sees the slot, and the SEND comes
@@ -195,10 +192,49 @@ static int give(struct tarn_channel *ch, struct tarn_block *block, uint64_t tag,
 	return 0;
 }
 
+/*
+ * The short way: a whole block of which this is the only reference, never shared or just
+ * received, with room in ring and lane. False: nothing happened.
+ */
+static inline bool give_fast(struct tarn_channel *ch, struct tarn__lane *l, struct tarn_block *b,
+			     uint64_t tag)
+{
+	struct tarn__end *end = &ch->producer;
+	/* SYNC refs, acquire: as in tarn_block_unref(). */
+	uint64_t refs = tarn__load_acquire(&b->refs);
+	struct item i = { .tag = tag };
+
+	if (tarn__unlikely((refs != 1 && refs != REF_ONLY_DEFERRED) || !end->held ||
+			   end->lane != l || end->lane_life != l->life ||
+			   end->position - end->head >= end->slots ||
+			   (tarn__channel_state(ch) & TARN__DIR_CONSUMER_GONE) != 0 ||
+			   tarn__requests_room(&l->requests, 1) == 0))
+		return false;
+	i.id = b->id;
+	i.size = tarn__load_relaxed(&b->size);
+	i.hint = (uint64_t)(b->data - b->client->data);
+	i.units = refs == 1; /* the allocation's own; what was received is not booked yet */
+	publish(ch, l, &i);
+	if (refs == 1)
+		tarn__handle_free(l, b);
+	else if (!tarn__deferred_drop(l, b))
+		tarn__handle_put(l, b); /* after SEND (I5) */
+	return true;
+}
+
 int tarn_channel_give(tarn_channel *channel, tarn_block *block, uint64_t tag, int64_t timeout_ns)
 {
-	struct tarn__lane *l;
-	int r = check(channel, block);
+	struct tarn__lane *l = tarn__lane_mine(channel->base.client);
+	int r;
+
+	if (tarn__likely(l != NULL && block->client == channel->base.client && tarn__lane_try(l))) {
+		bool done = give_fast(channel, l, block, tag);
+
+		tarn__lane_leave(l);
+		if (tarn__likely(done))
+			return 0;
+	}
+	r = check(channel, block);
 
 	if (r == 0)
 		r = tarn__lane_enter(channel->base.client, &l);

@@ -263,7 +263,9 @@ static int bind(struct tarn_channel *ch, struct tarn__lane *l, enum tarn_channel
 	if (r < 0)
 		return r;
 	if (which == TARN_CONSUMER && end->slots > ch->capacity) {
-		ch->deferred_room = (end->slots - ch->capacity) / 2;
+		ch->deferred_room = 1;
+		while (ch->deferred_room * 2 <= (end->slots - ch->capacity) / 2)
+			ch->deferred_room *= 2;
 		ch->deferred = calloc(ch->deferred_room, sizeof *ch->deferred);
 		if (ch->deferred == NULL)
 			ch->deferred_room = 0; /* slower, not wrong */

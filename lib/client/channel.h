@@ -38,8 +38,22 @@ struct tarn_channel {
 	TARN__ALIGNED_LINE struct tarn__end consumer;
 	/* Consumer's: a ring of as many entries as may be deferred. */
 	struct tarn__deferred *deferred;
-	uint64_t deferred_first, deferred_end, deferred_room;
+	uint64_t deferred_first, deferred_end;
+	uint64_t deferred_room;   /* a power of two, or 0 */
+	uint32_t streak;          /* items in a row that were there when we came, at most STREAK */
 };
+
+static inline struct tarn__deferred *tarn__deferred_at(const struct tarn_channel *ch, uint64_t n)
+{
+	return &ch->deferred[n & (ch->deferred_room - 1)];
+}
+
+/* The only reference to a block whose RECV is put off. */
+#define REF_ONLY_DEFERRED (1 | REF_SHARED | REF_DEFERRED | REF_UNLISTED)
+
+/* Drops @b, which is in no other hands (REF_ONLY_DEFERRED), by one ABSORB, if it is the oldest
+ * that is put off and this thread's channel has it. False: nothing happened. */
+bool tarn__deferred_drop(struct tarn__lane *l, struct tarn_block *b);
 
 static inline struct tarn_channel *tarn__channel_of_base(struct tarn_block *b)
 {

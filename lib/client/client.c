@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/auth.h"
 #include "object.h"
 
 #define CACHE_DEFAULT (64u << 20)
@@ -171,14 +172,6 @@ static int map_data(struct tarn_client *c)
 /* In the order of the answer to ATTACH. */
 enum { FD_CTRL, FD_DIR, FD_DATA, FD_LANE, FD_BELL };
 
-static int fail_attach(const char *name, int r)
-{
-	if (r == -TARN_EVERSION)
-		return tarn__fail(r, "Server '%s' was built with another layout than this library "
-				  "(%s). Use the same version on both sides.", name, tarn_version());
-	return r; /* the answer's own text stands */
-}
-
 static int map_all(struct tarn_client *c, const struct tarn__answer *a, int fds[])
 {
 	const struct {
@@ -223,16 +216,51 @@ static void map_populated(struct tarn_client *c)
 	c->populated = p != MAP_FAILED ? p : NULL;
 }
 
+/* A name can be taken by anybody who may write where it lies, or is quicker. */
+static int check_server(struct tarn_client *c, const tarn_client_options *o)
+{
+	struct ucred who;
+	socklen_t n = sizeof who;
+
+	if (o->any_server_user || o->authkey_bytes != 0)
+		return 0;
+	if (getsockopt(c->control, SOL_SOCKET, SO_PEERCRED, &who, &n) != 0)
+		return tarn__fail(-errno, "Whose server is '%s': %s.", c->name, tarn_error_text(-errno));
+	if (who.uid == geteuid() || who.uid == 0)
+		return 0;
+	return tarn__fail(-EACCES, "The server '%s' is run by user %u, who is neither you nor root. Set "
+			  "any_server_user if that is meant.", c->name, (unsigned)who.uid);
+}
+
+static int ask_to_attach(struct tarn_client *c, const tarn_client_options *o, struct tarn__answer *a,
+			 int fds[TARN__CONTROL_FDS])
+{
+	struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = TARN__CTL_ATTACH,
+				     .layout = tarn__layout_hash(), .quota = o->quota_bytes };
+	uint64_t deadline = tarn__deadline(LONG_NS);
+	int r = check_server(c, o);
+
+	if (r == 0 && o->authkey_bytes != 0)
+		r = tarn__auth_prove(c->control, o->authkey, o->authkey_bytes, deadline);
+	if (r == 0)
+		r = tarn__control_ask(c->control, &ask, a, fds, deadline);
+	if (r == 0 && a->n_fds == 0) {
+		/* An older kernel: the server asks us to speak, to see who we are. */
+		ask.kind = TARN__CTL_HERE;
+		ask.argument = a->value[0];
+		r = tarn__control_ask(c->control, &ask, a, fds, deadline);
+	}
+	return r;
+}
+
 static int attach(struct tarn_client *c, const tarn_client_options *o)
 {
-	const struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = TARN__CTL_ATTACH,
-					   .layout = tarn__layout_hash(), .quota = o->quota_bytes };
 	struct tarn__answer a;
 	int fds[TARN__CONTROL_FDS];
-	int r = tarn__control_ask(c->control, &ask, &a, fds, tarn__deadline(LONG_NS));
+	int r = ask_to_attach(c, o, &a, fds);
 
 	if (r < 0)
-		return fail_attach(c->name, r);
+		return r;
 	if (a.n_fds != TARN__CONTROL_FDS) {
 		r = tarn__fail(-TARN_EPROTO, "The server sent %u descriptors, not %u.", a.n_fds,
 			       TARN__CONTROL_FDS);
@@ -252,7 +280,10 @@ static int attach(struct tarn_client *c, const tarn_client_options *o)
 	c->dir_entries = a.value[3];
 	c->ctrl = (const struct tarn__ctrl *)(const void *)c->ctrl_segment.base;
 	if (c->ctrl->magic != TARN__MAGIC || c->ctrl->layout != tarn__layout_hash())
-		r = fail_attach(c->name, -TARN_EVERSION);
+		r = tarn__fail(-TARN_EVERSION, "Server '%s' has layout %016llx, this library (%s) has "
+			       "%016llx. Use the same version on both sides.", c->name,
+			       (unsigned long long)c->ctrl->layout, tarn_version(),
+			       (unsigned long long)tarn__layout_hash());
 	/* Register first: from then on the server's membarriers reach this process. */
 	c->fence = !tarn__membarrier_register() || c->ctrl->membarrier != 1;
 	c->credits = TARN__FIRST_CREDITS;
@@ -459,4 +490,10 @@ int tarn_client_server_pid(const tarn_client *client)
 uint32_t tarn_client_id(const tarn_client *client)
 {
 	return client->number;
+}
+
+int tarn_client_export(const tarn_client *client, char *ret_text, size_t bytes)
+{
+	return tarn__control_text(client->name, client->ctrl->uuid, tarn_client_server_pid(client),
+				  ret_text, bytes);
 }

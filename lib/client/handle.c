@@ -6,8 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "shm/hash.h"
-
 /* ---- shards ---- */
 
 static void lock(struct tarn__shard *s)
@@ -144,9 +142,7 @@ struct tarn_block *tarn__table_find(struct tarn_client *c, uint64_t id)
 	struct tarn__shard *s = shard_of(c, hash);
 	struct tarn_block *b;
 
-	/* Relaxed: a hint that spares the lock. The caller may miss a handle that is
-	 * being entered just now: then it makes a claim of its own, and merges. */
-	if (tarn__load32_relaxed(&s->n) == 0)
+	if (!tarn__table_maybe(c, id))
 		return NULL;
 	lock(s);
 	b = find(s, hash, id);
@@ -417,8 +413,7 @@ static void release(struct tarn__lane *l, struct tarn_block *b)
 	tarn__to_server(c);
 	units = flags & REF_UNLISTED ? b->units : tarn__table_remove(c, b);
 
-	const uint64_t word[7] = { tarn__header(TARN__MSG_RELEASE, 1, 0, 0), b->id, units };
-	tarn__lane_post(l, word);
+	tarn__lane_post(l, tarn__header(TARN__MSG_RELEASE, 1, 0, 0), b->id, units, 0, 0, 0, 0);
 	/* A channel's peer waits for its end, an object's destructor is to run promptly. */
 	if (flags & (REF_CHANNEL | REF_OBJECT))
 		tarn__lane_ring(l);

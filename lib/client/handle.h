@@ -12,6 +12,7 @@
 #define TARN_CLIENT_HANDLE_H
 
 #include "lane.h"
+#include "shm/hash.h"
 
 int tarn__table_init(struct tarn_client *c);
 void tarn__table_fini(struct tarn_client *c);
@@ -38,6 +39,14 @@ static inline void tarn__handle_free(struct tarn__lane *l, struct tarn_block *b)
 	l->spare = b;
 	if (tarn__unlikely(++l->n_spare > 1024))
 		tarn__handle_free_slow(l);
+}
+
+/* False: @id is surely in no handle of the table. Relaxed: a hint that spares the lock. Who
+ * relies on it may miss a handle that is being entered just now: then it makes a claim of its
+ * own, and merges. */
+static inline bool tarn__table_maybe(const struct tarn_client *c, uint64_t id)
+{
+	return tarn__load32_relaxed(&c->shard[tarn__hash_pair(id, 0, 0) % TARN__SHARDS].n) != 0;
 }
 
 /* The handle of @id with one more reference, or NULL. */

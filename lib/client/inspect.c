@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 
 struct tarn_inspector {
 	int fd;
+	int64_t timeout_ns;
 	bool spoilt; /* an answer is overdue: what comes next would be that one */
 };
 
@@ -34,6 +36,7 @@ int tarn_inspector_open(const char *name, int64_t timeout_ns, tarn_inspector **r
 		return tarn__fail(-ENOMEM, "No memory for an inspector.");
 	}
 	i->fd = fd;
+	i->timeout_ns = ANSWER_NS;
 	*ret_inspector = i;
 	return 0;
 }
@@ -45,6 +48,24 @@ tarn_inspector *tarn_inspector_close(tarn_inspector *inspector)
 		free(inspector);
 	}
 	return NULL;
+}
+
+void tarn_inspector_timeout_set(tarn_inspector *inspector, int64_t timeout_ns)
+{
+	inspector->timeout_ns = timeout_ns;
+}
+
+int tarn_inspector_pid(const tarn_inspector *inspector)
+{
+	struct ucred who;
+	socklen_t n = sizeof who;
+
+	if (getsockopt(inspector->fd, SOL_SOCKET, SO_PEERCRED, &who, &n) != 0)
+		return tarn__fail(-errno, "Who listens is not to be learnt: %s.", strerror(errno));
+	if (who.pid <= 0)
+		return tarn__fail(-ESRCH, "The server is in a process namespace that is not to be "
+				  "seen from here.");
+	return who.pid;
 }
 
 /* Asks; *ret_fd is the answer's descriptor, or -1. */
@@ -59,7 +80,7 @@ static int ask(tarn_inspector *i, enum tarn__control kind, uint64_t argument,
 	if (i->spoilt)
 		return tarn__fail(-TARN_ESTATE, "An earlier question was not answered in time. Open "
 				  "another inspector.");
-	r = tarn__control_ask(i->fd, &q, ret, fds, tarn__deadline(ANSWER_NS));
+	r = tarn__control_ask(i->fd, &q, ret, fds, tarn__deadline(i->timeout_ns));
 	if (r < 0) {
 		i->spoilt = r == -ETIMEDOUT;
 		return r;
@@ -185,6 +206,78 @@ int tarn_inspector_refs(tarn_inspector *inspector, uint64_t id, tarn_claim_row *
 		*ret_rows = p;
 	else if (r == -TARN_ESTALE)
 		tarn__fail(r, "Nothing has the id %llx (any more).", (unsigned long long)id);
+	return r;
+}
+
+int tarn_inspector_classes(tarn_inspector *inspector, tarn_class_row **ret_rows, size_t *ret_n)
+{
+	void *p;
+	int r = rows(inspector, TARN__CTL_CLASSES, 0, sizeof(tarn_class_row), &p, ret_n);
+
+	if (r == 0)
+		*ret_rows = p;
+	return r;
+}
+
+int tarn_inspector_messages(tarn_inspector *inspector, tarn_message_row **ret_rows, size_t *ret_n)
+{
+	void *p;
+	int r = rows(inspector, TARN__CTL_MESSAGES, 0, sizeof(tarn_message_row), &p, ret_n);
+
+	if (r == 0)
+		*ret_rows = p;
+	return r;
+}
+
+static int write_all(int fd, const char *p, size_t bytes)
+{
+	for (size_t at = 0; at < bytes;) {
+		ssize_t n = write(fd, p + at, bytes - at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return tarn__fail(n < 0 ? -errno : -EIO, "Writing the dump failed after %zu "
+					  "bytes of %zu: %s.", at, bytes,
+					  n < 0 ? strerror(errno) : "nothing is taken");
+		at += (size_t)n;
+	}
+	return 0;
+}
+
+int tarn_inspector_dump(tarn_inspector *inspector, int fd)
+{
+	struct tarn__answer a;
+	int from = -1;
+	int r = ask(inspector, TARN__CTL_DUMP, 0, &a, &from);
+	struct stat st;
+
+	if (r < 0)
+		return r;
+	if (from < 0 || fstat(from, &st) != 0 || st.st_size <= 0) {
+		if (from >= 0)
+			close(from);
+		return tarn__fail(-TARN_EPROTO, "The server's answer has no contents.");
+	}
+	/* It has as many bytes as the server's tables: not twice in memory. */
+	char *chunk = malloc(1 << 20);
+	off_t at = 0;
+
+	if (chunk == NULL)
+		r = tarn__fail(-ENOMEM, "No memory for copying the dump.");
+	while (r == 0 && at < st.st_size) {
+		ssize_t n = pread(from, chunk, 1 << 20, at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			r = tarn__fail(-TARN_EPROTO, "The server's dump ends early.");
+		else
+			r = write_all(fd, chunk, (size_t)n);
+		at += n;
+	}
+	free(chunk);
+	close(from);
 	return r;
 }
 

@@ -109,8 +109,8 @@ void tarn__lanes_free(struct tarn_client *c);
 
 /* ---- posting ---- */
 
-/* Wakes the server if it sleeps. After the post. */
-void tarn__lane_ring(struct tarn__lane *l);
+/* Wakes the server if it sleeps. After the post. True: it slept. */
+bool tarn__lane_ring(struct tarn__lane *l);
 /* The lane passed its bell mark: looks at the head, rings if half is unread. */
 void tarn__lane_bell(struct tarn__lane *l);
 /* Waits until @need slots are free. -ETIMEDOUT, and as tarn__client_health(). */
@@ -136,9 +136,10 @@ static inline int tarn__lane_room_for(struct tarn__lane *l, unsigned need, int64
 }
 
 /* Posts a lazy message of one slot; the caller made sure of room. */
-static inline void tarn__lane_post(struct tarn__lane *l, const uint64_t word[7])
+static inline void tarn__lane_post(struct tarn__lane *l, uint64_t header, uint64_t a, uint64_t b,
+				   uint64_t c, uint64_t d, uint64_t e, uint64_t f)
 {
-	tarn__requests_post(&l->requests, word);
+	tarn__requests_say(&l->requests, header, a, b, c, d, e, f);
 	if (tarn__unlikely(l->requests.tail >= l->bell_at))
 		tarn__lane_bell(l);
 }
@@ -156,11 +157,10 @@ static inline void tarn__lane_post_silent(struct tarn__lane *l, const uint64_t *
 static inline int tarn__lane_say(struct tarn__lane *l, uint64_t header, uint64_t a, uint64_t b,
 				 uint64_t c, uint64_t d, uint64_t e, uint64_t f)
 {
-	const uint64_t word[7] = { header, a, b, c, d, e, f };
 	int r = tarn__lane_room(l, 1, UINT64_MAX);
 
 	if (tarn__likely(r == 0))
-		tarn__lane_post(l, word);
+		tarn__lane_post(l, header, a, b, c, d, e, f);
 	return r;
 }
 

@@ -15,6 +15,7 @@
 #include "ledger.h"
 #include "server.h"
 #include "things.h"
+#include "tickets.h"
 #include "turn.h"
 
 #include <string.h>
@@ -196,11 +197,10 @@ static enum verdict on_send(struct turn *t)
 		return FINE; /* closed: publish only (H9) */
 	uint64_t lanes = t->st->client[ch->consumer.client].lanes;
 	if (ch->tickets >= ch->capacity + LANE_CLAIMS * (lanes != 0 ? lanes : 1) ||
-	    tarn__claim_add(t->st, CLAIM_TICKET | object_index(t->st, co), w[2], o->id) < 0) {
+	    tarn__ticket_add(t->st, ch, w[2], o->id) < 0) {
 		tarn__channel_overrun(t->s, ch);
 		return FINE;
 	}
-	SET(t->st, ch->tickets, ch->tickets + 1);
 	tarn__object_hold(t->st, o);
 	return FINE;
 }
@@ -308,6 +308,8 @@ static void answer(struct turn *t, int r, const struct answer *a)
 	uint64_t word[7] = { tarn__reply(tarn__header_kind(t->w[0]), 0, -r,
 					 tarn__header_cookie(t->w[0])) };
 
+	if (r < 0)
+		tarn__facts_failed(t->s, t->client, tarn__header_kind(t->w[0]), r);
 	if (r == 0) {
 		word[1] = a->id;
 		word[2] = a->size;
@@ -592,6 +594,8 @@ void tarn__apply(struct server *s, struct lane_view *v, const struct tarn__slot 
 				  : offence(&t, "an unknown kind of message");
 
 	s->messages++;
+	if (tarn__likely(s->facts_client != NULL))
+		s->facts_client[t.client].by_kind[kind < FACTS_KINDS ? kind : 0]++;
 	if (tarn__unlikely(verdict == OFFENCE)) {
 		tarn__rollback(s);
 		tarn__evict(s, t.client, "message %u at %llu: %s", kind,

@@ -8,10 +8,10 @@
  * Tickets of one channel have consecutive positions, low to sent (SEND is accepted in
  * order only), so all of them can be found without a list.
  */
-#include "claims.h"
 #include "heap.h"
 #include "ledger.h"
 #include "server.h"
+#include "tickets.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +74,7 @@ int tarn__channel_make(struct server *s, uint32_t client, uint64_t slots, const 
 		       struct answer *ret)
 {
 	struct state *st = &s->st;
-	uint32_t index, record = NIL;
+	uint32_t index, record = NIL, window = NIL;
 
 	if (slots == 0 || slots > TARN__CHANNEL_MAX)
 		return -EINVAL;
@@ -111,7 +111,7 @@ int tarn__channel_make(struct server *s, uint32_t client, uint64_t slots, const 
 	if (r == 0)
 		r = record_new(st, &record);
 	if (r == 0)
-		r = tarn__claims_promise(st, capacity);
+		r = tarn__window_new(st, (uint32_t)capacity, &window);
 	if (r == 0 && tarn__ledger_add(st, o, client, 1) < 0)
 		r = -EDQUOT;
 	if (r == 0 && name[0] != '\0')
@@ -122,8 +122,8 @@ int tarn__channel_make(struct server *s, uint32_t client, uint64_t slots, const 
 	struct channel *ch = &st->channel[record];
 
 	SET(st, ch->id, o->id);
-	SET(st, ch->capacity, (uint32_t)capacity);
-	SET(st, ch->tickets, 0);
+	pair_set(st, &ch->capacity, (uint32_t)capacity, 0);
+	pair_set(st, &ch->window, window, 0);
 	tarn__meta_set64(&st->meta, (uint64_t *)(void *)&ch->producer, 0);
 	tarn__meta_set64(&st->meta, (uint64_t *)(void *)&ch->consumer, 0);
 	SET(st, ch->sent, 0);
@@ -145,7 +145,7 @@ void tarn__channel_free(struct server *s, struct channel *ch)
 	struct state_head *h = st->head;
 
 	tarn__name_drop(st, ch->id);
-	tarn__claims_unpromise(st, ch->capacity);
+	tarn__window_free(st, ch);
 	SET(st, st->channel_of[tarn__id_index(ch->id)], NIL);
 	SET(st, ch->id, 0);
 	SET(st, ch->next, h->free_channel);
@@ -195,6 +195,17 @@ void tarn__channel_positions(struct server *s, const struct channel *ch, uint64_
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	*ret_head = ring.head;
 	*ret_tail = ring.tail;
+	/* A producer that was killed between its tail and the slot's mark: the consumer goes
+	 * by marks and never sees that item, so nobody would ever drop its ticket. */
+	const uint64_t at = sizeof ring + ((ring.tail - 1) & (ch->capacity - 1)) *
+						  sizeof(struct tarn__slot) +
+			    offsetof(struct tarn__slot, mark);
+	uint64_t mark;
+
+	if (ring.tail != 0 && (pread(s->st.data.fd, &mark, sizeof mark, (off_t)(o->offset + at)) !=
+				       (ssize_t)sizeof mark ||
+			       mark != ring.tail))
+		*ret_tail = ring.tail - 1;
 }
 
 void tarn__channel_wake(struct server *s, const struct channel *ch)
@@ -212,24 +223,10 @@ bool tarn__channel_ticket_drop(struct server *s, struct channel *ch, uint64_t po
 			       uint64_t id, uint32_t client)
 {
 	struct state *st = &s->st;
-	uint64_t who = CLAIM_TICKET | tarn__id_index(ch->id);
 
-	if (ch->consumer.client != client)
+	if (ch->consumer.client != client || id == 0 || tarn__ticket_find(st, ch, position) != id)
 		return false;
-	struct claim *c = tarn__claim_find(st, who, position);
-	if (c == NULL || c->value != id)
-		return false;
-	tarn__claim_drop(st, c);
-	SET(st, ch->tickets, ch->tickets - 1);
-	if (position == ch->low) {
-		/* Tickets mostly go in order; a few steps keep up with those that do not. */
-		uint64_t low = position + 1;
-
-		for (int k = 0; k < 4 && low < ch->sent; k++, low++)
-			if (tarn__claim_find(st, who, low) != NULL)
-				break;
-		SET(st, ch->low, low);
-	}
+	tarn__ticket_drop(st, ch, position);
 	struct object *o = tarn__object_find(st, id);
 	if (o != NULL)
 		tarn__object_drop(st, o);
@@ -287,22 +284,20 @@ void tarn__channel_producer_died(struct server *s, struct channel *ch)
 bool tarn__channel_sweep(struct server *s, struct channel *ch)
 {
 	struct state *st = &s->st;
-	uint64_t who = CLAIM_TICKET | tarn__id_index(ch->id);
 	unsigned steps = 0;
 
 	if (ch->sweep == SWEEP_NONE)
 		return false;
 	while (ch->sweep_at < ch->sent && ch->tickets != 0 && steps++ < SWEEP_SLICE) {
 		uint64_t p = ch->sweep_at;
-		struct claim *c = NULL;
+		uint64_t id = 0;
 
 		if (ch->sweep == SWEEP_ALL || p < ch->death_head || p >= ch->death_tail)
-			c = tarn__claim_find(st, who, p);
-		if (c != NULL) {
-			struct object *o = tarn__object_find(st, c->value);
+			id = tarn__ticket_find(st, ch, p);
+		if (id != 0) {
+			struct object *o = tarn__object_find(st, id);
 
-			tarn__claim_drop(st, c);
-			SET(st, ch->tickets, ch->tickets - 1);
+			tarn__ticket_drop(st, ch, p);
 			if (o != NULL)
 				tarn__object_drop(st, o);
 		}

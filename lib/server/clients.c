@@ -181,6 +181,7 @@ void tarn__lane_close(struct server *s, uint32_t client, uint32_t number)
 	tarn__commit(s);
 	view_drop(s, i);
 	p->lane[number] = NIL;
+	tarn__facts_lane_closed(s, client, (struct tarn__lane_area *)(void *)p->lanes.base + number);
 	tarn__segment_punch(&p->lanes, number * sizeof(struct tarn__lane_area),
 			    sizeof(struct tarn__lane_area));
 }
@@ -274,6 +275,7 @@ int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int 
 	p->socket = socket;
 	p->pidfd = pidfd;
 	s->peer[i] = p;
+	tarn__facts_attached(s, i);
 	*ret_client = i;
 	return 0;
 }
@@ -298,6 +300,7 @@ void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
 	 * sent before is in others' hands, and their claims come from these messages. */
 	SET(st, c->state, CLIENT_EVICTED);
 	s->evictions++;
+	tarn__facts_evicted(s, client, why);
 	tarn__log(s, 4, "client %u (%s, pid %u) is evicted: %s", client, c->name, c->pid, why);
 	for (uint32_t i = 0; i < s->n_views; i++) {
 		struct lane_view *v = &s->view[i];

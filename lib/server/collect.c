@@ -16,9 +16,10 @@
 #include "collect.h"
 
 #include "calls.h"
-#include "claims.h"
 #include "ledger.h"
 #include "server.h"
+#include "tickets.h"
+#include "tickets.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -162,12 +163,12 @@ static void each_reference(struct graph *g, uint32_t index, reference_fn *fn)
 	uint32_t left = ch->tickets;
 
 	for (uint64_t p = ch->low; p < ch->sent && left != 0 && spend(g); p++) {
-		const struct claim *c = tarn__claim_find(st, CLAIM_TICKET | index, p);
+		uint64_t id = tarn__ticket_find(st, ch, p);
 
-		if (c == NULL)
+		if (id == 0)
 			continue;
 		left--;
-		follow(g, c->value, 1, fn);
+		follow(g, id, 1, fn);
 	}
 }
 

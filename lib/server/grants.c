@@ -18,7 +18,7 @@
 #define COLLECT_NS 80000000u
 #define ASK_NS 20000000u /* between two requests for what clients have cached */
 #define WAIT_MOST_NS (24ull * 3600 * 1000000000u)
-#define BATCH_MOST 64u
+#define BATCH_MOST HEAP_SOME_MOST
 /* A batch ends early rather than come near the undo log's end. */
 #define UNDO_ENOUGH (TARN__UNDO_CAPACITY / 2)
 
@@ -38,49 +38,87 @@ static void answer_refusal(struct server *s, struct lane_view *v, const struct w
 	};
 	tarn__reply_put(s, v, word);
 	s->failed_allocs++;
+	tarn__facts_failed(s, s->st.lane[v->lane].client, TARN__MSG_ALLOC, r);
+}
+
+static int grant_one(struct server *s, const struct wish *wish, uint32_t client, uint32_t *ret)
+{
+	struct state *st = &s->st;
+	const struct client *cl = &st->client[client];
+
+	if (cl->quota != 0 && cl->owned_bytes + wish->bytes > cl->quota)
+		return -EDQUOT;
+	int r = tarn__heap_alloc(st, wish->bytes, wish->align, ret);
+	if (r == 0)
+		tarn__object_grant(st, &st->object[*ret], client);
+	return r;
+}
+
+/* As many as lie ready, and as the quota allows whatever their capacity is. */
+static uint32_t grant_ready(struct server *s, const struct wish *wish, uint32_t client,
+			    uint32_t most, uint32_t *ret)
+{
+	struct state *st = &s->st;
+	const struct client *cl = &st->client[client];
+
+	if (wish->align > TARN__LINE || wish->bytes > TARN__SMALL_MAX)
+		return 0;
+	if (cl->quota != 0) {
+		uint64_t each = tarn__class_bytes(tarn__class_of(wish->bytes));
+		uint64_t left = cl->quota > cl->owned_bytes ? cl->quota - cl->owned_bytes : 0;
+
+		if (left / each < most)
+			most = (uint32_t)(left / each);
+	}
+	uint32_t n = most != 0 ? tarn__heap_alloc_some(st, wish->bytes, most, ret) : 0;
+	if (n != 0)
+		tarn__object_grant_some(st, ret, n, client);
+	return n;
+}
+
+/* The ids of @n blocks, in as many replies as it takes. */
+static void answer_grants(struct server *s, struct lane_view *v, const struct wish *wish,
+			  const uint32_t *index, uint32_t n)
+{
+	uint64_t word[7] = { 0 };
+
+	for (uint32_t at = 0; at < n;) {
+		uint32_t k = 0;
+
+		for (; k < TARN__GRANTS_PER_SLOT && at < n; k++, at++) {
+			word[1 + k] = s->st.object[index[at]].id;
+			tarn__touch(s, index[at]);
+		}
+		word[0] = tarn__reply(TARN__MSG_ALLOC, k | (at == n ? TARN__REPLY_LAST : 0), 0,
+				      tarn__header_cookie(wish->header));
+		tarn__reply_put(s, v, word);
+	}
 }
 
 /* Grants up to as many as were asked for; how many, or the reason of the first failure. */
 static int grant_some(struct server *s, struct lane_view *v, const struct wish *wish)
 {
 	struct state *st = &s->st;
-	uint32_t client = st->lane[v->lane].client;
-	struct client *cl = &st->client[client];
-	unsigned asked = tarn__header_count(wish->header), granted = 0;
-	unsigned unput = 0; /* ids in word that are not in a reply yet */
-	uint64_t word[7] = { 0 };
+	uint32_t client = st->lane[v->lane].client, index[BATCH_MOST], n = 0;
+	uint32_t asked = tarn__header_count(wish->header);
 	int r = 0;
 
 	asked = asked == 0 ? 1 : asked > BATCH_MOST ? BATCH_MOST : asked;
-	while (granted < asked && st->head->undo.n < UNDO_ENOUGH) {
-		uint32_t index;
+	while (n < asked && st->head->undo.n < UNDO_ENOUGH) {
+		uint32_t k = grant_ready(s, wish, client, asked - n, index + n);
 
-		if (cl->quota != 0 && cl->owned_bytes + wish->bytes > cl->quota) {
-			r = -EDQUOT;
-			break;
+		if (k == 0) {
+			r = grant_one(s, wish, client, &index[n]);
+			if (r < 0)
+				break;
+			k = 1;
 		}
-		r = tarn__heap_alloc(st, wish->bytes, wish->align, &index);
-		if (r < 0)
-			break;
-		tarn__object_grant(st, &st->object[index], client);
-		tarn__touch(s, index);
-		word[1 + unput++] = st->object[index].id;
-		granted++;
-		if (unput == TARN__GRANTS_PER_SLOT && granted < asked &&
-		    st->head->undo.n < UNDO_ENOUGH) {
-			word[0] = tarn__reply(TARN__MSG_ALLOC, TARN__GRANTS_PER_SLOT, 0,
-					      tarn__header_cookie(wish->header));
-			tarn__reply_put(s, v, word);
-			unput = 0;
-		}
+		n += k;
 	}
-	if (granted == 0)
+	if (n == 0)
 		return r;
-	/* If nothing could be granted behind a full slot the last one is empty. */
-	word[0] = tarn__reply(TARN__MSG_ALLOC, unput | TARN__REPLY_LAST, 0,
-			      tarn__header_cookie(wish->header));
-	tarn__reply_put(s, v, word);
-	return (int)granted;
+	answer_grants(s, v, wish, index, n);
+	return (int)n;
 }
 
 /* Asks a client, or all (NIL), for their cached blocks. */

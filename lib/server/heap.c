@@ -429,6 +429,33 @@ int tarn__heap_alloc(struct state *st, uint64_t bytes, uint64_t align, uint32_t 
 	return alloc_slowly(st, bytes, align, ret_index);
 }
 
+uint32_t tarn__heap_alloc_some(struct state *st, uint64_t bytes, uint32_t most,
+			       uint32_t ret_index[HEAP_SOME_MOST])
+{
+	struct heap *h = &st->head->heap;
+	uint32_t span, i, n = 0;
+
+	if (bytes - 1 >= TARN__SMALL_MAX)
+		return 0;
+	span = h->partial[tarn__class_of(bytes)];
+	if (span == NIL)
+		return 0;
+	struct span *s = &st->span[span];
+
+	if (most > HEAP_SOME_MOST)
+		most = HEAP_SOME_MOST;
+	for (i = s->free; n < most && i != NIL && st->object[i].state == OBJECT_FREE;
+	     i = st->object[i].next)
+		ret_index[n++] = i;
+	if (n == 0)
+		return 0;
+	pair_set(st, &s->used, s->used + n, i);
+	SET(st, h->used, h->used + n * tarn__class_bytes(s->cls));
+	if (s->used == s->slots)
+		ring_remove(st, span);
+	return n;
+}
+
 /* ---- freeing ---- */
 
 /* The state that the object leaves with; its id is then the next one to be granted. */

@@ -43,6 +43,13 @@ void tarn__heap_restart(struct state *st);
  */
 int tarn__heap_alloc(struct state *st, uint64_t bytes, uint64_t align, uint32_t *ret_index);
 
+/* The same for up to @most small blocks of one size at once, as far as slots that were used
+ * before lie ready in one span: two words, however many. Returns how many; 0: take the other
+ * way. */
+#define HEAP_SOME_MOST 64u
+uint32_t tarn__heap_alloc_some(struct state *st, uint64_t bytes, uint32_t most,
+			       uint32_t ret_index[HEAP_SOME_MOST]);
+
 /* One bounded step towards memory for such a request, after -EAGAIN. True: more to do.
  * Commits by itself, so the caller has no transaction open. */
 bool tarn__heap_reclaim(struct state *st, uint64_t bytes, uint64_t align);

@@ -12,21 +12,9 @@
 #include "collect.h"
 #include "heap.h"
 
-/* Units of one client on one object. A holder that already has a handle absorbs what it
- * receives, so honest clients have a few; the bound keeps ext from overflowing. */
-#define UNITS_MAX (1u << 19)
-
 struct object *tarn__object_find(const struct state *st, uint64_t id)
 {
-	uint32_t i = tarn__id_index(id);
-
-	if (i == NIL || i >= st->head->heap.objects)
-		return NULL;
-	struct object *o = &st->object[i];
-
-	if (o->id != id || (o->state != OBJECT_LIVE && o->state != OBJECT_GRANTED))
-		return NULL;
-	return o;
+	return object_find(st, id);
 }
 
 static void counts_set(struct state *st, struct object *o, uint32_t ext, uint32_t edges)
@@ -167,9 +155,25 @@ void tarn__object_grant(struct state *st, struct object *o, uint32_t client)
 	SET(st, st->head->n_granted, st->head->n_granted + 1);
 }
 
+void tarn__object_grant_some(struct state *st, const uint32_t *index, uint32_t n, uint32_t client)
+{
+	struct client *cl = &st->client[client];
+	const struct object_word w = { .state = OBJECT_GRANTED,
+				       .kind_flags = (uint8_t)(TARN__KIND_BLOCK << 4) };
+
+	for (uint32_t i = 0; i < n; i++)
+		object_owner_word_set(st, &st->object[index[i]], client, w);
+	SET(st, cl->owned, cl->owned + n);
+	SET(st, cl->owned_bytes,
+	    cl->owned_bytes + n * tarn__heap_capacity(st, &st->object[index[0]]));
+	SET(st, st->head->n_granted, st->head->n_granted + n);
+}
+
 void tarn__object_live(struct state *st, struct object *o)
 {
 	object_state_set(st, o, OBJECT_LIVE);
+	if (tarn__likely(st->born != NULL))
+		st->born[object_index(st, o)] = st->tick; /* unlogged: for people */
 	SET(st, st->head->n_granted, st->head->n_granted - 1);
 	SET(st, st->head->n_live, st->head->n_live + 1);
 }

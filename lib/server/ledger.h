@@ -9,12 +9,28 @@
 #include "state.h"
 
 /* The object that @id names, if it is GRANTED or LIVE; else NULL. @id is input. */
+static inline struct object *object_find(const struct state *st, uint64_t id)
+{
+	uint32_t i = tarn__id_index(id);
+
+	if (tarn__unlikely(i == NIL || i >= st->head->heap.objects))
+		return NULL;
+	struct object *o = &st->object[i];
+
+	if (tarn__unlikely(o->id != id || (o->state != OBJECT_LIVE && o->state != OBJECT_GRANTED)))
+		return NULL;
+	return o;
+}
 struct object *tarn__object_find(const struct state *st, uint64_t id);
 
 static inline uint32_t object_index(const struct state *st, const struct object *o)
 {
 	return (uint32_t)(o - st->object);
 }
+
+/* Units of one client on one object. A holder that already has a handle absorbs what it
+ * receives, so honest clients have a few; the bound keeps ext from overflowing. */
+#define UNITS_MAX (1u << 19)
 
 /* Units of @client on @o now. */
 uint32_t tarn__ledger_units(const struct state *st, const struct object *o, uint32_t client);
@@ -36,6 +52,8 @@ void tarn__object_edge(struct state *st, struct object *o, uint32_t units, bool 
 
 /* FREE -> GRANTED to @client, which pays. */
 void tarn__object_grant(struct state *st, struct object *o, uint32_t client);
+/* The same for @n small blocks of one size. */
+void tarn__object_grant_some(struct state *st, const uint32_t *index, uint32_t n, uint32_t client);
 /* GRANTED -> LIVE without any unit (the caller books one). */
 void tarn__object_live(struct state *st, struct object *o);
 /* GRANTED to nobody's use -> FREE. */

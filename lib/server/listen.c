@@ -2,31 +2,19 @@
 /*
  * The control socket: attaching, lanes, questions (lib/control.h).
  *
- * A connection starts as a visitor, who may ask; ATTACH turns it into a client's. A
- * name is locked by a file beside the socket for as long as its server lives, so two
- * servers cannot both find the other's socket stale.
+ * A connection starts as a visitor, who may ask if the kernel says that it is of the right
+ * user, and if it knows the authkey (access.h); ATTACH turns it into a client's (attach.c).
  */
-#include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/error.h"
 #include "server.h"
-#include "shm/hash.h"
-
-#ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77 /* Linux 6.5 */
-#endif
 
 /* ---- answers ---- */
 
@@ -111,66 +99,65 @@ void tarn__waiters_answer(struct server *s)
 	}
 }
 
-/* ---- attach ---- */
+/* ---- requests ---- */
 
-struct credentials {
-	pid_t pid;
-	uid_t uid;
-	int pidfd;
-};
-
-/* Who is at the other end, with a descriptor that names that process and no other. */
-static int peer_credentials(int socket, struct credentials *ret)
+static void ask(struct server *s, int socket, uid_t uid, const struct tarn__request *q)
 {
-	struct ucred cred;
-	socklen_t n = sizeof cred;
+	uint64_t rows = 0;
+	int fd = -1;
 
-	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &n) != 0)
-		return -errno;
-	*ret = (struct credentials){ .pid = cred.pid, .uid = cred.uid, .pidfd = -1 };
-	n = sizeof ret->pidfd;
-	if (getsockopt(socket, SOL_SOCKET, SO_PEERPIDFD, &ret->pidfd, &n) == 0)
-		return 0;
-	ret->pidfd = (int)syscall(SYS_pidfd_open, cred.pid, 0);
-	if (ret->pidfd < 0)
-		return -errno;
-	/* An older kernel: the pid may have been given to another process before it was
-	 * opened; then the one that connected is dead and its socket is hung up. */
-	struct pollfd p = { .fd = socket, .events = POLLRDHUP };
-	if (poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLRDHUP))) {
-		close(ret->pidfd);
-		return -ESRCH;
+	switch (q->kind) {
+	case TARN__CTL_STAT:
+	case TARN__CTL_CLIENTS:
+	case TARN__CTL_BLOCKS:
+	case TARN__CTL_REFS:
+	case TARN__CTL_CLASSES:
+	case TARN__CTL_MESSAGES:
+	case TARN__CTL_DUMP: {
+		int r = tarn__query(s, q->kind, q->argument, &fd, &rows);
+
+		tarn__answer(s, socket, q->kind, r, &rows, 1, &fd, r == 0 ? 1 : 0, NULL);
+		if (fd >= 0)
+			close(fd);
+		break;
 	}
-	fcntl(ret->pidfd, F_SETFD, FD_CLOEXEC);
-	return 0;
+	case TARN__CTL_CHECK:
+		/* After two more epochs, so that nothing honest is half applied. */
+		wait_add(s, socket, q->kind, 3, 0, 0);
+		break;
+	case TARN__CTL_SETTLE:
+		wait_add(s, socket, q->kind, 3, 0, 0);
+		break;
+	case TARN__CTL_SHUTDOWN:
+		if (!tarn__access_owns(uid)) {
+			tarn__answer(s, socket, q->kind, -EPERM, NULL, 0, NULL, 0,
+				     "only the server's own user and root may end it");
+			break;
+		}
+		tarn__answer(s, socket, q->kind, 0, NULL, 0, NULL, 0, NULL);
+		s->stopping = true;
+		break;
+	default:
+		tarn__answer(s, socket, q->kind, -TARN_EPROTO, NULL, 0, NULL, 0,
+			     "unknown or misplaced request");
+	}
 }
 
-/*
- * Which program image a process runs: a hash of its auxiliary vector, whose random addresses
- * change with every exec(). 0: not to be seen from here. Reading it takes no lock that the
- * process can hold for long, unlike its list of mappings.
- */
-static uint64_t image_of(pid_t pid)
+/* 1 a request, 0 nothing yet, negative: the connection is over. One of another version is
+ * known by its beginning, and is answered in words. */
+static int read_request(int socket, struct tarn__request *ret, struct ucred *ret_sender)
 {
-	unsigned char auxv[1024];
-	char path[64];
+	struct tarn__request q = { 0 };
+	int n = tarn__control_recv_from(socket, &q, sizeof q, ret_sender);
 
-	snprintf(path, sizeof path, "/proc/%d/auxv", (int)pid);
-	int fd = pid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-	if (fd < 0)
+	if (n == -EAGAIN || n == -EINTR)
 		return 0;
-	ssize_t n = read(fd, auxv, sizeof auxv);
-	close(fd);
-	return n > 0 ? tarn__hash64(auxv, (size_t)n, 1) | 1 : 0;
-}
-
-static void on_death(void *arg, uint32_t events)
-{
-	struct peer *p = arg;
-
-	(void)events;
-	p->dead = true;
-	tarn__loop_unwatch(p->server->loop, &p->pidfd_watch);
+	if (n <= 0 && n != -EMSGSIZE)
+		return -EPIPE;
+	*ret = q;
+	if (q.magic != TARN__CONTROL_MAGIC || (n > 0 && (size_t)n < TARN__REQUEST_LEAST))
+		return -EPROTO;
+	return n == (int)sizeof q || q.layout != tarn__layout_hash() ? 1 : -EPROTO;
 }
 
 /* A pipe for the events of a lane: the client's end is sent, ours kept. Its flags are ours: a
@@ -192,153 +179,20 @@ static int give_event(struct server *s, const struct peer *p, uint32_t lane)
 	return 0;
 }
 
-static void on_client(void *arg, uint32_t events);
-
-static void attach_refuse(struct server *s, int socket, int error, const char *text)
-{
-	tarn__answer(s, socket, TARN__CTL_ATTACH, error, NULL, 0, NULL, 0, text);
-}
-
-static void attach_answer(struct server *s, struct peer *p)
-{
-	const struct state_head *h = s->st.head;
-	const uint64_t value[] = { p->client, s->st.client[p->client].incarnation, h->arena_bytes,
-				   h->max_objects + 1, p->lanes.bytes, h->arena_bytes };
-	const int fds[TARN__CONTROL_FDS] = { s->ctrl_readonly, s->dir_readonly, s->st.data.fd,
-					     p->lanes.fd, s->doorbell };
-
-	tarn__answer(s, p->socket, TARN__CTL_ATTACH, 0, value, 6, fds, TARN__CONTROL_FDS, NULL);
-}
-
-/* True if the visitor has become a client. */
-static bool attach(struct server *s, struct visitor *v, const struct tarn__request *q)
-{
-	struct credentials who;
-	char text[256];
-	uint32_t client;
-
-	if (q->layout != tarn__layout_hash()) {
-		snprintf(text, sizeof text,
-			 "this program was built for layout %016llx, the server \"%s\" has %016llx: "
-			 "use the same version of libtarn on both sides",
-			 (unsigned long long)q->layout, s->name,
-			 (unsigned long long)tarn__layout_hash());
-		attach_refuse(s, v->socket, -TARN_EVERSION, text);
-		return false;
-	}
-	int r = peer_credentials(v->socket, &who);
-	if (r == 0 && who.uid != geteuid() && who.uid != 0) {
-		close(who.pidfd);
-		snprintf(text, sizeof text, "user %u may not attach to \"%s\", which belongs to %u",
-			 who.uid, s->name, geteuid());
-		attach_refuse(s, v->socket, -EACCES, text);
-		return false;
-	}
-	if (r == 0) {
-		r = tarn__client_attach(s, v->socket, who.pid, who.uid, who.pidfd, q->quota, &client);
-		if (r < 0)
-			close(who.pidfd);
-	}
-	if (r < 0) {
-		snprintf(text, sizeof text, "server \"%s\" cannot take a client: %s", s->name,
-			 strerror(-r));
-		attach_refuse(s, v->socket, r, text);
-		return false;
-	}
-	struct peer *p = s->peer[client];
-
-	p->image = image_of(who.pid);
-	tarn__loop_unwatch(s->loop, &v->watch);
-	v->socket = -1;
-	p->socket_watch = (struct tarn__loop_watch){ .fd = p->socket, .fn = on_client, .arg = p };
-	p->pidfd_watch = (struct tarn__loop_watch){ .fd = p->pidfd, .fn = on_death, .arg = p };
-	if (tarn__loop_watch(s->loop, &p->socket_watch) < 0 ||
-	    tarn__loop_watch(s->loop, &p->pidfd_watch) < 0)
-		p->dead = true; /* cannot be watched: undone at once */
-	attach_answer(s, p);
-	return true;
-}
-
-/* ---- requests ---- */
-
-static void ask(struct server *s, int socket, const struct tarn__request *q)
-{
-	uint64_t rows = 0;
-	int fd = -1;
-
-	switch (q->kind) {
-	case TARN__CTL_STAT:
-	case TARN__CTL_CLIENTS:
-	case TARN__CTL_BLOCKS:
-	case TARN__CTL_REFS: {
-		int r = tarn__query(s, q->kind, q->argument, &fd, &rows);
-
-		tarn__answer(s, socket, q->kind, r, &rows, 1, &fd, r == 0 ? 1 : 0, NULL);
-		if (fd >= 0)
-			close(fd);
-		break;
-	}
-	case TARN__CTL_CHECK:
-		/* After two more epochs, so that nothing honest is half applied. */
-		wait_add(s, socket, q->kind, 3, 0, 0);
-		break;
-	case TARN__CTL_SETTLE:
-		wait_add(s, socket, q->kind, 3, 0, 0);
-		break;
-	case TARN__CTL_SHUTDOWN:
-		tarn__answer(s, socket, q->kind, 0, NULL, 0, NULL, 0, NULL);
-		s->stopping = true;
-		break;
-	default:
-		tarn__answer(s, socket, q->kind, -TARN_EPROTO, NULL, 0, NULL, 0,
-			     "unknown or misplaced request");
-	}
-}
-
-/* 1 a request, 0 nothing yet, negative: the connection is over. */
-static int read_request(int socket, struct tarn__request *ret)
-{
-	int n = tarn__control_recv(socket, ret, sizeof *ret, NULL, 0, NULL, MSG_DONTWAIT);
-
-	if (n == -EAGAIN || n == -EINTR)
-		return 0;
-	if (n <= 0)
-		return -EPIPE;
-	return n == (int)sizeof *ret && ret->magic == TARN__CONTROL_MAGIC ? 1 : -EPROTO;
-}
-
-/* ---- a hang-up ---- */
-
-/*
- * A hang-up is no death (H14), with one exception: after exec() the process lives on as
- * another program, which has no lanes and never says good-bye. The kernel replaces
- * the memory before it closes descriptors, so the image is another by now. In doubt
- * (no right to look; no memory at all, since only its first thread has ended) it is alive.
- */
-static bool has_executed(const struct server *s, const struct peer *p)
-{
-	struct pollfd alive = { .fd = p->pidfd, .events = POLLIN };
-	uint64_t now = image_of((pid_t)s->st.client[p->client].pid);
-
-	if (p->pidfd < 0 || p->image == 0 || now == 0 || now == p->image)
-		return false;
-	/* Still silent: the number was that process's all the time. */
-	return poll(&alive, 1, 0) == 0;
-}
-
-static void on_client(void *arg, uint32_t events)
+void tarn__on_client(void *arg, uint32_t events)
 {
 	struct peer *p = arg;
 	struct server *s = p->server;
 	struct tarn__request q;
-	int r = read_request(p->socket, &q);
+	struct ucred sender;
+	int r = read_request(p->socket, &q, &sender);
 
 	(void)events;
 	if (r == 0)
 		return;
 	if (r < 0) {
 		/* No more requests. */
-		p->dead = p->dead || has_executed(s, p);
+		p->dead = p->dead || tarn__peer_executed(s, p);
 		tarn__loop_unwatch(s->loop, &p->socket_watch);
 		close(p->socket);
 		p->socket = -1;
@@ -373,57 +227,17 @@ static void on_client(void *arg, uint32_t events)
 		break;
 	case TARN__CTL_ATTACH:
 		if (p->client == s->st.head->host)
-			attach_answer(s, p); /* what tarn__host_client() began */
+			tarn__host_welcome(s, p);
 		else
-			ask(s, p->socket, &q);
+			ask(s, p->socket, (uid_t)s->st.client[p->client].uid, &q);
 		break;
 	case TARN__CTL_DETACH:
 		p->detach_asked = true;
 		p->dead = true;
 		break;
 	default:
-		ask(s, p->socket, &q);
+		ask(s, p->socket, (uid_t)s->st.client[p->client].uid, &q);
 	}
-}
-
-/* The host is a client before it attaches, so that calls can be booked on it from the first
- * moment: the connection is made here, and the host's end handed over. */
-int tarn__host_client(struct server *s)
-{
-	uint32_t client;
-	int ends[2], pidfd;
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
-		return tarn__fail(-errno, "no socket for the host of objects: %s", strerror(errno));
-	fcntl(ends[0], F_SETFL, fcntl(ends[0], F_GETFL) | O_NONBLOCK);
-	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	int r = pidfd >= 0 ? tarn__client_attach(s, ends[0], getpid(), geteuid(), pidfd, 0, &client)
-			   : -errno;
-	if (r < 0) {
-		close(ends[0]);
-		close(ends[1]);
-		if (pidfd >= 0)
-			close(pidfd);
-		return tarn__fail(r, "no client for the host of objects: %s", strerror(-r));
-	}
-	struct peer *p = s->peer[client];
-
-	SET(&s->st, s->st.head->host, client);
-	SET(&s->st, s->st.client[client].quota, 0);
-	tarn__commit(s);
-	p->socket_watch = (struct tarn__loop_watch){ .fd = p->socket, .fn = on_client, .arg = p };
-	p->pidfd_watch = (struct tarn__loop_watch){ .fd = p->pidfd, .fn = on_death, .arg = p };
-	r = tarn__loop_watch(s->loop, &p->socket_watch);
-	if (r == 0)
-		r = tarn__loop_watch(s->loop, &p->pidfd_watch);
-	s->job = calloc(MAX_CALLS, sizeof(struct tarn__job *));
-	if (r == 0 && s->job == NULL)
-		r = -ENOMEM;
-	if (r < 0) {
-		close(ends[1]);
-		return tarn__fail(r, "no host of objects: %s", strerror(-r));
-	}
-	return tarn__host_attach(s->host, ends[1], s->name);
 }
 
 void tarn__peer_free(struct server *s, uint32_t client)
@@ -433,6 +247,7 @@ void tarn__peer_free(struct server *s, uint32_t client)
 	if (p == NULL)
 		return;
 	s->peer[client] = NULL;
+	tarn__segment_close(&p->lanes); /* before the answer: then all is given back */
 	if (p->socket >= 0) {
 		if (p->detach_asked)
 			tarn__answer(s, p->socket, TARN__CTL_DETACH, 0, NULL, 0, NULL, 0, NULL);
@@ -443,7 +258,6 @@ void tarn__peer_free(struct server *s, uint32_t client)
 		tarn__loop_unwatch(s->loop, &p->pidfd_watch);
 		close(p->pidfd);
 	}
-	tarn__segment_close(&p->lanes);
 	free(p);
 }
 
@@ -463,38 +277,96 @@ static void visitor_free(struct visitor *v)
 		tarn__loop_unwatch(s->loop, &v->watch);
 		close(v->socket);
 	}
+	if (v->pidfd >= 0)
+		close(v->pidfd);
+	explicit_bzero(&v->proof, sizeof v->proof);
 	free(v);
 }
 
-/* Questions tell of others' data, so the rule is that of attaching. Attaching itself
- * answers with words. */
-static bool may_ask(int socket)
+static void refuse(const struct visitor *v, uint32_t kind, int error, const char *text)
 {
-	struct ucred cred;
-	socklen_t n = sizeof cred;
+	tarn__answer(v->server, v->socket, kind, error, NULL, 0, NULL, 0, text);
+}
 
-	if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &cred, &n) != 0)
-		return false;
-	return cred.uid == geteuid() || cred.uid == 0;
+static void refuse_layout(const struct visitor *v, const struct tarn__request *q)
+{
+	char text[256];
+
+	snprintf(text, sizeof text,
+		 "this program has libtarn %.*s (layout %016llx), the server \"%.60s\" has %s (layout "
+		 "%016llx): use the same version of libtarn on both sides",
+		 (int)strnlen(q->version, sizeof q->version), q->version,
+		 (unsigned long long)q->layout, v->server->name, tarn_version(),
+		 (unsigned long long)tarn__layout_hash());
+	refuse(v, q->kind, -TARN_EVERSION, text);
+}
+
+/* HELLO and PROVE. False: the proof was wrong, and the connection is over. */
+static bool prove(struct visitor *v, const struct tarn__request *q)
+{
+	const struct access *a = &v->server->access;
+	unsigned char out[sizeof(uint64_t[4])];
+	uint64_t value[4];
+	int r = q->kind == TARN__CTL_HELLO ? tarn__proof_greet(a, &v->proof, q->data, out)
+					   : tarn__proof_check(a, &v->proof, q->data, out);
+
+	static_assert(sizeof value == TARN__MAC_BYTES, "one nonce or proof");
+	if (r == 0) {
+		memcpy(value, out, sizeof value);
+		tarn__answer(v->server, v->socket, q->kind, 0, value, 4, NULL, 0, NULL);
+		return true;
+	}
+	if (a->key_bytes != 0)
+		tarn__log(v->server, 4, "somebody did not know the authkey");
+	refuse(v, q->kind, r, a->key_bytes == 0 ? "the server has no authkey, so it cannot prove one"
+						: "that is not the server's authkey");
+	return a->key_bytes == 0;
+}
+
+/* Questions tell of others' data, so the rules are those of attaching. */
+static void visitor_request(struct visitor *v, const struct tarn__request *q,
+			    const struct ucred *sender)
+{
+	struct server *s = v->server;
+	struct ucred who;
+	char text[256];
+
+	if (!tarn__access_allows(&s->access, v->socket, &who)) {
+		if (q->kind == TARN__CTL_ATTACH) {
+			snprintf(text, sizeof text, "user %u may not attach to \"%.60s\", which belongs "
+				 "to user %u", who.uid, s->name, geteuid());
+			refuse(v, q->kind, -EACCES, text);
+		} else {
+			visitor_free(v);
+		}
+	} else if (q->layout != tarn__layout_hash()) {
+		refuse_layout(v, q);
+	} else if (q->kind == TARN__CTL_HELLO || q->kind == TARN__CTL_PROVE) {
+		if (!prove(v, q))
+			visitor_free(v);
+	} else if (tarn__proof_due(&s->access, &v->proof)) {
+		snprintf(text, sizeof text, "server \"%.60s\" asks for an authkey: give it as an option, "
+			 "or its file by %s", s->name, TARN__KEY_VARIABLE);
+		refuse(v, q->kind, -TARN_EAUTH, text);
+	} else if (q->kind == TARN__CTL_ATTACH ? tarn__attach(s, v, q, &who)
+		   : q->kind == TARN__CTL_HERE && tarn__attach_here(s, v, q, &who, sender)) {
+		visitor_free(v);
+	} else if (q->kind != TARN__CTL_ATTACH && q->kind != TARN__CTL_HERE) {
+		ask(s, v->socket, who.uid, q);
+	}
 }
 
 static void on_visitor(void *arg, uint32_t events)
 {
 	struct visitor *v = arg;
 	struct tarn__request q;
-	int r = read_request(v->socket, &q);
+	struct ucred sender;
+	int r = read_request(v->socket, &q, &sender);
 
 	(void)events;
-	if (r == 0)
-		return;
-	if (r < 0 || (q.kind != TARN__CTL_ATTACH && !may_ask(v->socket)))
-		visitor_free(v);
-	else if (q.kind != TARN__CTL_ATTACH && q.layout != tarn__layout_hash())
-		tarn__answer(v->server, v->socket, q.kind, -TARN_EVERSION, NULL, 0, NULL, 0,
-			     "asker and server are of different versions of libtarn");
-	else if (q.kind != TARN__CTL_ATTACH)
-		ask(v->server, v->socket, &q);
-	else if (attach(v->server, v, &q))
+	if (r > 0)
+		visitor_request(v, &q, &sender);
+	else if (r < 0)
 		visitor_free(v);
 }
 
@@ -523,6 +395,7 @@ static void visitor_add(struct server *s, int fd)
 		visitor_expel(s);
 	v->server = s;
 	v->socket = fd;
+	v->pidfd = -1;
 	v->watch = (struct tarn__loop_watch){ .fd = fd, .fn = on_visitor, .arg = v };
 	v->next = s->visitors;
 	s->visitors = v;
@@ -581,95 +454,6 @@ static void on_stop(void *arg, uint32_t events)
 	s->stopping = true;
 }
 
-/* ---- the listening socket ---- */
-
-/* Holds NAME.lock for as long as this server lives. */
-static int lock_name(struct server *s, const char *path)
-{
-	char lock[sizeof s->socket_path + 8];
-
-	snprintf(lock, sizeof lock, "%s.lock", path);
-	for (int attempt = 0; attempt < 16; attempt++) {
-		struct stat here, there;
-		int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-		if (fd < 0)
-			return -errno;
-		if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-			int r = errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
-
-			close(fd);
-			return r;
-		}
-		/* Somebody may have removed the file between open and lock. */
-		if (fstat(fd, &here) == 0 && stat(lock, &there) == 0 && here.st_ino == there.st_ino) {
-			s->name_lock = fd;
-			return 0;
-		}
-		close(fd);
-	}
-	return -EAGAIN;
-}
-
-/* Servers without a given name have fresh ones; sockets that killed ones left would pile
- * up. Whose lock can be had is dead. */
-static void sweep_anonymous(const char *path)
-{
-	char directory[sizeof((struct sockaddr_un *)NULL)->sun_path];
-	const char *slash = strrchr(path, '/');
-	struct dirent *e;
-
-	if (slash == NULL || strncmp(slash + 1, "anon-", 5) != 0)
-		return;
-	snprintf(directory, sizeof directory, "%.*s", (int)(slash - path), path);
-	DIR *d = opendir(directory);
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		size_t n = strlen(e->d_name);
-		char socket[300];
-
-		if (strncmp(e->d_name, "anon-", 5) != 0 || n < 5 + 10 ||
-		    strcmp(e->d_name + n - 10, ".sock.lock") != 0)
-			continue;
-		int fd = openat(dirfd(d), e->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-		if (fd < 0)
-			continue;
-		if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-			snprintf(socket, sizeof socket, "%.*s", (int)(n - 5), e->d_name);
-			unlinkat(dirfd(d), socket, 0);
-			unlinkat(dirfd(d), e->d_name, 0);
-		}
-		close(fd);
-	}
-	if (d != NULL)
-		closedir(d);
-}
-
-static int bind_socket(struct server *s, const char *name)
-{
-	struct sockaddr_un address;
-	int length = tarn__control_address(name, 1, &address);
-
-	if (length < 0)
-		return length;
-	if (address.sun_path[0] != '\0') {
-		sweep_anonymous(address.sun_path);
-		int r = lock_name(s, address.sun_path);
-		if (r < 0)
-			return r;
-		snprintf(s->socket_path, sizeof s->socket_path, "%s", address.sun_path);
-		unlink(s->socket_path); /* of a dead server: we have its lock */
-	}
-	s->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (s->listener < 0)
-		return -errno;
-	mode_t mask = umask(0077);
-	int r = bind(s->listener, (struct sockaddr *)&address, (socklen_t)length) == 0 ? 0 : -errno;
-
-	umask(mask);
-	if (r == 0 && listen(s->listener, 128) != 0)
-		r = -errno;
-	return r;
-}
 
 static int watch(struct server *s, struct tarn__loop_watch *w, int fd, tarn__loop_fn fn)
 {
@@ -677,40 +461,23 @@ static int watch(struct server *s, struct tarn__loop_watch *w, int fd, tarn__loo
 	return tarn__loop_watch(s->loop, w);
 }
 
-int tarn__listen_open(struct server *s, const char *name)
+int tarn__listen_open(struct server *s)
 {
-	int r = bind_socket(s, name);
-
 	s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (r == 0)
-		r = watch(s, &s->listener_watch, s->listener, on_listener);
+	int r = watch(s, &s->listener_watch, s->listener, on_listener);
 	if (r == 0)
 		r = watch(s, &s->doorbell_watch, s->doorbell, on_doorbell);
 	if (r == 0)
 		r = watch(s, &s->stop_watch, s->stop_event, on_stop);
-	return r;
+	return r == 0 ? 0 : tarn__fail(r, "cannot wait for clients: %s", tarn_error_text(r));
 }
 
 void tarn__listen_close(struct server *s)
 {
 	while (s->visitors != NULL)
 		visitor_free(s->visitors);
-	if (s->listener >= 0) {
-		/* A ring that polls it may hold it for a while after the close: whoever calls
-		 * now is to hear at once that nobody listens. */
-		shutdown(s->listener, SHUT_RDWR);
-		close(s->listener);
-	}
+	tarn__socket_close(s);
 	if (s->spare_fd >= 0)
 		close(s->spare_fd);
-	s->listener = s->spare_fd = -1;
-	if (s->name_lock >= 0) {
-		char lock[sizeof s->socket_path + 8];
-
-		snprintf(lock, sizeof lock, "%s.lock", s->socket_path);
-		unlink(s->socket_path);
-		unlink(lock);
-		close(s->name_lock);
-		s->name_lock = -1;
-	}
+	s->spare_fd = -1;
 }

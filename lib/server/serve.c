@@ -10,18 +10,21 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/sysinfo.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "calls.h"
 #include "claims.h"
 #include "heap.h"
 #include "lib/error.h"
+#include "lib/leftovers.h"
+#include "tarn/entry.h"
+#include "options.h"
+#include "place.h"
 #include "prefault.h"
 #include "serve.h"
 #include "server.h"
 
-#define ARENA_LEAST (1u << 20)
 #define DEFAULT_BLOCKS (4u << 20)
 #define DEFAULT_WATERMARK_MOST (256u << 20)
 #define DEFAULT_SPIN_NS 50000
@@ -33,63 +36,15 @@ void tarn__log(struct server *s, int level, const char *format, ...)
 	char line[400];
 	va_list ap;
 
+	if (level > s->log_level)
+		return;
 	va_start(ap, format);
 	vsnprintf(line, sizeof line, format, ap);
 	va_end(ap);
 	if (s->log != NULL)
 		s->log(s->log_arg, level, line);
-	else if (level <= 4)
+	else
 		fprintf(stderr, "<%d>tarn server \"%s\": %s\n", level, s->name, line);
-}
-
-/* ---- defaults ---- */
-
-static uint64_t read_number(const char *path)
-{
-	unsigned long long v = 0;
-	FILE *f = fopen(path, "re");
-
-	if (f == NULL)
-		return 0;
-	if (fscanf(f, "%llu", &v) != 1)
-		v = 0; /* "max" */
-	fclose(f);
-	return v;
-}
-
-/* Half of the machine's or the memory cgroup's RAM, whichever is less. */
-static uint64_t default_arena(void)
-{
-	struct sysinfo info;
-	uint64_t ram = sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : 1ull << 30;
-	static const char *const limits[] = { "/sys/fs/cgroup/memory.max",
-					      "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
-
-	for (unsigned i = 0; i < 2; i++) {
-		uint64_t v = read_number(limits[i]);
-
-		if (v != 0 && v < ram)
-			ram = v;
-	}
-	return ram / 2;
-}
-
-static int check_options(const tarn_server_options *o)
-{
-	if (o->arena_bytes != 0 && o->arena_bytes < ARENA_LEAST)
-		return tarn__fail(-EINVAL, "an arena of %llu bytes was asked for; the least is %u",
-				  (unsigned long long)o->arena_bytes, ARENA_LEAST);
-	if (o->arena_bytes > TARN__SIZE_MAX)
-		return tarn__fail(-EINVAL, "an arena of %llu bytes was asked for; the most is %llu",
-				  (unsigned long long)o->arena_bytes,
-				  (unsigned long long)TARN__SIZE_MAX);
-	if (o->max_blocks > TARN__INDEX_MASK)
-		return tarn__fail(-EINVAL, "%llu blocks were asked for; the most is %u",
-				  (unsigned long long)o->max_blocks, TARN__INDEX_MASK);
-	if (o->backing > TARN_BACKING_MEMFD || o->io > TARN_IO_EPOLL)
-		return tarn__fail(-EINVAL, "unknown backing %d or event loop %d", (int)o->backing,
-				  (int)o->io);
-	return 0;
 }
 
 /* ---- stopping from outside ---- */
@@ -173,11 +128,15 @@ static uint64_t choose_spin(const tarn_server_options *o)
 
 static int open_state(struct server *s, const tarn_server_options *o)
 {
-	uint64_t bytes = o->arena_bytes != 0 ? o->arena_bytes : default_arena();
+	uint64_t bytes = o->arena_bytes != 0 ? o->arena_bytes : tarn__place_memory() / 2;
 	uint64_t blocks = o->max_blocks != 0 ? o->max_blocks : DEFAULT_BLOCKS;
 
-	s->backing = tarn__backing_choose((enum tarn__backing)o->backing, bytes, s->backing_reason,
-					  sizeof s->backing_reason);
+	s->backing = tarn__backing_choose(o->keep_names ? TARN__BACKING_KEPT
+						       : (enum tarn__backing)o->backing,
+					  bytes, s->backing_reason, sizeof s->backing_reason);
+	size_t swept = tarn__leftovers_sweep_segments();
+	if (swept != 0)
+		tarn__log(s, 6, "removed %zu names that dead servers left in /dev/shm", swept);
 	int r = tarn__state_create(&s->st, s->backing, bytes, blocks);
 	if (r < 0)
 		return tarn__fail(r, "cannot create an arena of %llu MiB in %s: %s",
@@ -252,9 +211,37 @@ static void say_ready(const struct server *s, int fd)
 	close(fd);
 }
 
+/* ---- before all else ---- */
+
+/* In the thread that will serve. Nothing is there yet that would have to be undone. */
+static int initialize(const tarn_server_options *o)
+{
+	tarn_entry_fn *entry = tarn_entry_find(o->initializer);
+
+	if (entry == NULL)
+		return tarn__fail(-ENOENT, "there is no initializer \"%.60s\" in this program: define "
+				  "it with TARN_ENTRY (tarn/entry.h)", o->initializer);
+	tarn_error_set(0, "%s", "");
+	int r = entry(o->initializer_arg, o->initializer_arg_bytes);
+	if (r == 0)
+		return 0;
+	if (r < 0 && tarn_error_last()->code == r)
+		return r; /* its own words stand */
+	return tarn__fail(r < 0 ? r : -ECANCELED, "the initializer \"%.60s\" returned %d (%s)",
+			  o->initializer, r, r < 0 ? tarn_error_text(r) : "0 is success");
+}
+
+static int prepare(const tarn_server_options *o)
+{
+	if (o->process_name != NULL)
+		prctl(PR_SET_NAME, o->process_name, 0, 0, 0);
+	int r = o->cpus != NULL ? tarn__place_cpus(o->cpus) : 0;
+	return r == 0 && o->initializer != NULL ? initialize(o) : r;
+}
+
 static int open_all(struct server *s, const tarn_server_options *o)
 {
-	int r = check_options(o);
+	int r = tarn__access_init(&s->access, o);
 
 	if (r == 0)
 		r = open_state(s, o);
@@ -263,6 +250,8 @@ static int open_all(struct server *s, const tarn_server_options *o)
 	if (r < 0)
 		return r;
 	r = open_ctrl(s);
+	if (r == 0)
+		r = tarn__facts_open(s);
 	if (r < 0)
 		return tarn__fail(r, "cannot create the control segment: %s", strerror(-r));
 	r = tarn__prefault_open(s, &s->prefault);
@@ -274,14 +263,8 @@ static int open_all(struct server *s, const tarn_server_options *o)
 	r = stop_register(s->stop_event);
 	if (r < 0)
 		return tarn__fail(r, "more than %d servers run in this process", RUNS_MOST);
-	r = tarn__listen_open(s, s->name);
-	if (r == -EADDRINUSE)
-		return tarn__fail(r, "another server lives under the name \"%s\"", s->name);
-	if (r < 0)
-		return tarn__fail(r, "cannot listen as \"%s\": %s (a plain name is a socket in "
-				  "$XDG_RUNTIME_DIR/tarn, or /tmp/tarn-UID without that variable)",
-				  s->name, strerror(-r));
-	return 0;
+	r = tarn__socket_open(s, o->listen_fd);
+	return r == 0 ? tarn__listen_open(s) : r;
 }
 
 #define METHODS_END_NS 10000000000
@@ -328,7 +311,9 @@ static void close_all(struct server *s)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	tarn__segment_close(&s->ctrl_segment);
+	tarn__facts_close(s);
 	tarn__state_close(&s->st);
+	tarn__access_fini(&s->access);
 	free(s->view);
 	free(s);
 }
@@ -358,11 +343,14 @@ static struct server *server_new(const tarn_server_options *o)
 	if (s == NULL)
 		return NULL;
 	s->st.meta_segment = s->st.data = s->st.dir_segment = TARN__SEGMENT_NONE;
-	s->ctrl_segment = TARN__SEGMENT_NONE;
+	s->ctrl_segment = s->facts_segment = TARN__SEGMENT_NONE;
 	s->ctrl_readonly = s->dir_readonly = -1;
 	s->spare_fd = s->listener = s->doorbell = s->stop_event = s->name_lock = -1;
 	s->log = o->log;
 	s->log_arg = o->log_arg;
+	s->log_level = o->log_level != 0 ? o->log_level : o->log != NULL ? 7 : 4;
+	s->event = o->event;
+	s->event_arg = o->event_arg;
 	s->kill_evicted = o->kill_evicted;
 	s->started_ns = tarn__now();
 	s->spin_ns = choose_spin(o);
@@ -377,17 +365,44 @@ static void on_parent_death(void *arg, uint32_t events)
 	s->stopping = true;
 }
 
+static void say(const struct server *s, enum tarn_server_event event)
+{
+	if (s->event != NULL)
+		s->event(s->event_arg, event, s->name);
+}
+
+static void serve(struct server *s, const tarn_server_options *o,
+		  const volatile sig_atomic_t *stop_wanted)
+{
+	tarn__log(s, 6, "serving %s: %llu MiB, %s (%s), %s", s->name,
+		  (unsigned long long)(s->st.head->arena_bytes >> 20), tarn__loop_name(s->loop),
+		  s->io_reason, s->backing_reason);
+	say(s, TARN_SERVER_READY);
+	if (o->ready_fd > 0)
+		say_ready(s, o->ready_fd);
+	if (stop_wanted != NULL && *stop_wanted)
+		s->stopping = true; /* came before this run could be stopped */
+	tarn__reactor(s);
+	say(s, TARN_SERVER_STOPPING);
+	tarn__log(s, 6, "ends");
+}
+
 int tarn__serve(const tarn_server_options *options, int parent_pidfd,
-		const volatile sig_atomic_t *stop_wanted)
+		const volatile sig_atomic_t *stop_wanted, uint64_t ret_uuid[2])
 {
 	static const tarn_server_options none;
 	const tarn_server_options *o = options != NULL ? options : &none;
 	struct tarn__loop_watch parent = { .fd = parent_pidfd, .fn = on_parent_death };
-	struct server *s = server_new(o);
+	int r = tarn__options_check(o);
 
+	if (r == 0)
+		r = prepare(o);
+	if (r < 0)
+		return r;
+	struct server *s = server_new(o);
 	if (s == NULL)
 		return tarn__fail(-ENOMEM, "no memory for a server");
-	int r = choose_name(s, o->name);
+	r = choose_name(s, o->name);
 	if (r == 0)
 		r = open_all(s, o);
 	if (r == 0 && parent_pidfd >= 0) {
@@ -395,15 +410,9 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 		r = tarn__loop_watch(s->loop, &parent);
 	}
 	if (r == 0) {
-		tarn__log(s, 6, "serving %s: %llu MiB, %s (%s), %s", s->name,
-			  (unsigned long long)(s->st.head->arena_bytes >> 20),
-			  tarn__loop_name(s->loop), s->io_reason, s->backing_reason);
-		if (o->ready_fd > 0)
-			say_ready(s, o->ready_fd);
-		if (stop_wanted != NULL && *stop_wanted)
-			s->stopping = true; /* came before this run could be stopped */
-		tarn__reactor(s);
-		tarn__log(s, 6, "ends");
+		if (ret_uuid != NULL)
+			memcpy(ret_uuid, s->st.head->uuid, sizeof s->st.head->uuid);
+		serve(s, o, stop_wanted);
 	}
 	close_all(s);
 	return r;
@@ -411,5 +420,5 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 
 int tarn_server_run(const tarn_server_options *options)
 {
-	return tarn__serve(options, -1, NULL);
+	return tarn__serve(options, -1, NULL, NULL);
 }

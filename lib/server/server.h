@@ -8,7 +8,9 @@
 
 #include <sys/types.h>
 
+#include "access.h"
 #include "lib/control.h"
+#include "facts.h"
 #include "lib/host.h"
 #include "loop.h"
 #include "shm/lane.h"
@@ -37,6 +39,10 @@ struct visitor {
 	int socket;
 	struct tarn__loop_watch watch;
 	struct visitor *next;
+	struct proof proof;
+	int pidfd;                     /* while it is asked to speak: the process; else -1 */
+	uint64_t challenge;            /* what it is to say; 0: it was not asked */
+	uint64_t quota;                /* as asked for by ATTACH */
 };
 
 /* What the reactor needs to poll a lane; packed, so that a sweep over many lanes
@@ -106,6 +112,8 @@ struct server {
 	uint32_t since_look;
 	bool use_membarrier;
 	bool kill_evicted;
+	bool listener_given;           /* made by somebody else */
+	struct access access;
 	uint64_t eager;                /* eager messages so far */
 	uint64_t spin_ns;
 	char name[108];
@@ -117,8 +125,15 @@ struct server {
 	uint64_t next_deadline;        /* CLOCK_BOOTTIME of the first export to expire */
 	tarn_log_fn *log;
 	void *log_arg;
+	int log_level;
+	tarn_server_event_fn *event;
+	void *event_arg;
 	uint32_t n_visitors;
 	int spare_fd;                  /* given up to turn a caller away when there are no more */
+
+	struct tarn__segment facts_segment;
+	struct facts *facts;           /* NULL: a test's server without them */
+	struct facts_client *facts_client;
 
 	/* counted for people; not in META, not needed for correctness */
 	uint64_t undo_high;            /* most words that one transaction changed */
@@ -226,19 +241,46 @@ void tarn__publish_replies(struct server *s, struct lane_view *v);
 void tarn__publish_all(struct server *s);
 
 /* ---- listen.c: the control socket ---- */
-int tarn__listen_open(struct server *s, const char *name);
+int tarn__listen_open(struct server *s);
 /* Makes the host of objects a client of this server. Sets the thread's last failure. */
 int tarn__host_client(struct server *s);
+/* The host asks to attach: answers with what that made. */
+void tarn__host_welcome(struct server *s, struct peer *p);
 void tarn__listen_close(struct server *s);
 void tarn__answer(struct server *s, int socket, uint32_t kind, int error, const uint64_t *value,
 		  unsigned n_values, const int *fds, unsigned n_fds, const char *text);
 void tarn__waiters_answer(struct server *s);
+/* A request of a client, or its hang-up; @arg is its peer. */
+void tarn__on_client(void *arg, uint32_t events);
 /* Closes a peer's descriptors and mappings, frees it. */
 void tarn__peer_free(struct server *s, uint32_t client);
+
+/* ---- attach.c ---- */
+/* ATTACH and HERE of a visitor that may; @who connected, @sender spoke. True: it has become a
+ * client, and the visitor is to be freed. */
+bool tarn__attach(struct server *s, struct visitor *v, const struct tarn__request *q,
+		  const struct ucred *who);
+bool tarn__attach_here(struct server *s, struct visitor *v, const struct tarn__request *q,
+		       const struct ucred *who, const struct ucred *sender);
+/* A hang-up that is the exec() of another program. */
+bool tarn__peer_executed(const struct server *s, const struct peer *p);
+
+/* ---- socket.c: the listening socket ---- */
+/* @listen_fd > 0: that one. Failures come with a sentence. */
+int tarn__socket_open(struct server *s, int listen_fd);
+void tarn__socket_close(struct server *s);
 
 /* ---- query.c, verify.c ---- */
 int tarn__query(struct server *s, uint32_t kind, uint64_t argument, int *ret_fd,
 		uint64_t *ret_rows);
+/* What a question is answered from: the server's own tables, or a copy of them. */
+struct sight {
+	const struct state *st;
+	const struct facts *facts; /* may be NULL */
+	uint64_t now_ns;           /* CLOCK_BOOTTIME of what is seen */
+};
+int tarn__query_sight(const struct sight *sight, uint32_t kind, uint64_t argument, int *ret_fd,
+		      uint64_t *ret_rows);
 /* Recomputes everything; one line per finding to @say. Returns findings. */
 int tarn__verify(const struct state *st, void (*say)(void *, const char *), void *arg);
 

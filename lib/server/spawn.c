@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tarn_server_start(): a server in a process of its own.
+ * A server in a process of its own.
  *
  * A fresh image, not a fork: the parent may have threads, locks and descriptors that a
  * server must not inherit. The program executes itself again; the constructor below finds
@@ -8,11 +8,21 @@
  * name another program to be executed (tarnd), for hosts such as interpreters whose
  * executable is not linked with this library.
  *
- * The server ends when its parent does. PR_SET_PDEATHSIG follows the thread that started
+ * The order is a memfd that only these two processes have. It carries the authkey, too, and
+ * both sides wipe it.
+ *
+ * An owned server ends when its parent does. PR_SET_PDEATHSIG follows the thread that started
  * it, not the process; a pidfd of the parent, watched by the server's own loop, tells the truth.
+ *
+ * A detached one must not stay this process's child, or it would become a zombie that nobody
+ * collects: a child in between starts it, and is gone as soon as we have a pidfd of the
+ * server. Until then it does not collect its child, so that the number cannot be another's.
  */
+#include "spawn.h"
+
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -20,35 +30,37 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "lib/control.h"
 #include "lib/error.h"
 #include "serve.h"
-#include "shm/layout.h"
+#include "shm/base.h"
 #include "shm/wake.h"
 
 #define ORDER_VARIABLE "TARN__SERVE"
-#define START_NS 10000000000u
+#define START_NS 10000000000ll
+#define PROCESS_NAME "tarn-server"
 
-struct tarn_server {
-	char name[108];
-	pid_t pid;
-	int pidfd;
-};
-
-/* What the child is told, in a memfd that it inherits. */
+/* What the child is told, in a memfd that it inherits. The first line is never written by
+ * the child. */
 struct order {
 	uint64_t magic;
-	tarn_server_options options; /* pointers are not used */
-	char name[108];
-	int ready_fd, parent_pidfd;
-	char failure[512]; /* written by the child */
-	int code;
+	uint64_t bytes;      /* of the whole order */
+	int ready_fd, parent_pidfd; /* parent_pidfd -1: detached */
+	/* Answers. */
+	pid_t pid;           /* written by the child in between */
+	int code;            /* of a failed start */
+	char failure[512];
+	uint64_t uuid[2];
+	struct tarn__packed packed;
 };
-#define ORDER_MAGIC 0x7365727665210a00ull
+#define ORDER_MAGIC 0x7365727665210a01ull
+
+/* ---- the server's side ---- */
 
 static volatile sig_atomic_t stop_wanted;
 
@@ -59,29 +71,52 @@ static void on_sigterm(int signal)
 	tarn_server_stop();
 }
 
-static void serve_order(int fd)
+static struct order *order_map(int fd)
 {
-	struct order *o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	struct sigaction act = { .sa_handler = on_sigterm };
+	struct stat st;
 
-	if (o == MAP_FAILED || o->magic != ORDER_MAGIC)
+	if (fstat(fd, &st) != 0 || (size_t)st.st_size < sizeof(struct order))
+		return NULL;
+	struct order *o = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	return o != MAP_FAILED && o->magic == ORDER_MAGIC && o->bytes == (uint64_t)st.st_size ? o
+											      : NULL;
+}
+
+/* Our copy of the options; the shared one is wiped. */
+static struct tarn__packed *order_take(struct order *o)
+{
+	const size_t bytes = o->bytes - offsetof(struct order, packed);
+	struct tarn__packed *p = malloc(bytes);
+
+	if (p != NULL)
+		memcpy(p, &o->packed, bytes);
+	explicit_bzero(&o->packed, bytes);
+	return p != NULL && tarn__options_unpack(p, bytes) ? p : NULL;
+}
+
+static _Noreturn void serve_order(int fd)
+{
+	struct order *o = order_map(fd);
+	struct sigaction act = { .sa_handler = on_sigterm };
+	struct tarn__packed *p = o != NULL ? order_take(o) : NULL;
+
+	if (p == NULL)
 		_exit(126);
 	close(fd);
 	sigaction(SIGTERM, &act, NULL);
 	signal(SIGINT, SIG_IGN); /* Ctrl-C is for the program, which ends us when it wants */
 	signal(SIGPIPE, SIG_IGN);
-	prctl(PR_SET_NAME, "tarn-server", 0, 0, 0);
+	prctl(PR_SET_NAME, PROCESS_NAME, 0, 0, 0);
 	fcntl(o->ready_fd, F_SETFD, FD_CLOEXEC);
-	fcntl(o->parent_pidfd, F_SETFD, FD_CLOEXEC);
-	tarn_server_options options = o->options;
-	options.name = o->name[0] != '\0' ? o->name : NULL;
-	options.log = NULL;
-	options.ready_fd = o->ready_fd;
-	int r = tarn__serve(&options, o->parent_pidfd, &stop_wanted);
+	if (o->parent_pidfd >= 0)
+		fcntl(o->parent_pidfd, F_SETFD, FD_CLOEXEC);
+	p->o.ready_fd = o->ready_fd;
+	int r = tarn__serve(&p->o, o->parent_pidfd, &stop_wanted, o->uuid);
 	if (r < 0) {
 		snprintf(o->failure, sizeof o->failure, "%s", tarn_error_last()->message);
 		o->code = r;
 	}
+	tarn__options_free(p);
 	exit(r < 0 ? 1 : 0);
 }
 
@@ -97,45 +132,88 @@ __attribute__((constructor)) static void serve_if_ordered(void)
 	serve_order(fd);
 }
 
-static int order_open(const tarn_server_options *options, struct order **ret)
+/* ---- the starter's side ---- */
+
+static int order_open(const struct tarn__packed *p, struct order **ret)
 {
-	int fd = memfd_create("tarn-order", 0); /* inherited on purpose */
+	const size_t bytes = offsetof(struct order, packed) + p->bytes;
+	const size_t room = bytes < sizeof(struct order) ? sizeof(struct order) : bytes;
+	int fd = memfd_create("tarn-order", MFD_CLOEXEC);
 	struct order *o;
 
 	if (fd < 0)
-		return -errno;
-	if (ftruncate(fd, sizeof *o) != 0 ||
-	    (o = mmap(NULL, sizeof *o, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
-		int r = -errno;
+		return tarn__fail(-errno, "cannot prepare a server process: %s", strerror(errno));
+	if (ftruncate(fd, (off_t)room) != 0 ||
+	    (o = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
+		int r = tarn__fail(-errno, "cannot prepare a server process: %s", strerror(errno));
 
 		close(fd);
 		return r;
 	}
 	o->magic = ORDER_MAGIC;
-	if (options != NULL) {
-		o->options = *options;
-		if (options->name != NULL)
-			snprintf(o->name, sizeof o->name, "%s", options->name);
-	}
+	o->bytes = room;
+	memcpy(&o->packed, p, p->bytes);
 	*ret = o;
 	return fd;
 }
 
-/* In the child, between fork and exec: async-signal-safe calls only. */
-static void child_exec(char *const argv[], char *const envp[], const char *program, const int keep[3])
+static void order_close(int fd, struct order *o)
+{
+	const size_t bytes = o->bytes;
+
+	explicit_bzero(o, bytes);
+	munmap(o, bytes);
+	close(fd);
+}
+
+struct command {
+	char **argv, **envp;
+	const char *program;
+	int keep[3]; /* descriptors; -1: none */
+	int go[2];   /* for the child in between */
+	bool detached;
+	struct order *order;
+};
+
+/* In the child, between fork and exec: async-signal-safe calls only. What is open here,
+ * closed at exec or not, is not for the server. */
+static _Noreturn void child_exec(const struct command *c)
 {
 	sigset_t none;
 
+	if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) != 0)
+		for (int fd = 3; fd < 1024; fd++) /* before Linux 5.11 */
+			fcntl(fd, F_SETFD, FD_CLOEXEC);
 	for (int i = 0; i < 3; i++)
-		fcntl(keep[i], F_SETFD, 0);
-	setpgid(0, 0); /* a Ctrl-C at the terminal is not for the server */
+		if (c->keep[i] >= 0)
+			fcntl(c->keep[i], F_SETFD, 0);
+	if (c->detached)
+		setsid();
+	else
+		setpgid(0, 0); /* a Ctrl-C at the terminal is not for the server */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	int null = open("/dev/null", O_RDONLY);
 	if (null >= 0)
 		dup2(null, 0);
-	execve(program, argv, envp);
+	execve(c->program, c->argv, c->envp);
 	_exit(127);
+}
+
+/* Likewise: starts the server, says its number, and stays until it has been opened. */
+static _Noreturn void child_between(const struct command *c)
+{
+	char byte;
+
+	signal(SIGCHLD, SIG_DFL); /* if ignored, the kernel would collect it at once */
+	pid_t pid = fork();
+	if (pid == 0)
+		child_exec(c);
+	/* SYNC born: the parent reads it when this byte has arrived. */
+	c->order->pid = pid;
+	if (write(c->go[1], "", 1) == 1 && read(c->go[1], &byte, 1) < 0)
+		_exit(1);
+	_exit(0);
 }
 
 /* The environment with the order's variable added; the caller frees the array. */
@@ -153,34 +231,71 @@ static char **environment_with(char *variable)
 	return e;
 }
 
-static int spawn(int order_fd, int ready_fd, int parent_pidfd, pid_t *ret_pid)
+static int start_owned(const struct command *c, struct tarn__born *b)
 {
-	char variable[64], name[] = "tarn-server";
+	b->pid = fork();
+	if (b->pid == 0)
+		child_exec(c);
+	if (b->pid < 0)
+		return -errno;
+	b->child = true;
+	b->pidfd = (int)syscall(SYS_pidfd_open, b->pid, 0); /* ours to collect: nobody else's yet */
+	return b->pidfd < 0 ? -errno : 0;
+}
+
+static int start_detached(struct command *c, struct tarn__born *b)
+{
+	char byte;
+	int r = 0;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, c->go) != 0)
+		return -errno;
+	pid_t between = fork();
+	if (between == 0) {
+		close(c->go[0]);
+		child_between(c);
+	}
+	r = between < 0 ? -errno : 0;
+	close(c->go[1]);
+	if (r == 0 && read(c->go[0], &byte, 1) != 1)
+		r = -EPIPE;
+	if (r == 0 && c->order->pid <= 0)
+		r = -EAGAIN;
+	if (r == 0) {
+		b->pid = c->order->pid;
+		b->pidfd = (int)syscall(SYS_pidfd_open, b->pid, 0);
+		r = b->pidfd < 0 ? -errno : 0;
+	}
+	close(c->go[0]); /* it may go */
+	while (between > 0 && waitpid(between, NULL, 0) < 0 && errno == EINTR)
+		;
+	return r;
+}
+
+static int start(struct command *c, int order_fd, struct tarn__born *b)
+{
+	char variable[64], name[] = PROCESS_NAME;
 	char *argv[] = { name, NULL };
-	const char *program = getenv("TARN_TARND");
-	const int keep[3] = { order_fd, ready_fd, parent_pidfd };
 
 	snprintf(variable, sizeof variable, ORDER_VARIABLE "=%d", order_fd);
-	char **envp = environment_with(variable);
-	if (envp == NULL)
+	c->argv = argv;
+	c->envp = environment_with(variable);
+	if (c->envp == NULL)
 		return -ENOMEM;
-	if (program == NULL || *program == '\0')
-		program = "/proc/self/exe";
-	pid_t pid = fork();
-	if (pid == 0)
-		child_exec(argv, envp, program, keep);
-	int r = pid < 0 ? -errno : 0;
-	free(envp);
-	*ret_pid = pid;
+	c->program = getenv("TARN_TARND");
+	if (c->program == NULL || *c->program == '\0')
+		c->program = "/proc/self/exe";
+	int r = c->detached ? start_detached(c, b) : start_owned(c, b);
+	free(c->envp);
 	return r;
 }
 
 /* Reads "READY name\n"; 0, -EPIPE the child ended, -ETIMEDOUT. */
-static int await_ready(int fd, char *ret_name, size_t bytes)
+static int await_ready(int fd, int64_t timeout_ns, char *ret_name, size_t bytes)
 {
 	char line[160];
 	size_t at = 0;
-	uint64_t deadline = tarn__deadline((int64_t)START_NS);
+	uint64_t deadline = tarn__deadline(timeout_ns != 0 ? timeout_ns : START_NS);
 
 	while (at < sizeof line - 1) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -188,7 +303,8 @@ static int await_ready(int fd, char *ret_name, size_t bytes)
 
 		if (now >= deadline)
 			return -ETIMEDOUT;
-		if (poll(&p, 1, (int)((deadline - now) / 1000000 + 1)) < 0 && errno != EINTR)
+		uint64_t ms = (deadline - now) / 1000000 + 1;
+		if (poll(&p, 1, ms < 1000000 ? (int)ms : 1000000) < 0 && errno != EINTR)
 			return -errno;
 		if (p.revents == 0)
 			continue;
@@ -208,132 +324,75 @@ static int await_ready(int fd, char *ret_name, size_t bytes)
 	return 0;
 }
 
-static int start_failed(int r, const struct order *o, pid_t pid)
+/* Ends what there is of the process. How it ended by itself, in words. */
+static void bury(const struct tarn__born *b, char *ret_how, size_t bytes)
 {
-	if (pid > 0) {
-		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
-	}
-	if (o->code < 0)
-		return tarn__fail(o->code, "%s", o->failure);
-	return tarn__fail(r, "the server process did not start: %s",
-			  r == -EPIPE ? "it ended before it was ready (is this program linked with "
-					"libtarn? TARN_TARND can name the tarnd to execute)"
-				      : strerror(-r));
+	int status = 0;
+
+	*ret_how = '\0';
+	if (b->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, b->pidfd, SIGKILL, NULL, 0);
+	else if (b->child)
+		kill(b->pid, SIGKILL);
+	if (!b->child)
+		return;
+	while (waitpid(b->pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFEXITED(status))
+		snprintf(ret_how, bytes, ", exit status %d", WEXITSTATUS(status));
+	else if (WIFSIGNALED(status) && WTERMSIG(status) != SIGKILL)
+		snprintf(ret_how, bytes, ", killed by signal %d", WTERMSIG(status));
 }
 
-int tarn_server_start(const tarn_server_options *options, tarn_server **ret_server)
+static int start_failed(int r, const struct order *o, const struct tarn__born *b)
 {
-	struct order *o = NULL;
-	int ready[2] = { -1, -1 }, parent = -1, r;
-	pid_t pid = -1;
+	char how[40];
 
-	if (options != NULL && options->name != NULL && options->name[0] == '\0')
-		return tarn__fail(-EINVAL, "the server name is empty (NULL asks for a fresh one)");
-	if (options != NULL && options->name != NULL && strlen(options->name) >= sizeof o->name)
-		return tarn__fail(-ENAMETOOLONG, "the server name \"%.40s...\" is too long",
-				  options->name);
-	tarn_server *s = calloc(1, sizeof *s);
-	int order = order_open(options, &o);
-	if (s == NULL || order < 0) {
-		free(s);
-		return tarn__fail(order < 0 ? order : -ENOMEM, "cannot prepare a server process");
-	}
-	s->pidfd = -1;
-	parent = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	if (parent < 0 || pipe2(ready, O_CLOEXEC) != 0) {
+	bury(b, how, sizeof how);
+	if (o->code < 0)
+		return tarn__fail(o->code, "%s", o->failure);
+	if (r == -EPIPE)
+		return tarn__fail(r, "the server process ended before it was ready%s (is this program "
+				  "linked with libtarn? TARN_TARND can name the tarnd to execute)", how);
+	return tarn__fail(r, "the server process did not start: %s", strerror(-r));
+}
+
+int tarn__spawn(const struct tarn__packed *p, struct tarn__born *ret)
+{
+	struct command c = { .detached = p->o.lifetime == TARN_LIFETIME_DETACHED };
+	struct tarn__born b = { .pid = -1, .pidfd = -1 };
+	int ready[2] = { -1, -1 }, parent = -1, r = 0;
+	int order = order_open(p, &c.order);
+
+	if (order < 0)
+		return order;
+	if (!c.detached)
+		parent = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	if ((parent < 0 && !c.detached) || pipe2(ready, O_CLOEXEC) != 0)
 		r = -errno;
-	} else {
-		o->ready_fd = ready[1];
-		o->parent_pidfd = parent;
-		r = spawn(order, ready[1], parent, &pid);
-		close(ready[1]);
-		if (r == 0)
-			r = await_ready(ready[0], s->name, sizeof s->name);
-		if (r == 0) {
-			s->pid = pid;
-			s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-		}
+	if (r == 0) {
+		c.keep[0] = order;
+		c.keep[1] = c.order->ready_fd = ready[1];
+		c.keep[2] = c.order->parent_pidfd = parent;
+		r = start(&c, order, &b);
 	}
-	if (r < 0)
-		r = start_failed(r, o, pid);
-	close(order);
+	if (ready[1] >= 0)
+		close(ready[1]);
+	if (r == 0)
+		r = await_ready(ready[0], p->o.start_timeout_ns, b.name, sizeof b.name);
+	/* SYNC born: what the server wrote before its line, we see after it. */
+	memcpy(b.uuid, c.order->uuid, sizeof b.uuid);
+	if (r < 0) {
+		r = start_failed(r, c.order, &b);
+		if (b.pidfd >= 0)
+			close(b.pidfd);
+	}
+	order_close(order, c.order);
 	if (parent >= 0)
 		close(parent);
 	if (ready[0] >= 0)
 		close(ready[0]);
-	munmap(o, sizeof *o);
-	if (r < 0) {
-		free(s);
-		return r;
-	}
-	*ret_server = s;
-	return 0;
-}
-
-const char *tarn_server_name(const tarn_server *server)
-{
-	return server->name;
-}
-
-int tarn_server_pid(const tarn_server *server)
-{
-	return (int)server->pid;
-}
-
-/* True once the process has ended and is collected. */
-static bool ended(tarn_server *s, int64_t timeout_ns)
-{
-	uint64_t deadline = tarn__deadline(timeout_ns);
-
-	for (;;) {
-		struct pollfd p = { .fd = s->pidfd, .events = POLLIN };
-		uint64_t now = tarn__now();
-		int ms = deadline == UINT64_MAX ? -1
-			 : deadline > now	? (int)((deadline - now) / 1000000 + 1)
-						: 0;
-
-		if (waitpid(s->pid, NULL, WNOHANG) != 0)
-			return true; /* collected, or somebody else's child by now */
-		if (ms == 0)
-			return false;
-		poll(&p, 1, ms);
-	}
-}
-
-static void ask_to_end(const tarn_server *s, int64_t timeout_ns)
-{
-	struct tarn__request q = { .magic = TARN__CONTROL_MAGIC, .kind = TARN__CTL_SHUTDOWN,
-				   .layout = tarn__layout_hash() };
-	int fds[TARN__CONTROL_FDS], fd;
-	struct tarn__answer a;
-
-	if (tarn__control_connect(s->name, tarn__now(), &fd) < 0)
-		return;
-	tarn__control_ask(fd, &q, &a, fds, tarn__deadline(timeout_ns));
-	close(fd);
-}
-
-int tarn_server_shutdown(tarn_server *server, int64_t timeout_ns)
-{
-	int how = 0;
-
-	if (server == NULL)
-		return 0;
-	if (ended(server, 0)) {
-		how = 2;
-	} else {
-		ask_to_end(server, timeout_ns);
-		if (!ended(server, timeout_ns)) {
-			kill(server->pid, SIGTERM);
-			if (!ended(server, timeout_ns)) {
-				kill(server->pid, SIGKILL);
-				ended(server, -1);
-				how = 1;
-			}
-		}
-	}
-	close(server->pidfd);
-	free(server);
-	return how;
+	if (r == 0)
+		*ret = b;
+	return r;
 }

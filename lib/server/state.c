@@ -32,7 +32,7 @@ struct table {
 #define AT(field) offsetof(struct state_head, field)
 #define PTR(field) offsetof(struct state, field)
 
-enum { T_OBJECTS, T_CHANNEL_OF, T_LANES, T_REPLIES, T_DEFERRED0, T_DEFERRED1, T_RUNS, TABLES = 17 };
+enum { T_OBJECTS, T_CHANNEL_OF, T_LANES, T_REPLIES, T_DEFERRED0, T_DEFERRED1, T_RUNS, TABLES = 18 };
 
 static const struct table tables[TABLES] = {
 	[T_OBJECTS] = { AT(at_objects), PTR(object), sizeof(struct object), 0 },
@@ -48,6 +48,7 @@ static const struct table tables[TABLES] = {
 	{ AT(at_clients), PTR(client), sizeof(struct client), MAX_CLIENTS },
 	{ AT(at_claims), PTR(claim), sizeof(struct claim), MAX_CLAIMS },
 	{ AT(at_buckets), PTR(bucket), sizeof(uint32_t), MAX_BUCKETS },
+	{ AT(at_windows), PTR(window), sizeof(struct ticket_unit), MAX_WINDOWS },
 	{ AT(at_channels), PTR(channel), sizeof(struct channel), MAX_CHANNELS },
 	{ AT(at_exports), PTR(export), sizeof(struct export), MAX_EXPORTS },
 	{ AT(at_names), PTR(name), sizeof(struct name), MAX_NAMES },
@@ -220,9 +221,9 @@ int tarn__state_adopt(struct state *st, unsigned char *base, uint64_t bytes)
 
 void tarn__state_close(struct state *st)
 {
-	tarn__segment_close(&st->meta_segment);
 	tarn__segment_close(&st->data);
 	tarn__segment_close(&st->dir_segment);
+	tarn__segment_close(&st->meta_segment); /* last: shm/kept.h */
 	st->head = NULL;
 	st->dir = NULL;
 }

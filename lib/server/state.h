@@ -33,6 +33,7 @@
 #define MAX_DEFERRED (MAX_LANES * TARN__REQUESTS)
 #define MAX_EDGES (1u << 24)
 #define MAX_CALLS (1u << 16)
+#define MAX_WINDOWS (1u << 17)
 
 enum object_state {
 	OBJECT_UNUSED = 0, /* in the list of free indices, or never used; no memory */
@@ -138,9 +139,9 @@ struct deferred {
 static_assert(sizeof(struct deferred) == 32, "half a line");
 
 /*
- * A claim is one entry of the book: further holders of an object and tickets
- * of a channel, in one hash table with linear hashing (Litwin 1980), so that it
- * grows one bucket at a time.
+ * A claim is one entry of the book: further holders of an object, and tickets
+ * for which a channel's window has no place (tickets.h), in one hash table with linear
+ * hashing (Litwin 1980), so that it grows one bucket at a time.
  *	holder: who = client,               what = id,       value = units
  *	ticket: who = CLAIM_TICKET | index, what = position, value = id
  *	edge:   who = CLAIM_EDGE | thing,   what = id,       value = edge record
@@ -161,6 +162,14 @@ struct claim {
 };
 static_assert(sizeof(struct claim) == 32, "half a line");
 
+/* A unit of the windows in which tickets lie, see tickets.h. */
+#define WINDOW_UNIT 1024u
+#define WINDOW_SIZES 11u /* of one unit to those of the largest ring: powers of two */
+struct ticket_unit {
+	uint64_t id[WINDOW_UNIT]; /* of what is on its way; 0: no ticket */
+};
+static_assert((WINDOW_UNIT << (WINDOW_SIZES - 1)) == TARN__CHANNEL_MAX, "sizes of windows");
+
 enum end_state {
 	END_NEVER = 0, /* nobody took this end yet */
 	END_HELD,
@@ -170,7 +179,7 @@ enum end_state {
 struct channel {
 	uint64_t id;       /* of its object; 0: the record is free */
 	uint32_t capacity; /* slots of the ring */
-	uint32_t tickets;  /* claims of this channel */
+	uint32_t tickets;  /* on their way, in window and book */
 	struct end {
 		uint32_t client;
 		uint32_t state;
@@ -182,7 +191,9 @@ struct channel {
 	uint32_t next;       /* list of free records */
 	uint32_t sweep;      /* enum sweep: tickets to drop, in slices */
 	uint64_t sweep_at;   /* next position that the sweep looks at */
-	uint64_t spare[6];
+	uint32_t window;     /* first unit of its window */
+	uint32_t spilled;    /* tickets in the book */
+	uint64_t spare[5];
 };
 static_assert(sizeof(struct channel) == 128, "two lines");
 
@@ -365,8 +376,8 @@ struct state_head {
 	uint64_t max_objects;
 	uint64_t default_quota;
 	uint64_t at_objects, at_clients, at_lanes, at_replies, at_deferred[2], at_claims,
-		at_buckets, at_channels, at_channel_of, at_exports, at_names, at_runs, at_spans,
-		at_things, at_edges, at_calls;
+		at_buckets, at_windows, at_channels, at_channel_of, at_exports, at_names, at_runs,
+		at_spans, at_things, at_edges, at_calls;
 	uint64_t meta_bytes;
 
 	/* Epochs: two buffers of decrements, the one being filled and the one read
@@ -393,6 +404,8 @@ struct state_head {
 	uint32_t free_claim, claims;     /* list; ever used + 1 */
 	uint32_t claims_reserved, n_claims;
 	uint32_t buckets, buckets_reserved; /* linear hashing: buckets in use */
+	uint32_t windows, windows_reserved; /* units ever used + 1 */
+	uint32_t free_window[WINDOW_SIZES + 1]; /* lists, by log2 of their units */
 	uint64_t claims_promised;        /* reserve that credits and lanes rely on */
 
 	uint64_t n_live, n_granted;      /* objects in these states */
@@ -422,6 +435,7 @@ struct state {
 	struct deferred *deferred[2];
 	struct claim *claim;
 	uint32_t *bucket;
+	struct ticket_unit *window;
 	struct channel *channel;
 	uint32_t *channel_of; /* object index -> channel record, or thing: sparse */
 	struct export *export;
@@ -439,6 +453,8 @@ struct state {
 	} suspects;
 	struct tarn__segment meta_segment, data, dir_segment;
 	struct tarn__dir_entry *dir;
+	uint32_t *born; /* by object: the tick when it became LIVE (facts.h); NULL: nobody keeps it */
+	uint32_t tick;
 };
 
 #define SET(st, field, v) tarn__set(&(st)->meta, &(field), (v))

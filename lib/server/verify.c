@@ -15,6 +15,7 @@
 #include "heap.h"
 #include "ledger.h"
 #include "server.h"
+#include "tickets.h"
 
 struct check {
 	const struct state *st;
@@ -28,7 +29,7 @@ struct check {
 	uint64_t *owned, *owned_bytes;
 	uint32_t *exports_of;
 	uint16_t *spilled;     /* by object */
-	uint32_t *tickets_of;  /* by channel */
+	uint32_t *tickets_of, *spilled_of; /* by channel */
 };
 
 static void finding(struct check *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -90,19 +91,12 @@ static void count_claims(struct check *c)
 			uint32_t index = (uint32_t)k->who & TARN__INDEX_MASK;
 			uint32_t record = index < h->heap.objects ? st->channel_of[index] : NIL;
 
-			count_on(c, k->value, 1, "ticket");
 			if (record == NIL || record >= h->channels ||
 			    tarn__id_index(st->channel[record].id) != index) {
 				finding(c, "ticket of object %u, which is no channel", index);
 				continue;
 			}
-			const struct channel *ch = &st->channel[record];
-
-			c->tickets_of[record]++;
-			MUST(c, k->what >= ch->low && k->what < ch->sent,
-			     "channel %llx: ticket %llu outside [%llu, %llu)",
-			     (unsigned long long)ch->id, (unsigned long long)k->what,
-			     (unsigned long long)ch->low, (unsigned long long)ch->sent);
+			c->spilled_of[record]++;
 		} else if (k->who < h->clients_used) {
 			count_on(c, k->what, k->value, "unit");
 			c->held[k->who]++;
@@ -148,6 +142,27 @@ static void count_names(struct check *c, uint32_t *names_of)
 	for (uint32_t i = 1; i < st->head->clients_used; i++)
 		MUST(c, st->client[i].names == names_of[i], "client %u: %u names, found %u", i,
 		     st->client[i].names, names_of[i]);
+}
+
+static void count_tickets(struct check *c)
+{
+	const struct state *st = c->st;
+
+	for (struct ticket_walk w = { 0 }; tarn__ticket_next(st, &w);) {
+		const struct channel *ch = &st->channel[w.record];
+
+		if (w.record == NIL || w.record >= st->head->channels)
+			continue; /* reported with the claims */
+		count_on(c, w.id, 1, "ticket");
+		c->tickets_of[w.record]++;
+		MUST(c, w.position >= ch->low && w.position < ch->sent,
+		     "channel %llx: ticket %llu outside [%llu, %llu)", (unsigned long long)ch->id,
+		     (unsigned long long)w.position, (unsigned long long)ch->low,
+		     (unsigned long long)ch->sent);
+		MUST(c, !w.in_book || tarn__ticket_find(st, ch, w.position) == w.id,
+		     "channel %llx: ticket %llu is hidden", (unsigned long long)ch->id,
+		     (unsigned long long)w.position);
+	}
 }
 
 static void count_holders(struct check *c)
@@ -276,9 +291,6 @@ static void check_clients(struct check *c)
 	MUST(c, open == h->open_lanes && pending == h->n_pending, "lanes: %llu open, %llu pending",
 	     (unsigned long long)open, (unsigned long long)pending);
 	promised += open * LANE_CLAIMS + h->n_edges;
-	for (uint32_t i = 1; i < h->channels; i++)
-		if (st->channel[i].id != 0)
-			promised += st->channel[i].capacity;
 	MUST(c, promised == h->claims_promised, "claims: %llu promised, found %llu",
 	     (unsigned long long)h->claims_promised, (unsigned long long)promised);
 }
@@ -304,6 +316,8 @@ static void check_channels(struct check *c)
 		     "channel %u: its object %llx does not know it", i, (unsigned long long)ch->id);
 		MUST(c, ch->tickets == c->tickets_of[i], "channel %u: %u tickets, found %u", i,
 		     ch->tickets, c->tickets_of[i]);
+		MUST(c, ch->spilled == c->spilled_of[i], "channel %u: %u tickets in the book, found %u",
+		     i, ch->spilled, c->spilled_of[i]);
 		/* I15 */
 		if (ch->consumer.state == END_GONE && ch->sweep == 0)
 			MUST(c, ch->tickets == 0, "channel %u: tickets for a consumer that is gone", i);
@@ -469,11 +483,13 @@ int tarn__verify(const struct state *st, void (*say)(void *, const char *), void
 	c.owned_bytes = calloc(clients, sizeof *c.owned_bytes);
 	c.exports_of = calloc(clients, sizeof *c.exports_of);
 	c.tickets_of = calloc(h->channels + 1u, sizeof *c.tickets_of);
+	c.spilled_of = calloc(h->channels + 1u, sizeof *c.spilled_of);
 	if (c.ext == NULL || c.edges == NULL || names_of == NULL || calls_of == NULL || c.spilled == NULL || c.held == NULL || c.owned == NULL ||
-	    c.owned_bytes == NULL || c.exports_of == NULL || c.tickets_of == NULL) {
+	    c.owned_bytes == NULL || c.exports_of == NULL || c.tickets_of == NULL || c.spilled_of == NULL) {
 		finding(&c, "no memory for the check");
 	} else {
 		count_claims(&c);
+		count_tickets(&c);
 		count_holders(&c);
 		count_names(&c, names_of);
 		count_edges(&c);
@@ -484,6 +500,7 @@ int tarn__verify(const struct state *st, void (*say)(void *, const char *), void
 		check_calls(&c, calls_of);
 		check_cursors(&c);
 		c.findings += tarn__claims_verify(st, say, arg);
+		c.findings += tarn__windows_verify(st, say, arg);
 		c.findings += tarn__heap_verify(st, say, arg);
 	}
 	free(c.ext);
@@ -496,5 +513,6 @@ int tarn__verify(const struct state *st, void (*say)(void *, const char *), void
 	free(c.owned_bytes);
 	free(c.exports_of);
 	free(c.tickets_of);
+	free(c.spilled_of);
 	return c.findings;
 }

@@ -107,12 +107,11 @@ enum verdict tarn__on_grab(struct turn *t)
 	struct object *o = tarn__turn_named(t, t->w[1]);
 	struct answer a = { 0 };
 
-	if (o == NULL) {
+	/* What was only granted so far nobody was told of. */
+	if (o == NULL || o->state != OBJECT_LIVE) {
 		tarn__turn_answer(t, -TARN_ESTALE, &a);
 		return FINE;
 	}
-	if (tarn__turn_name(t, o, 0, false) == OFFENCE)
-		return OFFENCE;
 	if (tarn__ledger_add(t->st, o, t->client, 1) < 0)
 		return tarn__turn_offence(t, "holds more than its credits");
 	tarn__turn_describe(t->st, o, &a);

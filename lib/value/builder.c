@@ -74,25 +74,28 @@ static int fail(tarn_builder *b, int code)
 
 /* ---- room ---- */
 
-/* A larger buffer: @n_words more at next, and at least @slack before the first slot. */
+/* Room for @n_words more at next, and for @slack before the first slot: by moving all within
+ * the buffer, or in a larger one. */
 static int grow(tarn_builder *b, uint64_t n_words, uint32_t slack)
 {
 	uint32_t used = end_of(b) - b->first, stacked = b->capacity - b->stack;
-	uint64_t need = slack + used + n_words + stacked, capacity = b->capacity * UINT64_C(2);
-	uint64_t *words;
+	uint64_t need = slack + used + n_words + stacked, capacity = b->capacity;
+	uint64_t *words = b->words;
 
 	if (used + n_words > WORDS_MAX)
 		return FAIL(b, -E2BIG, "More than %u bytes of values in one message: put large data "
 			    "into blocks.", TARN_PAYLOAD_MAX);
-	if (capacity < need)
-		capacity = need + need / 4;
-	words = malloc(capacity * sizeof *words);
-	if (words == NULL)
-		return FAIL(b, -ENOMEM, "No memory for %llu bytes of values.",
-			    (unsigned long long)capacity * 8);
-	memcpy(words + slack, b->words + b->first, used * sizeof *words);
-	memcpy(words + capacity - stacked, b->words + b->stack, stacked * sizeof *words);
-	if (b->words != b->room)
+	/* Moving must make room for a while, or each call would move. */
+	if (need + need / 4 > capacity) {
+		capacity = capacity * 2 > need + need / 4 ? capacity * 2 : need + need / 4;
+		words = malloc(capacity * sizeof *words);
+		if (words == NULL)
+			return FAIL(b, -ENOMEM, "No memory for %llu bytes of values.",
+				    (unsigned long long)capacity * 8);
+		memcpy(words + capacity - stacked, b->words + b->stack, stacked * sizeof *words);
+	}
+	memmove(words + slack, b->words + b->first, used * sizeof *words);
+	if (words != b->words && b->words != b->room)
 		free(b->words);
 	if (b->heap != 0)
 		b->heap = b->heap - b->first + slack;
@@ -232,42 +235,71 @@ int tarn_put_uint(tarn_builder *builder, uint64_t value)
 	return put_slot(builder, TARN_KIND_UINT, value);
 }
 
-/* Makes the slot of @bytes of @data; longer than @in_slot they go to the heap, and with
- * @behind 0 bytes after them. */
-static int make_data(tarn_builder *b, enum tarn_kind kind, const void *data, size_t bytes,
-		     size_t in_slot, size_t behind, uint64_t *ret_head, uint64_t *ret_body)
+static inline void copy_data(void *to, const void *data, size_t bytes)
 {
-	uint64_t body = 0;
+	uint64_t first, last;
 
+	if (bytes < 8 || bytes > 16) {
+		memcpy(to, data, bytes);
+		return;
+	}
+	/* What many names are as long as, without a call. */
+	memcpy(&first, data, 8);
+	memcpy(&last, (const char *)data + bytes - 8, 8);
+	memcpy(to, &first, 8);
+	memcpy((char *)to + bytes - 8, &last, 8);
+}
+
+static int check_data(tarn_builder *b, enum tarn_kind kind, const void *data, size_t bytes)
+{
 	if (bytes > 0 && data == NULL)
 		return FAIL(b, -EINVAL, "%zu bytes at address 0.", bytes);
-	if (bytes <= in_slot) {
-		if (bytes > 0)
-			memcpy(&body, data, bytes);
-	} else if (bytes > TARN_PAYLOAD_MAX) {
+	if (bytes > TARN_PAYLOAD_MAX)
 		return FAIL(b, -E2BIG, "%s of %zu bytes, and a message takes %u: use a block.",
 			    tarn_kind_name(kind), bytes, TARN_PAYLOAD_MAX);
-	} else {
-		size_t n_words = (bytes + behind + 7) / 8;
-		uint64_t *p = heap_take(b, n_words, &body);
+	return 0;
+}
 
-		if (p == NULL)
-			return b->error;
-		p[n_words - 1] = 0;
-		memcpy(p, data, bytes);
-	}
-	*ret_head = tarn__slot_head(kind, 0, (uint32_t)bytes);
-	*ret_body = body;
+/* Copies to the heap, with @behind 0 bytes after them. */
+static int heap_put(tarn_builder *b, const void *data, size_t bytes, size_t behind,
+		    uint64_t *ret_offset)
+{
+	size_t n_words = (bytes + behind + 7) / 8;
+	uint64_t *p = heap_take(b, n_words, ret_offset);
+
+	if (p == NULL)
+		return b->error;
+	p[n_words - 1] = 0;
+	copy_data(p, data, bytes);
+	return 0;
+}
+
+/* Makes the body of the slot of @bytes of @data; longer than @in_slot they go to the heap. */
+static int make_data(tarn_builder *b, enum tarn_kind kind, const void *data, size_t bytes,
+		     size_t in_slot, size_t behind, uint64_t *ret_body)
+{
+	if (check_data(b, kind, data, bytes) < 0)
+		return b->error;
+	if (bytes > in_slot)
+		return heap_put(b, data, bytes, behind, ret_body);
+	*ret_body = 0;
+	if (bytes > 0)
+		memcpy(ret_body, data, bytes);
 	return 0;
 }
 
 static int put_data(tarn_builder *b, enum tarn_kind kind, const void *data, size_t bytes,
 		    size_t in_slot, size_t behind)
 {
-	uint64_t head, body;
+	uint64_t head = tarn__slot_head(kind, 0, (uint32_t)bytes), body = 0;
 
-	if (check_turn(b) < 0 ||
-	    make_data(b, kind, data, bytes, in_slot, behind, &head, &body) < 0)
+	if (tarn__likely(b->next < b->limit) && bytes > in_slot) {
+		/* The first that goes to the heap: its slot can be written before it. */
+		if (check_data(b, kind, data, bytes) < 0 || put_slot(b, head, 0) < 0)
+			return b->error;
+		return heap_put(b, data, bytes, behind, &body);
+	}
+	if (check_turn(b) < 0 || make_data(b, kind, data, bytes, in_slot, behind, &body) < 0)
 		return b->error;
 	return put_slot(b, head, body);
 }
@@ -435,12 +467,12 @@ static int check_key(tarn_builder *b)
 
 int tarn_map_key_n(tarn_builder *builder, const char *key, size_t bytes)
 {
-	uint64_t head, body;
+	uint64_t body;
 
 	if (check_key(builder) < 0 ||
-	    make_data(builder, TARN_KIND_STRING, key, bytes, 7, 1, &head, &body) < 0)
+	    make_data(builder, TARN_KIND_STRING, key, bytes, 7, 1, &body) < 0)
 		return builder->error;
-	return push_entry(builder, head, body);
+	return push_entry(builder, tarn__slot_head(TARN_KIND_STRING, 0, (uint32_t)bytes), body);
 }
 
 int tarn_map_key(tarn_builder *builder, const char *key)
@@ -503,7 +535,7 @@ void tarn_builder_reset(tarn_builder *builder)
 	set_limit(builder);
 }
 
-void tarn_builder_fini(tarn_builder *builder)
+void tarn_builder_free(tarn_builder *builder)
 {
 	drop_refs(builder);
 	if (builder->words != builder->room)

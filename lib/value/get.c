@@ -49,11 +49,11 @@ static int fail_format(const struct getter *g, const char *what)
 	return tarn__fail(-EINVAL, "The format has %s at \"%s\".", what, g->at);
 }
 
-static int get_int(struct getter *g, tarn_value v)
+static int get_int(struct getter *g, const tarn_value *v)
 {
 	int *out = va_arg(g->args, int *);
 	int64_t i;
-	int r = tarn_value_int(v, &i);
+	int r = tarn_value_int(*v, &i);
 
 	if (r < 0)
 		return r;
@@ -63,11 +63,11 @@ static int get_int(struct getter *g, tarn_value v)
 	return 0;
 }
 
-static int get_unsigned(struct getter *g, tarn_value v)
+static int get_unsigned(struct getter *g, const tarn_value *v)
 {
 	unsigned *out = va_arg(g->args, unsigned *);
 	uint64_t u;
-	int r = tarn_value_uint(v, &u);
+	int r = tarn_value_uint(*v, &u);
 
 	if (r < 0)
 		return r;
@@ -78,49 +78,64 @@ static int get_unsigned(struct getter *g, tarn_value v)
 	return 0;
 }
 
-static int get_one(struct getter *g, char letter, tarn_value v)
+static int get_string(struct getter *g, const tarn_value *v)
+{
+	const char **out = va_arg(g->args, const char **), *text;
+	size_t bytes;
+	int r = tarn_value_string(*v, &text, &bytes);
+
+	if (r < 0)
+		return r;
+	if (strlen(text) != bytes)
+		return tarn_value_string_from(v, out, NULL); /* says why not */
+	*out = text;
+	return 0;
+}
+
+#define NO_LETTER 1
+static int get_one(struct getter *g, char letter, const tarn_value *v)
 {
 	const char **text;
 	const void **data;
 
 	switch (letter) {
 	case 'n':
-		return tarn_value_kind(v) == TARN_KIND_NIL ? 0 : tarn__fail_kind(&v, "nil");
+		return tarn_value_kind(*v) == TARN_KIND_NIL ? 0 : tarn__fail_kind(v, "nil");
 	case 'b':
-		return tarn_value_bool(v, va_arg(g->args, bool *));
+		return tarn_value_bool(*v, va_arg(g->args, bool *));
 	case 'i':
 		return get_int(g, v);
 	case 'q':
-		return tarn_value_int(v, va_arg(g->args, int64_t *));
+		return tarn_value_int(*v, va_arg(g->args, int64_t *));
 	case 'I':
 		return get_unsigned(g, v);
 	case 'Q':
-		return tarn_value_uint(v, va_arg(g->args, uint64_t *));
+		return tarn_value_uint(*v, va_arg(g->args, uint64_t *));
 	case 'd':
-		return tarn_value_double(v, va_arg(g->args, double *));
+		return tarn_value_double(*v, va_arg(g->args, double *));
 	case 's':
-		return tarn_value_string(v, va_arg(g->args, const char **), NULL);
+		return get_string(g, v);
 	case 'S':
 		text = va_arg(g->args, const char **);
-		return tarn_value_string(v, text, va_arg(g->args, size_t *));
+		return tarn_value_string(*v, text, va_arg(g->args, size_t *));
 	case 'y':
 		data = va_arg(g->args, const void **);
-		return tarn_value_bytes(v, data, va_arg(g->args, size_t *));
+		return tarn_value_bytes(*v, data, va_arg(g->args, size_t *));
 	case 'B':
-		return tarn_value_block(v, va_arg(g->args, tarn_block **));
+		return tarn_value_block(*v, va_arg(g->args, tarn_block **));
 	case 'O':
-		return tarn_value_object(v, va_arg(g->args, tarn_object **));
+		return tarn_value_object(*v, va_arg(g->args, tarn_object **));
 	case 'C':
-		return tarn_value_channel(v, va_arg(g->args, tarn_channel **));
+		return tarn_value_channel(*v, va_arg(g->args, tarn_channel **));
 	case 'e':
-		return tarn_value_error(v, va_arg(g->args, tarn_fault **));
+		return tarn_value_error(*v, va_arg(g->args, tarn_fault **));
 	case 'v':
-		if (tarn_value_kind(v) == TARN_KIND_NONE)
-			return tarn__fail_none(&v);
-		*va_arg(g->args, tarn_value *) = v;
+		if (tarn_value_kind(*v) == TARN_KIND_NONE)
+			return tarn__fail_none(v);
+		*va_arg(g->args, tarn_value *) = *v;
 		return 0;
 	default:
-		return -ENOENT; /* told apart before */
+		return NO_LETTER;
 	}
 }
 
@@ -146,35 +161,36 @@ static void give_null(struct getter *g, char letter)
 	}
 }
 
-static int get_bracket(struct getter *g, tarn_value v);
+static int get_bracket(struct getter *g, const tarn_value *v);
 
-static void skip_blanks(struct getter *g)
+static inline void skip_blanks(struct getter *g)
 {
-	while (*g->at != '\0' && strchr(" ,:", *g->at) != NULL)
+	while (*g->at == ' ' || *g->at == ',' || *g->at == ':')
 		g->at++;
 }
 
 /* What is at g->at, of @v. */
-static int get_element(struct getter *g, tarn_value v)
+static int get_element(struct getter *g, const tarn_value *v)
 {
 	char letter = *g->at;
 	int r;
 
 	if (letter == '[' || letter == '{')
 		return get_bracket(g, v);
-	if (letter == '\0' || strchr("nbiqIQdsSyBOCev", letter) == NULL)
-		return fail_format(g, "no letter for a value");
-	g->at++;
-	if (*g->at == '?') {
+	if (letter != '\0' && g->at[1] == '?') {
 		if (strchr("sBOCe", letter) == NULL)
 			return fail_format(g, "a '?' after a letter that has no NULL");
 		g->at++;
-		if (tarn_value_kind(v) == TARN_KIND_NIL) {
+		if (tarn_value_kind(*v) == TARN_KIND_NIL) {
 			give_null(g, letter);
+			g->at++;
 			return 0;
 		}
 	}
 	r = get_one(g, letter, v);
+	if (r == NO_LETTER)
+		return fail_format(g, "no letter for a value");
+	g->at++;
 	return r < 0 ? fail_at(g, r) : 0;
 }
 
@@ -182,6 +198,7 @@ static int get_element(struct getter *g, tarn_value v)
 static int get_sequence(struct getter *g, const tarn_value *list, char end)
 {
 	size_t count = list != NULL ? tarn_value_count(*list) : tarn_parcel_count(g->parcel), i = 0;
+	tarn_value v;
 	int r = 0;
 
 	for (skip_blanks(g); *g->at != end && r == 0 && !g->done; skip_blanks(g)) {
@@ -198,8 +215,8 @@ static int get_sequence(struct getter *g, const tarn_value *list, char end)
 			g->done = true;
 			return 0;
 		}
-		r = get_element(g, list != NULL ? tarn_value_at(*list, i)
-						: tarn_parcel_at(g->parcel, (unsigned)i));
+		v = list != NULL ? tarn_value_at(*list, i) : tarn_parcel_at(g->parcel, (unsigned)i);
+		r = get_element(g, &v);
 		i++;
 	}
 	if (r < 0 || g->done)
@@ -244,34 +261,39 @@ static int get_map(struct getter *g, const tarn_value *map)
 		}
 		g->at++;
 		skip_blanks(g);
-		r = get_element(g, v);
+		r = get_element(g, &v);
 	}
 	if (r == 0)
 		g->at++;
 	return r;
 }
 
-static int get_bracket(struct getter *g, tarn_value v)
+static int get_bracket(struct getter *g, const tarn_value *v)
 {
 	bool list = *g->at == '[';
 	int r;
 
-	if (tarn_value_kind(v) != (list ? TARN_KIND_LIST : TARN_KIND_MAP))
-		return fail_at(g, tarn__fail_kind(&v, list ? "list" : "map"));
+	if (tarn_value_kind(*v) != (list ? TARN_KIND_LIST : TARN_KIND_MAP))
+		return fail_at(g, tarn__fail_kind(v, list ? "list" : "map"));
 	if (g->depth == TARN_DEPTH_MAX)
 		return fail_format(g, "too many brackets");
 	g->at++;
 	g->depth++;
-	r = list ? get_sequence(g, &v, ']') : get_map(g, &v);
+	r = list ? get_sequence(g, v, ']') : get_map(g, v);
 	g->depth--;
 	return r;
 }
 
 int tarn__parcel_get_v(const tarn_parcel *parcel, const char *format, va_list args)
 {
-	struct getter g = { .parcel = parcel, .at = format };
+	struct getter g; /* not all of it: places are set when they are entered */
 	int r;
 
+	g.parcel = parcel;
+	g.at = format;
+	g.depth = 0;
+	g.optional = false;
+	g.done = false;
 	va_copy(g.args, args);
 	r = get_sequence(&g, NULL, '\0');
 	va_end(g.args);

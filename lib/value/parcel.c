@@ -16,20 +16,6 @@ struct copy {
 	char text[];
 };
 
-void tarn_parcel_init(tarn_parcel *parcel)
-{
-	/* Not the rooms: they are 320 bytes. */
-	parcel->words = parcel->room;
-	parcel->n_words = 0;
-	parcel->n_values = 0;
-	parcel->n_refs = 0;
-	parcel->flags = 0;
-	parcel->spare = 0;
-	parcel->refs = parcel->refs_room;
-	parcel->holder = NULL;
-	parcel->copies = NULL;
-}
-
 static int check_counts(uint32_t n_words, unsigned n_values, unsigned n_refs)
 {
 	if (n_values > TARN_VALUES_MAX || n_values * TARN__SLOT_WORDS > n_words ||
@@ -153,7 +139,7 @@ int tarn_parcel_from(const tarn_builder *builder, tarn_parcel *ret_parcel)
 	return 0;
 }
 
-void tarn_parcel_fini(tarn_parcel *parcel)
+void tarn_parcel_free(tarn_parcel *parcel)
 {
 	struct copy *c, *next;
 

@@ -207,6 +207,8 @@ static int parse_whole(struct parser *p, const char *digits, const char *end, bo
 	int base = digits[0] == '0' && (digits[1] | 0x20) == 'x' ? 16 : 10;
 	unsigned long long n;
 
+	if (base == 16 && end == digits + 2)
+		return fail_here(p, "a number");
 	errno = 0;
 	n = strtoull(digits, NULL, base);
 	if (errno == ERANGE || (negative && (is_uint || n > UINT64_C(1) << 63)) ||
@@ -281,6 +283,8 @@ static int parse_separator(struct parser *p, char end)
 		skip_blanks(p);
 		return *p->at == end ? fail_here(p, "a value after the comma") : 0;
 	}
+	if (*p->at == '\0' && end != '\0')
+		return fail_here(p, end == ']' ? "a ']'" : "a '}'");
 	return *p->at == end || p->at > before ? 0 : fail_here(p, "a comma or a blank");
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tarn_put(): values by letters. */
 #include <stdarg.h>
-#include <string.h>
 
 #include "fault.h"
 #include "lib/error.h"
@@ -101,9 +100,9 @@ int tarn__put_v(tarn_builder *builder, const char *format, va_list args)
 
 	va_copy(a.list, args);
 	for (const char *p = format; *p != '\0' && r == 0; p++) {
-		if (strchr(" ,:", *p) != NULL)
+		if (*p == ' ' || *p == ',' || *p == ':')
 			continue;
-		if (strchr("[{]}", *p) != NULL)
+		if (*p == '[' || *p == '{' || *p == ']' || *p == '}')
 			r = put_bracket(builder, *p, depth);
 		else if (is_keys_turn(builder))
 			r = put_key(builder, *p, &a);

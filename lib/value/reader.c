@@ -194,22 +194,22 @@ int tarn__value_data(const tarn_value *value, const unsigned char **ret_data, si
 	return 0;
 }
 
-int tarn_value_string(tarn_value value, const char **ret_text, size_t *ret_bytes)
+int tarn_value_string_from(const tarn_value *value, const char **ret_text, size_t *ret_bytes)
 {
 	const unsigned char *data;
 	const char *text;
 	size_t bytes;
 	int r;
 
-	if (tarn__head_kind(value.head) != TARN_KIND_STRING)
-		return tarn__fail_kind(&value, "string");
-	r = tarn__value_data(&value, &data, &bytes);
+	if (tarn__head_kind(value->head) != TARN_KIND_STRING)
+		return tarn__fail_kind(value, "string");
+	r = tarn__value_data(value, &data, &bytes);
 	if (r < 0)
 		return r;
 	text = (const char *)data;
-	if (value.parcel->flags & TARN__PARCEL_SHARED) {
+	if (value->parcel->flags & TARN__PARCEL_SHARED) {
 		/* Its writer could take the NUL away while somebody looks for it. */
-		r = tarn__parcel_copy(value.parcel, data, bytes, &text);
+		r = tarn__parcel_copy(value->parcel, data, bytes, &text);
 		if (r < 0)
 			return r;
 	} else if (data[bytes] != 0) {

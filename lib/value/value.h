@@ -98,7 +98,7 @@ int tarn__builder_payload(const tarn_builder *builder, struct tarn__payload *ret
 /* The parcel's flags. */
 #define TARN__PARCEL_WORDS 1u  /* words are from malloc */
 #define TARN__PARCEL_REFS 2u   /* so is the table of references */
-#define TARN__PARCEL_SHARED 4u /* others may write to the words */
+#define TARN__PARCEL_SHARED TARN_PARCEL_SHARED /* 4: others may write to the words */
 #define TARN__PARCEL_LENT 8u   /* words and references are the lender's */
 
 /*

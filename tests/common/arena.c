@@ -122,6 +122,7 @@ void arena_end(struct arena *a)
 	tarn_inspector_close(a->inspector);
 	if (a->server != NULL) {
 		PLAIN_EQ(tarn_server_shutdown(a->server, 30 * SECOND), 0);
+		a->server = tarn_server_unref(a->server);
 	} else {
 		tarn_server_stop();
 		PLAIN_EQ(pthread_join(a->thread, NULL), 0);

@@ -143,6 +143,7 @@ void scene_close(struct scene *s)
 	scene_at_rest(s);
 	tarn_inspector_close(s->in);
 	PLAIN_EQ(tarn_server_shutdown(s->server, 10000000000), 0);
+	s->server = tarn_server_unref(s->server);
 }
 
 /* ---- looking ---- */

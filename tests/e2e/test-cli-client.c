@@ -118,7 +118,9 @@ static void start(const char *name)
 	must(tarn_server_start(&options, &server), "tarn_server_start");
 	printf("name %s\npid %d\n", tarn_server_name(server), tarn_server_pid(server));
 	stay();
-	exit(tarn_server_shutdown(server, INT64_C(10000000000)));
+	int how = tarn_server_shutdown(server, INT64_C(10000000000));
+	tarn_server_unref(server);
+	exit(how);
 }
 
 /* The server's descriptor of META, found by what is in it. NULL: @path is not it. */

@@ -12,170 +12,12 @@ if [ $# -ne 1 ] || [ "$1" = --help ]; then
 	[ $# -eq 1 ]
 	exit
 fi
-client=$(realpath -- "$1")
-top=${TARN_SOURCE_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
-tools=${TARN_BUILD_DIR:?}/tools
-pages=$top/docs/man
-scratch=$(mktemp -d)
-export XDG_RUNTIME_DIR=$scratch
-unset TARN_SERVER TARN_SPIN_US TARN_TARND
-name=cli-$$
-started=() # by number: what lives, and so is killed at the end
-
-clean_up() {
-	local pid
-	for pid in "${!started[@]}"; do
-		kill -KILL "$pid" 2>/dev/null || true
-	done
-	rm -rf -- "$scratch"
-}
-trap clean_up EXIT
-
-n=0
-bad=0
-check() { # check WHAT COMMAND...: TAP for whether the command succeeds
-	local what=$1 verdict=ok status=0
-	shift
-	# In a subshell, and not in an "if": that would turn -e off inside.
-	set +e
-	(
-		set -e
-		"$@"
-	) >"$scratch/said" 2>&1
-	status=$?
-	set -e
-	n=$((n + 1))
-	if [ $status -ne 0 ]; then
-		verdict="not ok"
-		bad=1
-		sed 's/^/# /' "$scratch/said" >&2
-	fi
-	echo "$verdict $n - $what"
-}
-skip() {
-	n=$((n + 1))
-	echo "ok $n - $1 # SKIP $2"
-}
-
-wait_for() { # wait_for COMMAND...: until it succeeds; the limit is meson's
-	until "$@"; do
-		sleep 0.02
-	done
-}
-
-# ---- running ----
-
-run() { # run STATUS COMMAND...: it must end so; its output is in $scratch/out and err
-	local want=$1 status=0
-	shift
-	"$@" >"$scratch/out" 2>"$scratch/err" </dev/null || status=$?
-	if [ "$status" -ne "$want" ]; then
-		echo "$* ended with $status, not $want"
-		cat "$scratch/out" "$scratch/err"
-		return 1
-	fi
-}
-tarn() { # tarn STATUS ARGUMENT...
-	local want=$1
-	shift
-	run "$want" timeout 60 "$tools/tarn" "$@"
-}
-silent() { # silent FILE: it is empty
-	[ ! -s "$scratch/$1" ] || {
-		echo "$1 is not empty:"
-		cat "$scratch/$1"
-		return 1
-	}
-}
-one_line() { # one_line TEXT: stderr is one line, with TEXT in it
-	if [ "$(wc -l <"$scratch/err")" -ne 1 ] || ! grep -qF -e "$1" "$scratch/err"; then
-		echo "stderr is not one line with \"$1\":"
-		cat "$scratch/err"
-		return 1
-	fi
-}
-lacks() { # lacks PATTERN: the output has no such line
-	! grep -E "$1" "$scratch/out"
-}
-same() { # same A B
-	[ "$1" = "$2" ] || {
-		echo "\"$1\" is not \"$2\""
-		return 1
-	}
-}
-json() { # json FILTER: of the last output, which must be valid
-	jq -er "$1" "$scratch/out"
-}
-
-# try_serve NAME OPTION...: sets $server, which serves when this returns 0. @prefix is put in
-# front.
-prefix=()
-try_serve() {
-	local line=
-	[ -p "$scratch/ready" ] || mkfifo "$scratch/ready"
-	"${prefix[@]}" "$tools/tarnd" --name "$1" --ready-fd 3 "${@:2}" 3>"$scratch/ready" \
-		2>"$scratch/log" </dev/null &
-	server=$!
-	started[server]=1
-	read -r line <"$scratch/ready" || true
-	[ "$line" = "READY $1" ]
-}
-serve() {
-	try_serve "$@" || {
-		echo "Bail out! tarnd did not start: $(cat "$scratch/log")"
-		exit 1
-	}
-}
-finish() { # finish PID: sets $ended to how it ended. Not in a subshell: that has no children
-	ended=0
-	wait "$1" || ended=$?
-	unset "started[$1]"
-}
-end_now() { # end_now PID: by SIGKILL, without a word from bash
-	{
-		kill -KILL "$1"
-		wait "$1" || true
-	} 2>/dev/null
-	unset "started[$1]"
-}
-end_server() {
-	kill "$server"
-	finish "$server"
-}
-
-# play WHAT ARGUMENT...: starts the client; sets $player, and said[WORD] to what it said.
-declare -A said=()
-play() {
-	local word value
-	[ -p "$scratch/play" ] || mkfifo "$scratch/play"
-	"$client" "$@" >"$scratch/play" 2>"$scratch/play-err" </dev/null &
-	player=$!
-	started[player]=1
-	said=()
-	while read -r word value; do
-		[ "$word" != READY ] || return 0
-		said[$word]=$value
-	done <"$scratch/play"
-	echo "Bail out! $client $*: $(cat "$scratch/play-err")"
-	exit 1
-}
-
-# The names in /dev/shm that nobody who lives uses: programs that run beside us have theirs
-# for a moment.
-lost_names() {
-	local file
-	for file in /dev/shm/*tarn*; do
-		if [ -e "$file" ] && ! grep -qF -- "$file" /proc/[0-9]*/maps 2>/dev/null &&
-			! find /proc/[0-9]*/fd -lname "$file" 2>/dev/null | grep -q .; then
-			echo "$file"
-		fi
-	done
-}
-lost_names | sort >"$scratch/lost-before"
+# shellcheck source=tests/e2e/lib-cli.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib-cli.sh"
 
 # ---- usage ----
 
-commands=(stat clients blocks refs check)
+asking=(stat clients blocks refs check) # a server or a dump
 
 help_goes_to_stdout() { # help_goes_to_stdout PROGRAM ARGUMENT...
 	run 0 "$tools/$1" "${@:2}"
@@ -188,7 +30,7 @@ version_goes_to_stdout() {
 	grep -qE "^$1 [0-9]+\.[0-9]+\.[0-9]+\$" "$scratch/out"
 }
 refused() { # refused TEXT PROGRAM ARGUMENT...: one line that has TEXT, exit 2
-	run 2 "$tools/$2" "${@:3}"
+	run 2 timeout 60 "$tools/$2" "${@:3}"
 	silent out
 	one_line "$1"
 }
@@ -199,10 +41,65 @@ check "tarnd --help" help_goes_to_stdout tarnd --help
 check "tarn --version" version_goes_to_stdout tarn --version
 check "tarn -V" version_goes_to_stdout tarn -V
 check "tarnd --version" version_goes_to_stdout tarnd --version
+mapfile -t commands < <("$tools/tarn" --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\).*/\1/p')
+arguments() { # arguments COMMAND: as many as it needs, one a line
+	case $1 in
+	dump) echo "$scratch/none" ;;
+	completion) echo bash ;;
+	esac
+}
 for command in "${commands[@]}"; do
+	mapfile -t args < <(arguments "$command")
 	check "tarn $command --help" help_goes_to_stdout tarn "$command" --help
-	check "tarn $command, unknown option" refused "'--nosuch'" tarn "$command" --nosuch
-	check "tarn $command, one argument too many" refused "unexpected argument" tarn "$command" 5:3 more
+	check "tarn $command -h" help_goes_to_stdout tarn "$command" -h
+	check "tarn $command, unknown option" refused "'--nosuch'" tarn "$command" "${args[@]}" --nosuch
+	check "tarn $command, unknown letter" refused "'-Z'" tarn "$command" "${args[@]}" -Z
+	check "tarn $command, one argument too many" refused "unexpected argument" tarn "$command" \
+		"${args[@]}" 5:3 more
+	[ ${#args[@]} -eq 0 ] ||
+		check "tarn $command without its argument" refused "is missing" tarn "$command"
+done
+
+# Every option of every command, as the help lists them: a value that is none, no value, a value
+# that is not wanted. NAME and LIST take any text, so their wrong values are special.
+wrong_value() { # wrong_value OPTION VALUE-NAME: a value that cannot be right, or nothing
+	case $1=$2 in
+	--server=* | --name=*) echo "" ;;
+	--columns=*) echo nosuch ;;
+	--from=*) echo "$scratch/none" ;;
+	--ready-fd=*) echo 99 ;;
+	*) echo "x?" ;;
+	esac
+}
+try_options() { # try_options PROGRAM [COMMAND [ARGUMENT...]]
+	local option value sign wrong
+	while IFS='|' read -r option sign value; do
+		case $sign in
+		"")
+			check "$1 ${2:-} $option takes no value" refused "'$option' takes no value" \
+				"$@" "$option=1"
+			;;
+		" ")
+			check "$1 ${2:-} $option needs a value" refused "'$option' needs a value" \
+				"$@" "$option"
+			wrong=$(wrong_value "$option" "$value")
+			check "$1 ${2:-} $option '$wrong' is wrong" refused "$wrong" "$@" "$option" "$wrong"
+			;;
+		"[=")
+			check "$1 ${2:-} $option=x? is wrong" refused "$option: 'x?'" "$@" "$option=x?"
+			check "$1 ${2:-} $option=0 is wrong" refused "$option: 0" "$@" "$option=0"
+			;;
+		esac
+	done < <("$tools/$1" ${2:+"$2"} --help |
+		sed -nE -e 's/^  (-., |    )(--[a-z-]+)(\[?[ =])([A-Z_]+)[] ].*/\2|\3|\4/p;t' \
+			-e 's/^  (-., |    )(--[a-z-]+) .*/\2||/p' | grep -vE '^--(help|version)\|')
+}
+for command in "${commands[@]}"; do
+	mapfile -t args < <(arguments "$command")
+	try_options tarn "$command" "${args[@]}"
+done
+try_options tarnd
+for command in "${asking[@]}" ls doctor; do
 	check "tarn $command, unknown column" refused "'nosuch'" tarn "$command" -o nosuch
 done
 check "tarn without a command" refused "no command" tarn
@@ -257,20 +154,35 @@ page_options() { # page_options PAGE HEADING
 same_options() { # same_options PAGE HEADING PROGRAM ARGUMENT...
 	diff <(page_options "$1" "$2") <(help_options "${@:3}")
 }
+page_of() { # page_of COMMAND: the page with its section
+	(cd "$pages" && grep -lE "^## $1( |\$)" tarn*.1.scd)
+}
+common_options() { # common_options COMMAND: those that the page says it takes
+	section "$pages/tarn.1.scd" "OPTIONS OF COMMANDS" | awk -v want="$1" '
+		/^\*-/ { match($0, /\*--[a-z]+/); option = substr($0, RSTART + 1, RLENGTH - 1) }
+		/^\tCommands: / { gsub(/[,.]/, ""); for (i = 2; i <= NF; i++) if ($i == want) print option }'
+}
+command_heading() { # command_heading COMMAND: of its section, arguments included
+	sed -nE "s/^## ($1( [A-Z]+)?)( \\[.*)?\$/\\1/p" "$pages/$(page_of "$1")"
+}
 command_options() {
-	diff <(sort <(page_options tarn.1.scd "OPTIONS OF COMMANDS") \
-		<(page_options tarn.1.scd "$1") <(printf '%s\n' --server --timeout)) \
+	if [ "$1" = serve ]; then
+		diff <(page_options tarnd.8.scd OPTIONS | grep -vx -e --version) <(help_options tarn serve)
+		return
+	fi
+	diff <(sort <(common_options "$1") \
+		<(page_options "$(page_of "$1")" "$(command_heading "$1")" || true)) \
 		<(help_options tarn "$1")
 }
 command_columns() { # those of the help are in the page, with the same mark, in the same order
-	diff <(section "$pages/tarn.1.scd" "$1" | sed '/^The counters/,$d' |
-		grep -oP '^\*[A-Z%].*' | sed -E 's/ \\\*$/+/; s/\*//g; s/, /\n/' | tr + '*') \
+	diff <(section "$pages/$(page_of "$1")" "$(command_heading "$1")" | sed '/^The .* are:/,$d' |
+		grep -oP '^\*[A-Z0-9%.]+[*%,].*' | sed -E 's/ \\\*$/+/; s/\*//g; s/, /\n/' | tr + '*') \
 		<("$tools/tarn" "$1" --help | sed '1,/^Columns/d' | tr -s ' ' '\n' | sed '/^$/d; s/ \*/*/')
 }
 page_commands() {
-	diff <(section "$pages/tarn.1.scd" COMMANDS | sed -n 's/^## //p') \
+	diff <(sed -n 's/^## //p' "$pages"/tarn.1.scd "$pages"/tarn-*.1.scd | sort) \
 		<("$tools/tarn" --help | sed -n '/^Commands:/,/^$/s/^  \(.*[^ ]\)  .*/\1/p' |
-			sed 's/ *$//')
+			sed 's/ *$//' | sort)
 }
 is_a_page() {
 	scdoc <"$1" >"$scratch/page"
@@ -285,7 +197,7 @@ for command in "${commands[@]}"; do
 	check "options of $command are in the page" command_options "$command"
 	check "columns of $command are in the page" command_columns "$command"
 done
-for page in tarn.1 tarnd.8; do
+for page in tarn.1 tarn-doctor.1 tarn-dump.1 tarnd.8; do
 	if command -v scdoc >/dev/null; then
 		check "$page is a man page" is_a_page "$pages/$page.scd"
 	else
@@ -300,7 +212,7 @@ no_server() {
 	silent out
 	one_line nosuch
 }
-for command in "${commands[@]}"; do
+for command in "${asking[@]}"; do
 	check "$command without a server" no_server "$command"
 done
 
@@ -333,7 +245,7 @@ stat_is_a_table() {
 stat_names_are_those_of_json() { # but for their units
 	diff <("$tools/tarn" -s "$name" stat --noheadings -o group,counter | tr -s ' ' .) \
 		<("$tools/tarn" -s "$name" stat --json |
-			jq -r 'paths(scalars) | join(".")' | grep -vE '^schema|_reason$' |
+			jq -r 'paths(scalars) | join(".")' | grep -vE '^schema|^source|_reason$|_limit(_bytes)?$' |
 			sed -E 's/_(bytes|ns)$//')
 }
 stat_counters_are_in_the_page() {
@@ -361,6 +273,7 @@ schema() {
 	tarn 0 -s "$name" "$1" --json
 	silent err
 	same "$(json .schema)" "tarn.$1/1"
+	same "$(json .source)" server
 	same "$(json .server.name)" "$name"
 }
 clean() { # no findings
@@ -381,7 +294,7 @@ check "clients of an empty server" empty_table clients 1
 check "blocks of an empty server" empty_table blocks 2
 check "refs of an empty server" empty_table refs 1
 check "check of an empty server" clean
-for command in "${commands[@]}"; do
+for command in "${asking[@]}"; do
 	check "schema of $command" schema "$command"
 done
 
@@ -441,14 +354,17 @@ client_row() {
 	same "$(json '.clients[0] | [.id, .pid, .uid, .state, .quota_bytes] | join(" ")')" \
 		"${h[client]} $holder $(id -u) active $((32 << 20))"
 	same "$(json '.clients[0].name')" test-cli-client
-	json '.clients[0] | .lanes == 1 and .held >= 3 and .owned >= 3 and .owned_bytes >= 9000
+	json '.clients[0] | .lanes == 1 and .held >= 3 and .owned >= 3 and .held_bytes >= 6000 and
+		.messages > 5 and .errors == 0 and .error == null and .ring_percent == 0 and
+		.waits > 0 and .wait_p50_ns > 0 and .wait_p99_ns >= .wait_p50_ns and
+		.wait_max_ns >= .wait_p99_ns and .owned_bytes >= 9000
 		and .up_ns > 0 and .unread == 0 and .incarnation == 1'
 }
 client_table() {
 	tarn 0 -s "$name" clients
-	grep -qE "^ +${h[client]} +$holder +test-cli-client +$(id -u) +active +[0-9]+(ms|s) +1 " \
+	grep -qE "^ +${h[client]} +$holder +test-cli-client +$(id -un) +active +[0-9]+(ms|s) +1 " \
 		"$scratch/out"
-	grep -qE " 32\.0M +0\$" "$scratch/out"
+	grep -qE " 32\.0M +-\$" "$scratch/out"
 }
 block_rows() {
 	tarn 0 -s "$name" blocks --json
@@ -466,8 +382,8 @@ block_rows() {
 }
 block_table() {
 	tarn 0 -s "$name" blocks
-	grep -qE '^ID +KIND +STATE +SIZE +CAPACITY +REFS +OWNER +HOLDERS$' "$scratch/out"
-	grep -qE "^$held +block +live +1000B +[0-9.]+[BK] +2 +${h[client]} +${h[client]}\$" \
+	grep -qE '^ID +KIND +STATE +SIZE +CAPACITY +REFS +OWNER +HOLDERS +AGE$' "$scratch/out"
+	grep -qE "^$held +block +live +1000B +[0-9.]+[BK] +2 +${h[client]} +${h[client]} +[0-9]+(ms|s)\$" \
 		"$scratch/out"
 	grep -qE "^$sealed +block +live +4\.9K " "$scratch/out"
 	grep -qE "^total [0-9]+, size [0-9.]+[BKM], capacity [0-9.]+[BKM]\$" "$scratch/out"
@@ -498,8 +414,8 @@ refs_of_a_held_block() {
 	same "$(refs_of "${h[held]}")" "$(refs_of "$held")"
 	same "$(json '.refs[0] | [.id, .pid, .name] | join(" ")')" "$held $holder test-cli-client"
 	tarn 0 -s "$name" refs "$held"
-	grep -qE '^ID +KIND +UNITS +CLIENT +PID +NAME +VIA +AT$' "$scratch/out"
-	grep -qE "^$held +held +1 +${h[client]} +$holder +test-cli-client +- +-\$" "$scratch/out"
+	grep -qE '^ID +KIND +UNITS +CLIENT +PID +NAME +VIA +AT +AGE +DOUBT$' "$scratch/out"
+	grep -qE "^$held +held +1 +${h[client]} +$holder +test-cli-client +- +- +[0-9]+(ms|s) +-\$" "$scratch/out"
 }
 refs_in_transit() {
 	same "$(refs_of "$sent")" "transit 1 ${h[client]}"
@@ -605,21 +521,6 @@ damaged() {
 }
 check "check finds what is wrong" damaged
 end_now "$player"
-
-# ---- a server that does not answer ----
-
-kill -STOP "$server"
-late() {
-	tarn 2 -s "$name" --timeout 200ms "$1"
-	silent out
-	one_line "'$name' does not answer"
-	tarn 2 "$1" -s "$name" --timeout 0
-	one_line "'$name' does not answer"
-}
-for command in "${commands[@]}"; do
-	check "$command of a stopped server" late "$command"
-done
-kill -CONT "$server"
 
 # ---- the end ----
 
@@ -741,5 +642,4 @@ no_names() {
 }
 check "no socket is left" no_sockets
 check "no name in /dev/shm is left" no_names
-echo "1..$n"
-exit $bad
+end_tests

@@ -238,13 +238,18 @@ PLAIN_TEST(f11_a_server_killed_before_it_can_remove_a_name_leaves_none)
 	const tarn_server_options o = { .name = "unlink", .arena_bytes = 16u << 20,
 					.backing = TARN_BACKING_POSIX };
 	unsigned before = names_in("/dev/shm", "tarn");
-	pid_t child = plain_fork();
+	tarn_server *predecessor;
 
+	OK(tarn_server_start(&o, &predecessor));
+	kill(tarn_server_pid(predecessor), SIGKILL);
+	OK(tarn_server_wait(predecessor, TARN_FOREVER, NULL));
+	tarn_server_unref(predecessor);
+	pid_t child = plain_fork();
 	if (child == 0) {
 		tarn_server *server;
 
 		die_at_unlink();
-		/* It comes to remove the socket of a predecessor at the latest. */
+		/* It comes to remove the socket of its predecessor at the latest. */
 		PLAIN_CHECK(tarn_server_start(&o, &server) < 0);
 		_exit(0);
 	}

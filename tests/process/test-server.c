@@ -164,6 +164,7 @@ static void name_is_taken(const char *name)
 			close(fd);
 			tarn_inspector_close(s.in);
 			PLAIN_EQ(tarn_server_shutdown(s.server, TARN_FOREVER), 2);
+			tarn_server_unref(s.server);
 		} else {
 			scene_close(&s);
 		}
@@ -212,8 +213,10 @@ PLAIN_TEST_TIMEOUT(l5_of_many_who_start_the_same_name_one_wins, 60)
 			else
 				PLAIN_FAIL("%s", tarn_error_last()->message);
 			scene_await(&r->go, 2);
-			if (round % 2)
+			if (round % 2 && server != NULL)
 				tarn_server_shutdown(server, TARN_FOREVER);
+			if (round % 2)
+				tarn_server_unref(server);
 			_exit(0); /* else the server follows its parent */
 		}
 		scene_say(&r->go, 1);
@@ -235,6 +238,7 @@ PLAIN_TEST_TIMEOUT(l5_of_many_who_start_the_same_name_one_wins, 60)
 		PLAIN_WAIT_FOR((code = tarn_server_start(&o, &next)) != -EADDRINUSE);
 		OK(code);
 		PLAIN_EQ(tarn_server_shutdown(next, TARN_FOREVER), 0);
+		tarn_server_unref(next);
 	}
 }
 
@@ -465,6 +469,7 @@ PLAIN_TEST(l4_sigint_leaves_the_server_and_sigterm_ends_it)
 	PLAIN_CHECK(stat(path, &st) != 0);
 	tarn_inspector_close(s.in);
 	PLAIN_EQ(tarn_server_shutdown(s.server, TARN_FOREVER), 2);
+	tarn_server_unref(s.server);
 }
 
 PLAIN_TEST(l8_shutdown_ends_a_server_however_it_is)
@@ -481,6 +486,7 @@ PLAIN_TEST(l8_shutdown_ends_a_server_however_it_is)
 			PLAIN_WAIT_FOR(has_ended(fd));
 		}
 		PLAIN_EQ(tarn_server_shutdown(s.server, i == 1 ? 20000000 : TARN_FOREVER), i);
+		tarn_server_unref(s.server);
 		PLAIN_CHECK(has_ended(fd));
 		PLAIN_CHECK(kill(server, 0) != 0); /* collected */
 		close(fd);
@@ -622,6 +628,7 @@ static void all_are_told(int signal)
 	close(fd);
 	tarn_inspector_close(s.in);
 	PLAIN_EQ(tarn_server_shutdown(s.server, TARN_FOREVER), 2);
+	tarn_server_unref(s.server);
 }
 
 PLAIN_TEST_TIMEOUT(d16_everybody_who_waits_is_told_when_the_server_is_killed, 60)
@@ -665,6 +672,7 @@ PLAIN_TEST(blocks_stay_readable_after_the_server_is_gone)
 	close(fd);
 	tarn_inspector_close(s.in);
 	PLAIN_EQ(tarn_server_shutdown(s.server, 0), 2);
+	tarn_server_unref(s.server);
 }
 
 /* ---- inside a program ---- */
@@ -908,6 +916,7 @@ static void rests(enum tarn_io io)
 		PLAIN_EQ(plain_reap(child[i]), 0);
 	tarn_inspector_close(s.in);
 	tarn_server_shutdown(s.server, 0);
+	tarn_server_unref(s.server);
 }
 
 PLAIN_TEST(an_idle_server_has_no_wake_ups_with_io_uring)

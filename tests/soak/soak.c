@@ -704,6 +704,7 @@ int main(int argc, char **argv)
 	int failed = supervise(seconds, kill_every_ms, stops);
 	failed |= check_empty();
 	int how = tarn_server_shutdown(server, 2000000000);
+	tarn_server_unref(server);
 	if (how != 0)
 		printf("# the server ended in way %d\n", how);
 	printf("# %llu kills, %llu clean ends, %llu channels, %llu stops; %llu allocated, %llu sent, "

@@ -107,6 +107,12 @@ TARN_EXPORT int tarn_block_info(const tarn_block *block, tarn_block_facts *ret_f
 /* "<block 5:3 at 0x10000, size 80>" into @text; returns what snprintf would. */
 TARN_EXPORT int tarn_block_format(const tarn_block *block, char *text, size_t bytes);
 
+/* For TARN_AUTO(tarn_block). */
+static inline void tarn_block_auto(tarn_block **block)
+{
+	tarn_block_unref(*block);
+}
+
 TARN_END
 
 #endif

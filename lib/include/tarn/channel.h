@@ -76,6 +76,12 @@ TARN_EXPORT int tarn_channel_recv_channel(tarn_channel *channel, tarn_channel **
 /* Gives up the end(s) that this client has taken. What a producer sent stays to be read. */
 TARN_EXPORT int tarn_channel_close(tarn_channel *channel);
 
+/* For TARN_AUTO(tarn_channel). */
+static inline void tarn_channel_auto(tarn_channel **channel)
+{
+	tarn_channel_unref(*channel);
+}
+
 TARN_END
 
 #endif

@@ -37,14 +37,22 @@ typedef struct tarn_client_options {
 				* 1/64 of the arena, whichever is less) */
 	int64_t connect_timeout_ns; /* wait so long for a server to appear; 0: do not wait */
 	bool poison;           /* fill freed blocks with 0xDB: finds use after free */
+	const void *authkey;   /* proves to the server that we may attach, and has it prove that
+				* it knows the key, too (-TARN_EAUTH if it has none); it never
+				* travels. NULL: if the server asks for one, that of the file which
+				* TARN_AUTHKEY_FILE names */
+	size_t authkey_bytes;
+	bool any_server_user;  /* attach to a server whoever runs it. Else it must be of this
+				* user or of root, or prove to know the authkey: abstract names, and
+				* paths in /tmp, are anybody's to take */
 } tarn_client_options;
 
 /*
  * Attaches to the server @name: a plain name ("demo"), a path ("/run/x.sock") or an
  * abstract socket ("@demo"). @options may be NULL. The caller owns the client in
  * @ret_client and ends it with tarn_client_close().
- * -ENOENT no such server, -TARN_ESRVDOWN it is just ending, -EACCES not admitted,
- * -TARN_EVERSION other layout, -ETIMEDOUT none appeared, -EMFILE and others of the system.
+ * -ENOENT no such server, -TARN_ESRVDOWN it is just ending, -EACCES not admitted (or the
+ * server is another user's), -TARN_EAUTH no or another authkey, -TARN_EVERSION other layout, -ETIMEDOUT none appeared, -EMFILE and others of the system.
  */
 TARN_EXPORT int tarn_client_open(const char *name, const tarn_client_options *options,
 				 tarn_client **ret_client);
@@ -74,6 +82,16 @@ TARN_EXPORT uint64_t tarn_client_arena_bytes(const tarn_client *client);
 TARN_EXPORT int tarn_client_server_pid(const tarn_client *client);
 /* The server's number for this client, as `tarn clients` and `tarn refs` show it. */
 TARN_EXPORT uint32_t tarn_client_id(const tarn_client *client);
+
+/* Its server as text, for tarn_server_import() (tarn/server.h) in any process. @bytes:
+ * TARN_SERVER_TEXT are enough. -ENOBUFS, or as tarn_client_open() for the name. */
+TARN_EXPORT int tarn_client_export(const tarn_client *client, char *ret_text, size_t bytes);
+
+/* For TARN_AUTO(tarn_client). */
+static inline void tarn_client_auto(tarn_client **client)
+{
+	tarn_client_close(*client);
+}
 
 TARN_END
 

@@ -32,6 +32,7 @@ enum tarn_code {
 	TARN_EKIND,     /* the value or reference is of another kind; the text says which */
 	TARN_ESTATE,    /* not in this state; the text names it */
 	TARN_EQUOTA,    /* the client's quota is used up */
+	TARN_EAUTH,     /* the authkey is missing or another one */
 	TARN_EREMOTE,   /* a method failed: tarn_error_fault() is what it threw */
 	TARN_ENOTYPE,   /* the server knows no such type */
 	TARN_ENOMETHOD, /* the type has no such method */
@@ -49,6 +50,11 @@ typedef struct tarn_error {
 
 /* Never NULL; belongs to the thread, changes with its next failure. */
 TARN_EXPORT const tarn_error *tarn_error_last(void);
+
+/* Makes this the last failure of the calling thread and returns @code, which is negative: for
+ * functions of yours that Tarn calls (tarn/entry.h). */
+TARN_EXPORT int tarn_error_set(int code, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /* "stale reference", "connection timed out" ... for a code, positive or negative.
  * Never NULL, static. */

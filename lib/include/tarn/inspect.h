@@ -17,6 +17,13 @@ TARN_EXPORT int tarn_inspector_open(const char *name, int64_t timeout_ns,
 				    tarn_inspector **ret_inspector);
 TARN_EXPORT tarn_inspector *tarn_inspector_close(tarn_inspector *inspector);
 
+/* How long each question waits for its answer; 30 s if it is not set. Afterwards it fails
+ * with -ETIMEDOUT, and the inspector answers nothing any more (-TARN_ESTATE). */
+TARN_EXPORT void tarn_inspector_timeout_set(tarn_inspector *inspector, int64_t timeout_ns);
+
+/* The process that listens: its pid as seen from here. -ESRCH: not to be seen. */
+TARN_EXPORT int tarn_inspector_pid(const tarn_inspector *inspector);
+
 /* Numbers of the whole arena. New fields are added at the end. */
 typedef struct tarn_stat {
 	uint64_t server_pid, uptime_ns, epochs, messages, sleeps, wakeups;
@@ -29,6 +36,10 @@ typedef struct tarn_stat {
 	uint64_t backing;   /* enum tarn_backing */
 	char io[16], io_reason[192], backing_reason[128];
 	char name[108];
+	/* limits */
+	uint64_t max_clients, max_lanes, max_channels, max_exports, max_names, max_claims, max_undo;
+	uint64_t largest_free_bytes; /* that lie in one piece; more can be made of several */
+	uint64_t idle_bytes;         /* cut into slots of small blocks, without any block */
 } tarn_stat;
 TARN_EXPORT int tarn_inspector_stat(tarn_inspector *inspector, tarn_stat *ret_stat);
 
@@ -37,6 +48,15 @@ typedef struct tarn_client_row {
 	uint64_t held, credits, owned, owned_bytes, quota, unread, start_ns;
 	char name[16];
 	char state_name[12];
+	int32_t error;        /* code of the last answer that was an error, negative; 0: none */
+	uint64_t held_bytes;  /* capacities of what it holds */
+	uint64_t most_unread; /* in its fullest lane */
+	uint64_t messages;    /* read so far */
+	uint64_t failures;    /* answers that were errors */
+	uint64_t failed_ago_ns;
+	uint64_t waits, wait_p50_ns, wait_p99_ns, wait_max_ns; /* a sample of its waits */
+	char error_kind[12];  /* what it had asked: "alloc" */
+	char evicted[96];     /* why; "" if it is not */
 } tarn_client_row;
 
 enum tarn_block_state {
@@ -58,6 +78,7 @@ typedef struct tarn_block_row {
 	uint32_t ext, edges, owner;
 	uint8_t state, kind, flags, holders;
 	uint32_t holder[2], units[2]; /* the first two; tarn_inspector_refs() tells all */
+	uint64_t age_ns; /* since the server read the first message that named it; 0: GRANTED */
 } tarn_block_row;
 
 /* Rows of a table. The caller frees *ret_rows with free(). */
@@ -75,6 +96,14 @@ enum tarn_claim_kind {
 	TARN_CLAIM_END,      /* an end of this channel; at: 1 producer, 2 consumer */
 	TARN_CLAIM_NAMED,    /* a name; client: with whom it ends, 0 it stays */
 };
+/* Why nobody may ever give a claim back. */
+enum tarn_doubt {
+	TARN_DOUBT_NONE = 0,
+	TARN_DOUBT_EVICTED,     /* its holder is not served any more */
+	TARN_DOUBT_DYING,       /* its holder is dead; it is about to be reclaimed */
+	TARN_DOUBT_NO_CONSUMER, /* in transit, and nobody has the receiving end */
+	TARN_DOUBT_NO_END,      /* a token without deadline that outlives its issuer */
+};
 typedef struct tarn_claim_row {
 	uint64_t id;
 	uint32_t kind;   /* enum tarn_claim_kind */
@@ -84,10 +113,42 @@ typedef struct tarn_claim_row {
 	uint64_t at;     /* its position; of an end: which */
 	uint32_t pid;
 	char name[16];
+	uint32_t doubt;    /* enum tarn_doubt */
+	uint64_t age_ns;   /* of the object, as in tarn_block_row: no claim is older */
+	uint64_t capacity; /* of the object */
 } tarn_claim_row;
 /* Who holds @id and how; @id 0: all claims of the arena. -TARN_ESTALE: nothing has this id. */
 TARN_EXPORT int tarn_inspector_refs(tarn_inspector *inspector, uint64_t id,
 				    tarn_claim_row **ret_rows, size_t *ret_n);
+
+/* Blocks by size class: what they asked for, what they take, what lies unused. */
+typedef struct tarn_class_row {
+	uint64_t slot_bytes; /* 0: large blocks, which have pages of their own */
+	uint64_t spans;      /* runs of pages that are cut into such slots */
+	uint64_t span_bytes, slots, used;
+	uint64_t used_bytes; /* capacities of the used ones */
+	uint64_t live, live_bytes; /* of these, live ones and their exact sizes */
+} tarn_class_row;
+TARN_EXPORT int tarn_inspector_classes(tarn_inspector *inspector, tarn_class_row **ret_rows,
+				       size_t *ret_n);
+
+/* Messages by client and kind; client 0 is the sum of those attached now. Times are those
+ * that threads waited for the answer, of a sample: bounds from above, at most a quarter too
+ * large. Clients measure them, so a broken one may tell nonsense of itself. */
+typedef struct tarn_message_row {
+	uint32_t client, kind;
+	char name[12]; /* of the kind: "send" */
+	uint32_t pad;
+	uint64_t messages;
+	uint64_t waits, p50_ns, p90_ns, p99_ns, p999_ns, max_ns;
+} tarn_message_row;
+TARN_EXPORT int tarn_inspector_messages(tarn_inspector *inspector, tarn_message_row **ret_rows,
+					size_t *ret_n);
+
+/* Copies all that the server knows into a file open for writing: for tarn --from, after the
+ * server is gone. It stands still for as long as the copy takes, a millisecond per some
+ * MiB of tables. */
+TARN_EXPORT int tarn_inspector_dump(tarn_inspector *inspector, int fd);
 
 /*
  * Recomputes every count, list and cursor (invariants A1, A2). @ret_text gets one line

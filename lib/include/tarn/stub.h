@@ -48,8 +48,10 @@
 #include "object.h"
 
 /* A wrong pointer is an error, not a warning, whatever the compiler's age. */
+#ifndef __cplusplus
 #pragma GCC diagnostic error "-Wincompatible-pointer-types"
 #pragma GCC diagnostic error "-Wint-conversion"
+#endif
 
 TARN_BEGIN
 
@@ -318,7 +320,7 @@ static inline int tarn_stub_text(tarn_value value, const char **ret)
 		return NULL;                                                             \
 	}                                                                                \
 	TABLE(TARN__STUB_NEW, TARN__STUB_CALL, x)                                        \
-	_Static_assert(1, "wants a semicolon")
+	struct x /* wants a semicolon */
 
 /* ---- servers: with <tarn/type.h> ---- */
 
@@ -329,7 +331,7 @@ static inline int tarn_stub_text(tarn_value value, const char **ret)
 	{                                                                                \
 		int r = 0;                                                               \
 		TARN__EACH(TARN__TAKE_, __VA_ARGS__)                                     \
-		return r < 0 ? r : x##_create(ctx, self TARN__EACH(TARN__PASS_, __VA_ARGS__)); \
+		return r < 0 ? r : x##_create(ctx, (struct x##_self *)self TARN__EACH(TARN__PASS_, __VA_ARGS__)); \
 	}
 
 #define TARN__STUB_RUN(x, name, flags, result, ...)                                      \
@@ -339,7 +341,8 @@ static inline int tarn_stub_text(tarn_value value, const char **ret)
 		TARN__VAR_##result                                                       \
 		TARN__EACH(TARN__TAKE_, __VA_ARGS__)                                     \
 		if (r == 0)                                                              \
-			r = x##_do_##name(ctx, self TARN__EACH(TARN__PASS_, __VA_ARGS__) \
+			r = x##_do_##name(ctx, (struct x##_self *)self             \
+					  TARN__EACH(TARN__PASS_, __VA_ARGS__)           \
 					  TARN__AT_##result);                            \
 		TARN__GIVE_##result                                                      \
 		return r;                                                                \

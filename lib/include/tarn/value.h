@@ -275,7 +275,7 @@ TARN_EXPORT int tarn_put_value(tarn_builder *builder, tarn_value value);
 /*
  * Writes it as text that tarn_value_parse() reads back, into @text of @bytes, cut if too
  * long but always with a NUL. Returns the length of the whole, as snprintf() does, or
- * -TARN_EPROTO (then @text holds what could be read).
+ * -TARN_EPROTO (then @text holds what could be read), -ENOENT there is no value.
  *
  *	nil true -5 5u 1.5 "a\n\xff" b"\x00raw" [1, 2] {"a": 1, 5: nil}
  *	<block 5:3 at 0x10000, size 80> error["ValueError", -4107, "38", ...]
@@ -290,7 +290,8 @@ typedef int tarn_resolve_fn(void *user, const char *reference, tarn_builder *bui
 /*
  * Reads values with commas or blanks between and appends them to @builder. JSON is
  * understood too (null, \u escapes). @resolve (NULL: none) turns references into handles.
- * Returns 0, -EINVAL (the text says where and what was expected), -E2BIG, -ENOMEM.
+ * Returns 0, -EINVAL (the text says where and what was expected), -E2BIG, -ENOMEM, or what
+ * @resolve returned; the builder has failed then too.
  */
 TARN_EXPORT int tarn_value_parse(const char *text, tarn_builder *builder,
 				 tarn_resolve_fn *resolve, void *user);
@@ -301,7 +302,13 @@ TARN_EXPORT int tarn_value_parse(const char *text, tarn_builder *builder,
 TARN_EXPORT int tarn_put_slot(tarn_builder *builder, uint64_t head, uint64_t body);
 TARN_EXPORT int tarn_value_int_from(const tarn_value *value, int64_t *ret_int);
 TARN_EXPORT int tarn_value_double_from(const tarn_value *value, double *ret_double);
+TARN_EXPORT int tarn_value_string_from(const tarn_value *value, const char **ret_text,
+				       size_t *ret_bytes);
 TARN_EXPORT tarn_value tarn_value_none(int code);
+TARN_EXPORT void tarn_builder_free(tarn_builder *builder);
+TARN_EXPORT void tarn_parcel_free(tarn_parcel *parcel);
+
+#define TARN_PARCEL_SHARED 4u /* of tarn_parcel.flags */
 
 #ifndef TARN_INLINE
 #define TARN_INLINE extern inline __attribute__((gnu_inline))
@@ -324,6 +331,34 @@ TARN_INLINE void tarn_builder_init(tarn_builder *builder)
 	builder->n_refs = 0;
 	builder->max_refs = 8;
 	builder->refs = builder->refs_room;
+}
+
+TARN_INLINE void tarn_builder_fini(tarn_builder *builder)
+{
+	if (builder->n_refs != 0 || builder->max_refs != 8 || builder->words != builder->room)
+		tarn_builder_free(builder);
+}
+
+TARN_INLINE void tarn_parcel_init(tarn_parcel *parcel)
+{
+	/* Not the rooms: they are 320 bytes. */
+	parcel->words = parcel->room;
+	parcel->n_words = 0;
+	parcel->n_values = 0;
+	parcel->n_refs = 0;
+	parcel->flags = 0;
+	parcel->spare = 0;
+	parcel->refs = parcel->refs_room;
+	parcel->holder = NULL;
+	parcel->copies = NULL;
+}
+
+TARN_INLINE void tarn_parcel_fini(tarn_parcel *parcel)
+{
+	if (parcel->n_refs != 0 || parcel->flags != 0)
+		tarn_parcel_free(parcel);
+	parcel->n_values = 0;
+	parcel->n_words = 0;
 }
 
 TARN_INLINE int tarn_put_int(tarn_builder *builder, int64_t value)
@@ -384,6 +419,30 @@ TARN_INLINE int tarn_value_double(tarn_value value, double *ret_double)
 	if ((value.head & 0xff) != TARN_KIND_DOUBLE)
 		return tarn_value_double_from(&value, ret_double);
 	__builtin_memcpy(ret_double, &value.body, sizeof *ret_double);
+	return 0;
+}
+
+TARN_INLINE int tarn_value_string(tarn_value value, const char **ret_text, size_t *ret_bytes)
+{
+	const tarn_parcel *parcel = value.parcel;
+	uint64_t bytes = value.head >> 32, at = value.at + 1u;
+	const char *text;
+
+	/* Private memory, all of it inside, and the NUL is there; else see reader.c. */
+	if ((value.head & 0xff) != TARN_KIND_STRING || (parcel->flags & TARN_PARCEL_SHARED) ||
+	    ret_bytes == NULL)
+		return tarn_value_string_from(&value, ret_text, ret_bytes);
+	if (bytes > 7) {
+		at = 2u * parcel->n_values + value.body / 8;
+		if (value.body % 8 != 0 || value.body / 8 > parcel->n_words ||
+		    at + bytes / 8 >= parcel->n_words)
+			return tarn_value_string_from(&value, ret_text, ret_bytes);
+	}
+	text = (const char *)(parcel->words + at);
+	if (text[bytes] != 0)
+		return tarn_value_string_from(&value, ret_text, ret_bytes);
+	*ret_text = text;
+	*ret_bytes = (size_t)bytes;
 	return 0;
 }
 

@@ -9,6 +9,11 @@
 
 #define TARN_EXPORT __attribute__((visibility("default")))
 
+/* A variable that gives its reference back at the end of its scope, by whichever way:
+ *	TARN_AUTO(tarn_server) s = NULL;
+ * For every type with a function TYPE_auto(). */
+#define TARN_AUTO(type) __attribute__((cleanup(type##_auto))) type *
+
 #ifdef __cplusplus
 #define TARN_BEGIN extern "C" {
 #define TARN_END }

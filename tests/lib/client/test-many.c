@@ -143,6 +143,7 @@ ARENA_TEST(m5_the_servers_end_frees_what_clients_still_hold)
 	arena_fill(b, 1);
 	tarn_inspector_close(a.inspector);
 	PLAIN_EQ(tarn_server_shutdown(a.server, 30000000000ll), 0);
+	tarn_server_unref(a.server);
 	/* Its memory is ours as long as we hold it, and only ours. */
 	PLAIN_CHECK(arena_filled(b, 1));
 	ARENA_FAILS(tarn_block_new(c, 30 * MIB, 0, &never), -TARN_ESRVDOWN, "gone");

@@ -39,6 +39,9 @@ void fake_post_name(struct fake_lane *l, enum tarn__message kind, uint64_t first
 struct tarn__slot fake_reply(struct fake_lane *l);
 bool fake_no_reply(struct fake_lane *l);
 
+/* What a producer does after its SENDs: the slots below @tail can be seen. */
+void fake_show(struct server *s, uint64_t channel, uint64_t tail);
+
 /* Runs epochs until a block is granted; its id. */
 uint64_t fake_alloc(struct server *s, struct fake_lane *l, uint64_t bytes);
 /* A channel of @slots whose ends are bound to @producer and @consumer; its id. */

@@ -441,11 +441,9 @@ Test(attack, positions_of_another_channel_do_not_judge_the_tickets)
 	uint32_t p = fake_client(s), q = fake_client(s), x = fake_client(s);
 	struct fake_lane pa = fake_lane(s, p), qa = fake_lane(s, q), xa = fake_lane(s, x);
 	uint64_t first = fake_channel(s, &xa, &qa, 16);
-	struct tarn__channel_ring *ring =
-		(void *)(s->st.data.base + s->st.object[tarn__id_index(first)].offset);
 	struct tarn__slot r;
 
-	ring->tail = 10;
+	fake_show(s, first, 10);
 	fake_kill(s, x);
 	fake_settle(s);
 	fake_post(&qa, TARN__MSG_CLOSE, 0, first, TARN__ROLE_CONSUMER, 0, 0, 0, 0);
@@ -484,9 +482,7 @@ Test(attack, a_channel_sent_through_itself)
 	tarn__epoch(s);
 	fake_send(&pa, ch, 0, ch, 64, 0);
 	fake_settle(s);
-	struct tarn__channel_ring *ring =
-		(void *)(s->st.data.base + s->st.object[tarn__id_index(ch)].offset);
-	ring->tail = 1;
+	fake_show(s, ch, 1);
 	all_gone(s);
 }
 
@@ -509,9 +505,7 @@ Test(attack, channels_that_only_hold_each_other)
 	}
 	for (int i = 0; i < 3; i++) {
 		fake_send(&pa, ch[i], 1, ch[(i + 1) % 3], 64, 0);
-		struct tarn__channel_ring *ring =
-			(void *)(s->st.data.base + s->st.object[tarn__id_index(ch[i])].offset);
-		ring->tail = 2;
+		fake_show(s, ch[i], 2);
 	}
 	fake_post(&qa, TARN__MSG_BIND, 0, ch[1], TARN__ROLE_CONSUMER, 0, 0, 0, 0);
 	fake_kill(s, p);
@@ -533,11 +527,9 @@ Test(attack, sends_published_before_an_eviction_keep_their_tickets)
 	uint32_t p = fake_client(s), q = fake_client(s);
 	struct fake_lane pa = fake_lane(s, p), pb = fake_lane(s, p), qa = fake_lane(s, q);
 	uint64_t ch = fake_channel(s, &pa, &qa, 8), o = live_block(s, &pa, 100);
-	struct tarn__channel_ring *ring =
-		(void *)(s->st.data.base + s->st.object[tarn__id_index(ch)].offset);
 
 	fake_send(&pa, ch, 0, o, 100, 0);
-	ring->tail = 1;
+	fake_show(s, ch, 1);
 	fake_release(&pb, o, 99); /* an offence that is read first */
 	fake_read(s, &pb);
 	fake_phase_b(s);
@@ -732,7 +724,9 @@ static void listening(struct server *s)
 	s->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	cr_assert(zero(int, tarn__segment_open_readonly(&s->ctrl_segment, &s->ctrl_readonly)));
 	cr_assert(zero(int, tarn__segment_open_readonly(&s->st.dir_segment, &s->dir_readonly)));
-	cr_assert(zero(int, tarn__listen_open(s, name)));
+	snprintf(s->name, sizeof s->name, "%s", name);
+	cr_assert(zero(int, tarn__socket_open(s, 0)));
+	cr_assert(zero(int, tarn__listen_open(s)));
 }
 
 static int call(void)

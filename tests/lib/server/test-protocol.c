@@ -192,11 +192,9 @@ Test(protocol, h13_only_the_consumer_can_void_a_ticket)
 Test(protocol, producer_death_keeps_what_the_consumer_can_still_read)
 {
 	struct scene k = scene_open();
-	const struct object *ring = &k.s->st.object[tarn__id_index(k.channel)];
-	struct tarn__channel_ring *r = (void *)(k.s->st.data.base + ring->offset);
 
 	fake_send(&k.pa, k.channel, 0, k.block, 100, 0);
-	r->tail = 1; /* slot 0 is visible */
+	fake_show(k.s, k.channel, 1);
 	uint64_t lost = fake_alloc(k.s, &k.pa, 64);
 	fake_send(&k.pa, k.channel, 1, lost, 64, 0); /* killed before slot 1 was */
 	fake_kill(k.s, k.p);
@@ -211,6 +209,29 @@ Test(protocol, producer_death_keeps_what_the_consumer_can_still_read)
 	cr_assert(fake_alive(k.s, k.block) == false);
 	fake_kill(k.s, k.q);
 	QUIET(k.s);
+	fake_server_free(k.s);
+}
+
+/* Killed between the tail and the slot's mark, by which alone the consumer goes. The ticket stayed
+ * for as long as the consumer kept its end. */
+Test(protocol, a_producer_killed_before_its_slots_mark_leaves_no_ticket)
+{
+	struct scene k = scene_open();
+	const struct object *ring = &k.s->st.object[tarn__id_index(k.channel)];
+	struct tarn__channel_ring *r = (void *)(k.s->st.data.base + ring->offset);
+
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 0);
+	fake_show(k.s, k.channel, 1);
+	uint64_t lost = fake_alloc(k.s, &k.pa, 64);
+	fake_send(&k.pa, k.channel, 1, lost, 64, 0);
+	r->tail = 2;
+	fake_kill(k.s, k.p);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, lost) == false);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1)); /* can still be received */
+	fake_kill(k.s, k.q);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, k.block) == false);
 	fake_server_free(k.s);
 }
 

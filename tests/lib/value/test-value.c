@@ -166,6 +166,21 @@ Test(value, top_level_values_after_long_ones_move_nothing_wrong)
 	}
 }
 
+Test(value, a_builder_that_is_reset_does_not_grow_for_ever)
+{
+	uint32_t capacity = 0;
+
+	for (int round = 0; round < 50; round++) {
+		tarn_builder_reset(&b);
+		for (int n = 0; n < 20; n++)
+			tarn_put_string(&b, "a string that goes to the heap");
+		cr_assert(eq(int, tarn_builder_error(&b), 0));
+		if (round == 5)
+			capacity = b.capacity;
+	}
+	cr_expect(eq(uint, b.capacity, capacity));
+}
+
 Test(value, a_long_list_grows_the_buffer_and_keeps_its_order)
 {
 	int64_t i;

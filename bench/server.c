@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What does the server itself do for a hand-over? Its code in this process, with two clients
+ * whose messages are written by the loop: no other CPU, no waiting, no system call, everything
+ * in one cache. What is left is the work. For exact counts:
+ *
+ *	valgrind --tool=callgrind --toggle-collect=serve build/bench/bench-server --quick \
+ *		--rounds 1 give
+ *
+ * divided by 8,448 hand-overs.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "report.h"
+#include "tests/lib/server/fake.h"
+
+#define IN_FLIGHT 256u
+#define HANDOVERS 400000u
+
+enum way {
+	MOVE_ABSORB,  /* given, and dropped before its slot is released: 2 messages */
+	SEND_RELEASE, /* sent and kept for a while on both sides: 4 messages */
+};
+
+static struct world {
+	struct server *s;
+	struct fake_lane p, q;
+	uint64_t channel, position;
+	uint64_t id[IN_FLIGHT];
+	uint64_t size;
+} w;
+
+/* Everything that the server does, in a function of its own for callgrind. */
+__attribute__((noinline)) static void serve(void)
+{
+	tarn__epoch(w.s);
+}
+
+static void grants(void)
+{
+	struct tarn__slot r;
+
+	for (unsigned n = 0; n < IN_FLIGHT; n += 64)
+		fake_post(&w.p, TARN__MSG_ALLOC, 64, w.size, 1, 0, 0, 0, 0);
+	serve();
+	for (unsigned n = 0; n < IN_FLIGHT;) {
+		if (!tarn__replies_take(&w.p.replies, &r))
+			die("the server granted %u blocks of %u", n, IN_FLIGHT);
+		unsigned ids = tarn__header_slots(r.word[0]) & ~TARN__REPLY_LAST;
+		for (unsigned i = 0; i < ids; i++)
+			w.id[n++] = r.word[1 + i];
+	}
+}
+
+static void hand_over(enum way way)
+{
+	uint64_t first = w.position;
+
+	grants();
+	for (unsigned i = 0; i < IN_FLIGHT; i++)
+		fake_send(&w.p, w.channel, w.position++, w.id[i], w.size, way == MOVE_ABSORB);
+	serve();
+	for (unsigned i = 0; i < IN_FLIGHT; i++)
+		if (way == MOVE_ABSORB) {
+			fake_absorb(&w.q, w.channel, first + i, w.id[i]);
+		} else {
+			fake_recv(&w.q, w.channel, first + i, w.id[i]);
+			fake_release(&w.p, w.id[i], 1);
+			fake_release(&w.q, w.id[i], 1);
+		}
+	serve();
+}
+
+static void measure(unsigned round, const char *name, enum way way, uint64_t size)
+{
+	uint64_t n = often(HANDOVERS) / IN_FLIGHT + 1;
+
+	w.size = size;
+	run_begin(round, true);
+	hand_over(way);
+	uint64_t from = ticks();
+	for (uint64_t i = 0; i < n; i++)
+		hand_over(way);
+	uint64_t all = ticks() - from;
+	record(name, "each", "ns", ticks_to_ns(all) / (double)(n * IN_FLIGHT), NULL);
+	run_end();
+}
+
+static const struct {
+	const char *name, *row;
+	enum way way;
+	uint64_t size;
+} cases[] = {
+	{ "give", "64 B, given and dropped (2 messages)", MOVE_ABSORB, 64 },
+	{ "keep", "64 B, sent, received, released (4 messages)", SEND_RELEASE, 64 },
+	{ "odd", "100 B, given and dropped (2 messages)", MOVE_ABSORB, 100 },
+	{ "large", "64 KiB, given and dropped (2 messages)", MOVE_ABSORB, 65536 },
+};
+
+static bool is_named(const char *name)
+{
+	for (char **n = bench.names; *n != NULL; n++)
+		if (strcmp(*n, name) == 0)
+			return true;
+	return false;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct about about = {
+		.name = "server",
+		.question = "What does the server do for a hand-over? Alone, in one cache: its work without\n"
+			    "any waiting. Writing the messages is in it, too.",
+		.rounds = 7,
+		.names = "[NAME] give, keep, odd, large: only these",
+	};
+
+	bench_start(argc, argv, &about);
+	w.s = fake_server(256);
+	w.p = fake_lane(w.s, fake_client(w.s));
+	w.q = fake_lane(w.s, fake_client(w.s));
+	w.channel = fake_channel(w.s, &w.p, &w.q, 4096);
+	for (unsigned r = 0; r < bench.rounds; r++)
+		for (unsigned k = 0; k < sizeof cases / sizeof *cases; k++)
+			if (bench.names == NULL || *bench.names == NULL || is_named(cases[k].name))
+				measure(r, cases[k].row, cases[k].way, cases[k].size);
+	fake_settle(w.s);
+	if (fake_verify(w.s) != 0)
+		die("the server's check found something");
+	fake_server_free(w.s);
+	report();
+	return 0;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The short way of the commonest messages, see hot.c. */
+#ifndef TARN_SERVER_HOT_H
+#define TARN_SERVER_HOT_H
+
+#include "server.h"
+
+/* Phase A of the messages at the head of lane @v that can go the short way, a batch at most:
+ * effects and cursor in one transaction. How many; 0: the next one goes the other way, or
+ * there is none. */
+uint32_t tarn__hot_read(struct server *s, struct lane_view *v);
+/* Phase B of the next entries of the older buffer, the same. */
+uint64_t tarn__hot_apply_older(struct server *s);
+
+#endif

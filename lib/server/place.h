@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where and as what the serving thread runs, and how much memory there is for it. */
+#ifndef TARN_SERVER_PLACE_H
+#define TARN_SERVER_PLACE_H
+
+#include <stdint.h>
+
+/* Pins the calling thread (and those it will make) to @cpus: "0,2-3", "node1". 0, or a negative
+ * code with a sentence; then it runs where it ran. */
+int tarn__place_cpus(const char *cpus);
+
+/* Bytes of memory of the machine, or what the memory cgroups (v1 or v2) that this process is
+ * in leave of it. */
+uint64_t tarn__place_memory(void);
+
+#endif

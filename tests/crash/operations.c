@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "operations.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <signal.h>
+#include <unistd.h>
+
+void operations_fill(tarn_block *b, unsigned char byte)
+{
+	memset(tarn_block_data(b), byte, tarn_block_size(b));
+}
+
+bool operations_filled(const tarn_block *b, unsigned char byte)
+{
+	const unsigned char *p = tarn_block_data(b);
+
+	for (size_t i = 0; i < tarn_block_size(b); i++)
+		if (p[i] != byte)
+			return false;
+	return true;
+}
+
+/* ---- blocks ---- */
+
+static void allocate(struct world *w)
+{
+	OK(tarn_block_new(w->c, 3000, 0, &w->b[0]));
+	OK(tarn_block_new(w->c, 2000, TARN_BLOCK_ZEROED, &w->b[1]));
+	OK(tarn_block_new(w->c, 300000, 0, &w->b[2])); /* a run of pages */
+}
+
+static void warm(struct world *w)
+{
+	tarn_block *b;
+
+	OK(tarn_block_new(w->c, 3000, 0, &b));
+	tarn_block_unref(b);
+}
+
+static void recycle(struct world *w)
+{
+	tarn_block *b;
+
+	for (int i = 0; i < 3; i++) {
+		OK(tarn_block_new(w->c, 3000, 0, &b));
+		tarn_block_unref(b);
+	}
+}
+
+static void trim(struct world *w)
+{
+	OK(tarn_client_trim(w->c));
+}
+
+static void seal(struct world *w)
+{
+	OK(tarn_block_seal(w->own));
+}
+
+static void resize(struct world *w)
+{
+	OK(tarn_block_resize(w->own, 100));
+	OK(tarn_block_resize(w->own, 120));
+}
+
+static void slice(struct world *w)
+{
+	tarn_block *s;
+
+	OK(tarn_block_slice(w->own, 10, 100, &s));
+	tarn_block_unref(w->own);
+	OK(tarn_channel_give(w->out, s, 0, 0));
+}
+
+static void views(struct world *w)
+{
+	void *view;
+
+	OK(tarn_block_cow(w->own, &view));
+	OK(tarn_block_cow_end(w->own, view));
+}
+
+/* ---- channels ---- */
+
+static void send(struct world *w)
+{
+	OK(tarn_channel_send(w->out, w->own, 0, 0));
+	OK(tarn_channel_send(w->out, w->own, 0, 0)); /* now it is shared */
+}
+
+static void give(struct world *w)
+{
+	OK(tarn_channel_give(w->out, w->own, 0, 0));
+	OK(tarn_channel_give(w->out, w->shared, 0, 0));
+}
+
+static void fill_ring(struct world *w)
+{
+	for (int i = 0; i < 4; i++)
+		OK(tarn_channel_send(w->out, w->own, 0, 0));
+	/* The survivor reads nothing before we are dead. */
+}
+
+static void send_full(struct world *w)
+{
+	FAILS(tarn_channel_send(w->out, w->own, 0, 1000), ETIMEDOUT);
+}
+
+static void receive(struct world *w)
+{
+	for (int i = 0; i < ITEMS; i++)
+		OK(tarn_channel_recv(w->in, &w->b[i], NULL, 0));
+	FAILS(tarn_channel_recv(w->in, &w->b[3], NULL, 0), ETIMEDOUT);
+}
+
+static void receive_drop(struct world *w)
+{
+	for (int i = 0; i < ITEMS; i++)
+		OK(tarn_channel_recv(w->in, &w->b[i], NULL, 0));
+	tarn_block_unref(w->b[0]);
+	tarn_block_unref(w->b[2]);
+	tarn_block_unref(w->b[1]);
+}
+
+static void receive_all(struct world *w)
+{
+	for (int i = 0; i < ITEMS; i++)
+		OK(tarn_channel_recv(w->in, &w->b[i], NULL, 0));
+}
+
+/* The last reference of a shared block, in each of its ways. */
+static void last_drop(struct world *w)
+{
+	for (int i = 0; i < ITEMS; i++)
+		tarn_block_unref(w->b[i]);
+	tarn_block_unref(w->shared);
+	tarn_block_unref(w->own);
+}
+
+static void have_kept(struct world *w)
+{
+	OK(tarn_block_import(w->c, &w->kept, &w->b[3]));
+}
+
+/* The first item is a block that the process has already. */
+static void absorb(struct world *w)
+{
+	OK(tarn_channel_recv(w->in, &w->b[0], NULL, 0));
+	PLAIN_CHECK(w->b[0] == w->b[3]);
+	tarn_block_unref(w->b[0]);
+	tarn_block_unref(w->b[3]);
+}
+
+static void forward(struct world *w)
+{
+	tarn_block *b;
+
+	for (int i = 0; i < ITEMS; i++) {
+		OK(tarn_channel_recv(w->in, &b, NULL, 0));
+		OK(tarn_channel_give(w->out, b, 0, 0));
+	}
+}
+
+static void channel_new(struct world *w)
+{
+	OK(tarn_channel_new(w->c, 4, NULL, &w->ch[0]));
+	OK(tarn_channel_bind(w->ch[0], TARN_PRODUCER));
+	OK(tarn_channel_bind(w->ch[0], TARN_CONSUMER));
+	OK(tarn_channel_new(w->c, 4, "mine", &w->ch[1]));
+}
+
+static void channel_open(struct world *w)
+{
+	OK(tarn_channel_open(w->c, "mine", 0, &w->ch[2]));
+	OK(tarn_channel_bind(w->ch[2], TARN_PRODUCER));
+	tarn_channel_unref(w->ch[2]);
+}
+
+static void channel_full(struct world *w)
+{
+	channel_new(w);
+	OK(tarn_channel_send(w->ch[0], w->own, 0, 0));
+	OK(tarn_channel_send(w->ch[0], w->shared, 0, 0));
+}
+
+static void channel_close(struct world *w)
+{
+	OK(tarn_channel_recv(w->in, &w->b[0], NULL, 0));
+	OK(tarn_channel_close(w->in));
+	OK(tarn_channel_close(w->ch[0]));
+	tarn_channel_unref(w->ch[0]);
+	tarn_channel_unref(w->ch[1]);
+	OK(tarn_channel_close(w->out));
+}
+
+static void channel_send(struct world *w)
+{
+	OK(tarn_channel_send_channel(w->out, w->ch[0], 0, 0));
+	tarn_channel_unref(w->ch[0]);
+}
+
+/* ---- tokens ---- */
+
+static void token_export(struct world *w)
+{
+	static const tarn_export_options terms = { .uses = 3, .lifetime_ns = 3600 * SECOND };
+	tarn_token t;
+
+	OK(tarn_block_export(w->own, NULL, &t));
+	OK(tarn_block_export(w->own, &terms, &t));
+	OK(tarn_channel_export(w->out, NULL, &t));
+}
+
+static void token_import(struct world *w)
+{
+	OK(tarn_block_import(w->c, &w->kept, &w->b[0]));
+	OK(tarn_block_import(w->c, &w->token, &w->b[1]));
+	PLAIN_CHECK(w->b[1] == w->shared);
+	FAILS(tarn_block_import(w->c, &w->token, &w->b[2]), TARN_ESTALE);
+}
+
+static void token_revoke(struct world *w)
+{
+	OK(tarn_token_revoke(w->c, &w->token));
+}
+
+/* ---- lanes, attaching ---- */
+
+static void first_call(struct world *w)
+{
+	w->c = scene_client(w->scene); /* no lane yet */
+}
+
+static void lane_open(struct world *w)
+{
+	OK(tarn_client_ping(w->c, TARN_FOREVER));
+}
+
+static void *in_thread(void *arg)
+{
+	struct world *w = arg;
+	tarn_block *b;
+
+	OK(tarn_block_new(w->c, 3000, 0, &b));
+	tarn_block_unref(b); /* stays in the lane's cache */
+	return NULL;
+}
+
+static void some_threads(struct world *w)
+{
+	pthread_t t[12];
+
+	first_call(w);
+	for (int i = 0; i < 12; i++)
+		PLAIN_EQ(pthread_create(&t[i], NULL, in_thread, w), 0);
+	for (int i = 0; i < 12; i++)
+		PLAIN_EQ(pthread_join(t[i], NULL), 0);
+}
+
+/* A lane that a thread left, with its cache. */
+static void lane_take(struct world *w)
+{
+	tarn_block *b;
+
+	OK(tarn_block_new(w->c, 3000, 0, &b));
+	tarn_block_unref(b);
+}
+
+static void attach(struct world *w)
+{
+	w->c = scene_client(w->scene);
+}
+
+static void detach(struct world *w)
+{
+	tarn_channel_unref(w->in);
+	tarn_channel_unref(w->out);
+	tarn_client_close(w->c);
+}
+
+static void flush(struct world *w)
+{
+	tarn_block_unref(w->own);
+	tarn_block_unref(w->shared);
+	OK(tarn_client_flush(w->c, true, TARN_FOREVER));
+}
+
+/* ---- fork ---- */
+
+static void forks(struct world *w)
+{
+	pid_t child = fork();
+
+	if (child != 0) {
+		/* What the parent has is the parent's still. */
+		OK(tarn_channel_give(w->out, w->own, 0, 0));
+		tarn_block_unref(w->shared);
+		return;
+	}
+	/* It lives on when its parent is killed, as a client of its own. */
+	tarn_block *b;
+
+	FAILS(tarn_block_new(w->c, 100, 0, &b), TARN_EFORKED);
+	tarn_block_unref(w->own);
+	tarn_client_close(w->c);
+	w->c = scene_client(w->scene);
+	OK(tarn_block_new(w->c, 100, 0, &b));
+	tarn_block_unref(b);
+	tarn_client_close(w->c);
+	_exit(0);
+}
+
+const struct operation operations[] = {
+	{ "allocate", 4, NULL, allocate },
+	{ "recycle", 4, warm, recycle },
+	{ "trim", 4, warm, trim },
+	{ "seal", 4, NULL, seal },
+	{ "resize", 4, NULL, resize },
+	{ "slice", 4, NULL, slice },
+	{ "private view", 4, NULL, views },
+	{ "send", 4, NULL, send },
+	{ "give", 4, NULL, give },
+	{ "send to a full ring", 4, fill_ring, send_full },
+	{ "receive", 4, NULL, receive },
+	{ "receive and drop", 4, NULL, receive_drop },
+	{ "receive and drop, deferred", 64, NULL, receive_drop },
+	{ "last drop", 4, receive_all, last_drop },
+	{ "last drop, deferred", 64, receive_all, last_drop },
+	{ "absorb", 4, have_kept, absorb },
+	{ "absorb, deferred", 64, have_kept, absorb },
+	{ "forward", 4, NULL, forward },
+	{ "forward, deferred", 64, NULL, forward },
+	{ "channel new and bind", 4, NULL, channel_new },
+	{ "channel open by name", 4, channel_new, channel_open },
+	{ "channel close", 64, channel_full, channel_close },
+	{ "channel through a channel", 4, channel_full, channel_send },
+	{ "export", 4, NULL, token_export },
+	{ "import", 4, NULL, token_import },
+	{ "revoke", 4, NULL, token_revoke },
+	{ "lane open", 4, first_call, lane_open, .alone = true },
+	{ "lane take over", 4, some_threads, lane_take, .alone = true },
+	{ "attach", 4, NULL, attach, .alone = true },
+	{ "detach", 64, receive_all, detach },
+	{ "flush", 4, NULL, flush },
+	{ "fork", 4, NULL, forks },
+};
+const size_t n_operations = sizeof operations / sizeof operations[0];

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A process under ptrace, instruction by instruction (x86-64).
+ *
+ * Stepping to the n-th instruction costs n stops; going there by a breakpoint costs two for
+ * each time the place is passed. So a first run is stepped and written down as points, (address,
+ * how many times it was passed), and a run that is to end at a point is let go with a
+ * breakpoint there. All runs are forks of one process: the same addresses.
+ *
+ * What other processes can see changes only at an instruction that stores to a shared mapping or
+ * enters the kernel. Stopped before each of these, and at the end, a process has left every
+ * shared state that it can leave; between two of them only its private state differs.
+ */
+#ifndef TARN_TESTS_CRASH_STEP_H
+#define TARN_TESTS_CRASH_STEP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum step_why {
+	STEP_LIBRARY = 1, /* in the library's text */
+	STEP_STORE = 2,   /* stores to a shared mapping */
+	STEP_KERNEL = 4,  /* enters the kernel */
+};
+
+struct step_point {
+	uint64_t address;
+	uint32_t nth;  /* passed so often before */
+	uint32_t why;  /* enum step_why, or-ed */
+	uint64_t step; /* number of the instruction in the run that was written down */
+};
+
+struct step_trace {
+	struct step_point *point; /* of all that have a reason: others are not kept */
+	size_t n, room;
+	uint64_t instructions; /* all of the run */
+	uint64_t library, stores, kernel;
+};
+
+/* What one instruction does, from its bytes and the registers before it. */
+struct step_insn {
+	bool kernel;
+	bool store;       /* writes memory; what is not recognised counts as a store */
+	uint64_t address; /* where, if it is not on the stack by push or call */
+};
+struct user_regs_struct;
+struct step_insn step_decode(const unsigned char code[16], const struct user_regs_struct *r);
+
+/* In the child: from here on the parent steps, and to here. False: ptrace is not allowed. */
+bool step_begin_here(void);
+void step_end_here(void);
+
+/* In the parent. Waits until the child is where it begins; false: it may not be traced. */
+bool step_await(pid_t pid);
+
+/* Steps it to its end, and writes down. @look is called after each step. */
+void step_write_down(pid_t pid, struct step_trace *ret,
+		     void (*look)(void *arg, const struct step_insn *insn, uint64_t address),
+		     void *arg);
+void step_trace_free(struct step_trace *t);
+
+/* Lets it run to the point. False: it came to its end without passing there so often. A child
+ * that it forks meanwhile runs free; its pid, or 0, in @ret_child. */
+enum step_end { STEP_THERE, STEP_ENDED, STEP_UNREACHABLE };
+enum step_end step_run_to(pid_t pid, const struct step_point *p, pid_t *ret_child);
+
+/* Where the library's text lies here: libtarn.so, or the program itself. */
+void step_library(uint64_t *ret_from, uint64_t *ret_to);
+/* "file+0x123" of an address here. */
+const char *step_name(uint64_t address);
+
+#endif
