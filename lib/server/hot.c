@@ -256,11 +256,21 @@ static inline struct holder *new_holder(struct batch *b, struct object *o)
 	return holder_of(o, NIL);
 }
 
+/*
+ * SEND of a block. With units (MOVE) the sender's last reference goes into the channel: the
+ * unit becomes the ticket here and now, so that nothing is left to do one epoch later. The
+ * claim is replaced, never absent, and the ticket's end is a decrement as any other, a whole
+ * epoch after it is read; a channel that closes keeps its tickets as long (channels.c). What
+ * happened before the MOVE is applied by then. A unit that is not booked yet, because the
+ * RECV that made it is in a lane not read yet, goes the old way: ticket now, RELEASE later.
+ * tests/model/move.pml has this rule, and what happens without the parts of it.
+ */
 static bool hot_send(struct batch *b, const uint64_t *w)
 {
 	struct state *st = b->st;
 	struct object *o = object_find(st, w[3]);
 	struct holder *h = NULL;
+	uint64_t units = w[5];
 
 	if (o == NULL || !is_block(o) || !channel_take(b, w[1]))
 		return false;
@@ -273,25 +283,43 @@ static bool hot_send(struct batch *b, const uint64_t *w)
 		return false;
 	bool sized = (object_flags(o) & OBJECT_SIZED) != 0;
 
-	if (!sized && (w[4] == 0 || w[4] > tarn__heap_capacity(st, o)))
+	/* Until somebody says the size it is the capacity. */
+	if (!sized && (w[4] == 0 || w[4] > o->size))
 		return false;
 	bool news = is_news(b, o);
+	/* The allocation's own unit, which nobody has to book first. */
+	bool born_to_move = news && units == 1;
+	uint32_t ext = o->ext + 1;
 
-	if (news && (h = new_holder(b, o)) == NULL)
-		return false;
+	if (news && !born_to_move) {
+		h = new_holder(b, o);
+		if (h == NULL)
+			return false;
+		holder_set(b, h, b->client, 1);
+		held_change(b, b->client, 1);
+		ext++;
+	} else if (!news && units != 0) {
+		h = holder_of(o, b->client);
+	}
+	if (h != NULL && units != 0 && units <= h->units) {
+		uint32_t left = h->units - (uint32_t)units;
+
+		holder_set(b, h, left != 0 ? b->client : NIL, left);
+		if (left == 0)
+			held_change(b, b->client, -1);
+		ext -= (uint32_t)units;
+	} else if (units != 0 && !born_to_move) {
+		defer(b, TARN__MSG_RELEASE, w[3], 0, units);
+	}
 
 	SET(st, *window_at(st, ch, b->sent), w[3]);
 	b->sent++;
 	b->tickets++;
-	if (news) {
-		holder_set(b, h, b->client, 1);
-		held_change(b, b->client, 1);
-		b->granted--;
-		b->live++;
-		if (tarn__likely(st->born != NULL))
-			st->born[object_index(st, o)] = st->tick; /* unlogged: for people */
-	}
-	ext_set(b, o, o->ext + 1 + news);
+	b->granted -= news;
+	b->live += news;
+	if (news && tarn__likely(st->born != NULL))
+		st->born[object_index(st, o)] = st->tick; /* unlogged: for people */
+	ext_set(b, o, ext);
 	if (!sized && o->size != w[4])
 		SET(st, o->size, w[4]);
 	if (news || !sized) {
@@ -301,8 +329,6 @@ static bool hot_send(struct batch *b, const uint64_t *w)
 		word.kind_flags |= OBJECT_SIZED;
 		object_word_set(st, o, word);
 	}
-	if (w[5] != 0)
-		defer(b, TARN__MSG_RELEASE, w[3], 0, w[5]);
 	return true;
 }
 
@@ -445,6 +471,8 @@ static inline void advance(struct batch *b)
 {
 	const struct channel *ch = b->ch;
 
+	if (b->tickets == 0)
+		b->low = b->sent;
 	for (unsigned k = 0; k < 64 && b->low < b->sent && *window_at(b->st, ch, b->low) == 0; k++)
 		b->low++;
 }

@@ -184,9 +184,10 @@ struct channel {
 	uint32_t next;       /* list of free records */
 	uint32_t sweep;      /* enum sweep: tickets to drop, in slices */
 	uint64_t sweep_at;   /* next position that the sweep looks at */
+	uint64_t sweep_from; /* epoch after which it may begin, see channels.c */
 	uint32_t window;     /* first unit of its window */
 	uint32_t spilled;    /* tickets in the book */
-	uint64_t spare[5];
+	uint64_t spare[4];
 };
 static_assert(sizeof(struct channel) == 128, "two lines");
 
