@@ -23,7 +23,7 @@
 #include "server.h"
 #include "tickets.h"
 
-#define BATCH 16u
+#define BATCH 32u
 /* Words that one message sets at most, and the end of a batch: the log has room for both. */
 #define MESSAGE_WORDS 12u
 #define END_WORDS 24u
@@ -48,6 +48,8 @@ struct batch {
 	/* One channel: its words as they will be. NULL: none. */
 	struct channel *ch;
 	uint64_t channel_id;     /* what messages call it */
+	uint64_t *window;        /* its places */
+	uint64_t length;         /* how many: a power of two */
 	uint64_t sent, low;
 	uint32_t tickets;
 	/* One span: the same. NIL: none. */
@@ -86,10 +88,18 @@ static inline bool channel_take(struct batch *b, uint64_t id)
 	channel_put_back(b);
 	b->ch = ch;
 	b->channel_id = id;
+	b->window = window_at(b->st, ch, 0);
+	b->length = window_length(ch);
 	b->sent = ch->sent;
 	b->low = ch->low;
 	b->tickets = ch->tickets;
 	return true;
+}
+
+/* The place of a position in the window of the channel in hand. */
+static inline uint64_t *place_of(const struct batch *b, uint64_t position)
+{
+	return &b->window[position & (b->length - 1)];
 }
 
 static void span_put_back(struct batch *b)
@@ -278,8 +288,8 @@ static bool hot_send(struct batch *b, const uint64_t *w)
 
 	if (ch->producer.client != b->client || w[2] != b->sent ||
 	    ch->producer.state != END_HELD || ch->consumer.state == END_GONE ||
-	    b->sent - b->low >= window_length(ch) || b->tickets >= ch->capacity ||
-	    *window_at(st, ch, b->sent) != 0)
+	    b->sent - b->low >= b->length || b->tickets >= ch->capacity ||
+	    *place_of(b, b->sent) != 0)
 		return false;
 	bool sized = (object_flags(o) & OBJECT_SIZED) != 0;
 
@@ -312,7 +322,7 @@ static bool hot_send(struct batch *b, const uint64_t *w)
 		defer(b, TARN__MSG_RELEASE, w[3], 0, units);
 	}
 
-	SET(st, *window_at(st, ch, b->sent), w[3]);
+	SET(st, *place_of(b, b->sent), w[3]);
 	b->sent++;
 	b->tickets++;
 	b->granted -= news;
@@ -469,11 +479,9 @@ static bool hot_release_now(struct batch *b, const struct deferred *d)
 /* low moves over what has no ticket, as far as that is seen in the window. */
 static inline void advance(struct batch *b)
 {
-	const struct channel *ch = b->ch;
-
 	if (b->tickets == 0)
 		b->low = b->sent;
-	for (unsigned k = 0; k < 64 && b->low < b->sent && *window_at(b->st, ch, b->low) == 0; k++)
+	for (unsigned k = 0; k < 64 && b->low < b->sent && *place_of(b, b->low) == 0; k++)
 		b->low++;
 }
 
@@ -487,14 +495,14 @@ static bool hot_ticket_now(struct batch *b, const struct deferred *d)
 	struct channel *ch = b->ch;
 
 	if (ch->consumer.client != d->client || ch->spilled != 0 || position < b->low ||
-	    position >= b->sent || position - b->low >= window_length(ch) || d->units == 0 ||
-	    *window_at(st, ch, position) != d->units)
+	    position >= b->sent || position - b->low >= b->length || d->units == 0 ||
+	    *place_of(b, position) != d->units)
 		return false;
 	struct object *o = object_find(st, d->units);
 
 	if (o == NULL || !is_block(o) || o->ext == 0 || (o->ext == 1 && !can_free(b, o)))
 		return false;
-	SET(st, *window_at(st, ch, position), 0);
+	SET(st, *place_of(b, position), 0);
 	b->tickets--;
 	advance(b);
 	ext_set(b, o, o->ext - 1);
