@@ -30,7 +30,7 @@
 #define TARN__NAME_BYTES 64u       /* names with their final 0 */
 #define TARN__CLIENT_LANES 1024u   /* most threads of one client */
 #define TARN__GIVEBACK_IDS 3u      /* so that one message is one deferred decrement */
-#define TARN__FIRST_CREDITS 1024u  /* ids that a client may hold at first */
+#define TARN__FIRST_CREDITS 128u   /* ids that a client may hold at first */
 
 /* ---- slots ---- */
 

@@ -261,7 +261,7 @@ static inline struct holder *new_holder(struct batch *b, struct object *o)
 {
 	const struct client *cl = &b->st->client[b->client];
 
-	if (o->spilled != 0 || held_now(b, b->client) >= cl->credits + cl->lanes * LANE_CLAIMS)
+	if (o->spilled != 0 || held_now(b, b->client) >= cl->credits + lanes_claims(cl->lanes))
 		return NULL;
 	return holder_of(o, NIL);
 }

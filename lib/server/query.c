@@ -482,7 +482,7 @@ static int put_refs(const struct sight *s, struct answer_file *f, uint64_t id)
 			continue;
 		if ((c->who & CLAIM_TICKET) == 0 && (id == 0 || c->what == id))
 			put_claim(s, f, (tarn_claim_row){ .id = c->what, .kind = TARN_CLAIM_HELD,
-							  .client = (uint32_t)c->who,
+							  .client = c->who,
 							  .units = c->value });
 	}
 	for (struct ticket_walk w = { 0 }; tarn__ticket_next(st, &w);) {

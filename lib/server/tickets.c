@@ -17,7 +17,7 @@
 
 static uint32_t units_of(uint32_t capacity)
 {
-	return capacity > WINDOW_UNIT ? capacity / WINDOW_UNIT : 1;
+	return 2 * (capacity > WINDOW_UNIT ? capacity / WINDOW_UNIT : 1);
 }
 
 static uint32_t *free_list(struct state *st, uint32_t units)
@@ -161,7 +161,7 @@ bool tarn__ticket_next(const struct state *st, struct ticket_walk *w)
 
 		if ((c->who & CLAIM_TICKET) == 0)
 			continue;
-		w->record = st->channel_of[(uint32_t)c->who & TARN__INDEX_MASK];
+		w->record = st->channel_of[c->who & TARN__INDEX_MASK];
 		w->position = c->what;
 		w->id = c->value;
 		return true;

@@ -93,8 +93,7 @@ static void count_claims(struct check *c)
 			if (tarn__id_index(k->what) < h->heap.objects)
 				c->spilled[tarn__id_index(k->what)]++;
 		} else {
-			finding(c, "claim of client %llu, which never was",
-				(unsigned long long)k->who);
+			finding(c, "claim of client %u, which never was", k->who);
 		}
 	}
 	for (uint32_t i = 1; i < h->channels; i++) {
@@ -230,11 +229,11 @@ static void check_clients(struct check *c)
 		     (unsigned long long)c->owned[i], (unsigned long long)c->owned_bytes[i]);
 		MUST(c, k->exports == c->exports_of[i], "client %u: %u exports, found %u", i,
 		     k->exports, c->exports_of[i]);
-		MUST(c, k->state != CLIENT_ACTIVE || k->held <= k->credits + k->lanes * LANE_CLAIMS, "client %u: beyond its credits", i);
+		MUST(c, k->state != CLIENT_ACTIVE || k->held <= k->credits + lanes_claims(k->lanes), "client %u: beyond its credits", i);
 		there += k->state != CLIENT_NONE;
 		dying += k->state == CLIENT_DYING1 || k->state == CLIENT_DYING2 ||
 			 k->state == CLIENT_RECLAIM;
-		promised += k->credits;
+		promised += k->credits + lanes_claims(k->lanes);
 		if (k->state == CLIENT_NONE)
 			MUST(c, k->held == 0 && k->owned == 0 && k->exports == 0 && k->lanes == 0,
 			     "client %u is gone and left something", i);
@@ -261,7 +260,6 @@ static void check_clients(struct check *c)
 	free(lanes_of);
 	MUST(c, open == h->open_lanes && pending == h->n_pending, "lanes: %llu open, %llu pending",
 	     (unsigned long long)open, (unsigned long long)pending);
-	promised += open * LANE_CLAIMS;
 	MUST(c, promised == h->claims_promised, "claims: %llu promised, found %llu",
 	     (unsigned long long)h->claims_promised, (unsigned long long)promised);
 }
