@@ -64,7 +64,7 @@ done
 # that is not wanted. NAME and LIST take any text, so their wrong values are special.
 wrong_value() { # wrong_value OPTION VALUE-NAME: a value that cannot be right, or nothing
 	case $1=$2 in
-	--server=* | --name=*) echo "" ;;
+	--server=* | --name=* | --process-name=*) echo "" ;;
 	--columns=*) echo nosuch ;;
 	--from=*) echo "$scratch/none" ;;
 	--ready-fd=*) echo 99 ;;
