@@ -1,5 +1,5 @@
-#!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 #
 # What the tests of the programs share. Sourced with the path of test-cli-client as $1: sets
 # $tools and $scratch, a server directory of its own, and cleans up at the end.

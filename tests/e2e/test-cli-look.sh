@@ -469,6 +469,32 @@ check "doctor tells that seccomp refuses io_uring" doctor_in_a_container
 check "checks of doctor are in its page" doctor_checks_are_in_the_page
 check "doctor exits with 1 when something is bad" doctor_finds_a_bad_directory
 
+# ---- gc ----
+
+gc() { # gc FILTER ARGUMENT...: of the rows about $name-left
+	tarn 0 gc --json "${@:2}"
+	same "$(json .schema)" tarn.gc/1
+	jq -e "[.leftovers[] | select(.path | contains(\"$name-left\"))] | $1" "$scratch/out"
+}
+last=$server
+try_serve "$name-left" --size 1M
+check "gc leaves a living server alone" gc '. == []'
+check "gc --all lists it" gc 'length == 1 and .[0].state == "living" and .[0].kind == "socket"' --all
+end_now "$server"
+check "gc --dry-run says what would go" gc 'length == 1 and .[0].state == "dead"' --dry-run
+left_socket() { [ -S "$scratch/tarn/$name-left.sock" ]; }
+check "and removes nothing" left_socket
+gc_text() {
+	tarn 0 gc
+	grep -qE '^PATH +KIND +STATE +BYTES +PID +UID$' "$scratch/out"
+	grep -qE "^$scratch/tarn/$name-left.sock +socket +dead " "$scratch/out"
+	one_line " removed"
+	[ ! -e "$scratch/tarn/$name-left.sock" ]
+}
+check "gc removes it and says so" gc_text
+check "gc finds nothing more" gc '. == []'
+server=$last
+
 # ---- completion ----
 
 completes() { # completes "WANTED..." WORD...: bash's words for the last one
@@ -523,10 +549,10 @@ check "an unknown shell" run 2 "$tools/tarn" completion tcsh
 schema_is_documented() { # every member of every answer is in docs/json-schema.md, in its section
 	local command
 	play hold "$name"
-	for command in "stat --classes --latency" clients "blocks --all" "refs --leaks 0" check ls doctor; do
+	for command in "stat --classes --latency" clients "blocks --all" "refs --leaks 0" check ls doctor "gc --all"; do
 		read -ra words <<<"$command"
 		local args=(-s "$name")
-		[[ ${words[0]} != ls && ${words[0]} != doctor ]] || args=()
+		[[ ${words[0]} != ls && ${words[0]} != doctor && ${words[0]} != gc ]] || args=()
 		"$tools/tarn" "${words[0]}" "${args[@]}" "${words[@]:1}" --json >"$scratch/out" 2>/dev/null || true
 		awk -v want="tarn.${words[0]}/1" '/^## /{on = index($0, want) > 0} on' "$top/docs/json-schema.md" >"$scratch/page"
 		[ -s "$scratch/page" ] || {
