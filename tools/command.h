@@ -23,6 +23,7 @@
 	X(refs)       \
 	X(check)      \
 	X(dump)       \
+	X(gc)         \
 	X(doctor)     \
 	X(completion)
 

@@ -99,7 +99,7 @@ for command in "${commands[@]}"; do
 	try_options tarn "$command" "${args[@]}"
 done
 try_options tarnd
-for command in "${asking[@]}" ls doctor; do
+for command in "${asking[@]}" ls gc doctor; do
 	check "tarn $command, unknown column" refused "'nosuch'" tarn "$command" -o nosuch
 done
 check "tarn without a command" refused "no command" tarn
