@@ -35,7 +35,7 @@ TARN_BEGIN
 typedef struct tarn_fault tarn_fault;
 
 #define TARN_FRAMES_MAX 64u   /* frames kept of a stack: the innermost */
-#define TARN_CAUSES_MAX 16u   /* causes that travel; further ones are left out */
+#define TARN_CAUSES_MAX 16u   /* causes that travel; of more the middle is left out */
 
 /* One place on the stack: known by source line, by address, or both. */
 typedef struct tarn_frame {

@@ -232,11 +232,14 @@ Test(fault, e4_a_chain_of_causes_without_end_can_be_sent_and_keeps_its_beginning
 		f = slot;
 	}
 	arrived = sent(f);
-	for (const tarn_fault *c = arrived; c != NULL; c = tarn_fault_cause(c))
-		n++;
-	cr_expect(eq(uint, n, TARN_CAUSES_MAX + 1));
-	n = 0;
 	const tarn_fault *last = f;
+	for (const tarn_fault *c = arrived; c != NULL; c = tarn_fault_cause(c), n++)
+		last = c;
+	cr_expect(eq(uint, n, TARN_CAUSES_MAX + 1));
+	cr_expect(eq(str, (char *)tarn_fault_message(last), "it began here"));
+	cr_expect(eq(str, (char *)tarn_fault_domain(last), "First"));
+	cr_expect(eq(sz, tarn_fault_frame_count(last), 0), "the first one has no frames, the links do");
+	n = 0;
 	for (const tarn_fault *c = f; c != NULL; c = tarn_fault_cause(c), n++)
 		last = c;
 	cr_expect(le(uint, n, TARN__FAULT_HEIGHT_MAX));
@@ -330,7 +333,9 @@ Test(fault, e7_errors_travel_in_containers)
 Test(fault, e7_an_error_fits_wherever_a_value_does)
 {
 	tarn_fault *f = tarn_fault_new("Outer", 0, "o"), *cause = tarn_fault_new("Inner", 0, "i");
+	tarn_fault *g = NULL;
 	tarn_builder b;
+	tarn_parcel p;
 
 	tarn_fault_set_cause(f, cause);
 	tarn_fault_add_child(f, cause);
@@ -338,6 +343,18 @@ Test(fault, e7_an_error_fits_wherever_a_value_does)
 	for (int i = 0; i < 29; i++) /* an error itself is 3 deep: the rest is left out */
 		tarn_list_begin(&b);
 	cr_expect(eq(int, tarn_put_error(&b, f), 0), "%s", tarn_error_last()->message);
+	for (int i = 0; i < 28; i++)
+		tarn_list_end(&b);
+	/* One level up there is room for a cause. */
+	cr_expect(eq(int, tarn_put_error(&b, f), 0), "%s", tarn_error_last()->message);
+	cr_assert(eq(int, tarn_list_end(&b), 0));
+	cr_expect(eq(int, tarn_parcel_from(&b, &p), 0));
+	cr_assert(eq(int, tarn_value_error(tarn_value_at(tarn_parcel_at(&p, 0), 1), &g), 0), "%s",
+		  tarn_error_last()->message);
+	cr_expect(tarn_fault_cause(g) != NULL);
+	cr_expect(eq(int, tarn_parcel_check(&p), 0));
+	tarn_fault_unref(g);
+	tarn_parcel_fini(&p);
 	tarn_builder_fini(&b);
 	tarn_fault_unref(f);
 	tarn_fault_unref(cause);
