@@ -16,8 +16,8 @@
 
 #include "report.h"
 
-static const char *const all[] = { "limits",  "alloc", "refs", "handover",
-				   "stream", "reclaim", "idle" };
+static const char *const all[] = { "limits", "alloc",   "refs",  "handover",
+				   "stream", "reclaim", "value", "idle" };
 #define ALL (sizeof all / sizeof *all)
 
 static char folder[PATH_MAX];
@@ -109,7 +109,7 @@ int main(int argc, char **argv)
 	static const struct about about = {
 		.name = "run",
 		.question = "Runs benchmarks interleaved, round by round, and prints one table. NAME is\n"
-			    "limits, alloc, refs, handover, stream, reclaim or idle; without any, all.",
+			    "limits, alloc, refs, handover, stream, reclaim, value or idle; without any, all.",
 		.rounds = 5,
 		.names = "[NAME...]",
 	};
