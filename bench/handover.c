@@ -203,13 +203,16 @@ static void measure(unsigned round, const struct variant *v, size_t size)
 	snprintf(stage->name.back, sizeof stage->name.back, "back-%u", run++);
 	snprintf(row, sizeof row, "%s, %s", text_size(size), v->name);
 	run_begin(round, false);
+	if (v->wait == SPIN)
+		run_axis("bytes", (double)size, v->name);
 	const pid_t pid[] = { start_process(run_first, NULL, bench.cpu[0]),
 			      start_process(run_second, NULL, bench.cpu[apart ? 1 : 0]) };
 	await_processes(pid, 2);
 	if (apart)
 		record(row, VERSUS_LINE, "ns", (stage->reference[0] + stage->reference[1]) / 2, NULL);
 	record_digest(row, &stage->digest, VERSUS_LINE);
-	run_end();
+	if (run_end())
+		measure(round, v, size);
 }
 
 int main(int argc, char **argv)

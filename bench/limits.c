@@ -142,7 +142,8 @@ static void measure_line(unsigned round)
 	run_begin(round, false);
 	run_pair(line_first, line_second, bench.cpu[0], bench.cpu[1], often(200000));
 	record_digest("line round trip, each timed", &stage->digest, VERSUS_LINE);
-	run_end();
+	if (run_end())
+		measure_line(round);
 }
 
 static void measure_ring(unsigned round)
@@ -155,7 +156,8 @@ static void measure_ring(unsigned round)
 	       VERSUS_LINE);
 	record("ring of 64 B slots, one way", "rate", "M/s",
 	       (double)n / ticks_to_ns(stage->ticks) * 1e3, NULL);
-	run_end();
+	if (run_end())
+		measure_ring(round);
 }
 
 static void measure_futex(unsigned round, int other, const char *row)
@@ -163,7 +165,8 @@ static void measure_futex(unsigned round, int other, const char *row)
 	run_begin(round, false);
 	run_pair(futex_first, futex_second, bench.cpu[0], other, often(20000));
 	record_digest(row, &stage->digest, VERSUS_LINE);
-	run_end();
+	if (run_end())
+		measure_futex(round, other, row);
 }
 
 static void measure_copies(unsigned round)
@@ -197,7 +200,8 @@ static void measure_copies(unsigned round)
 		record(row, "speed", "GB/s", (double)size / ns, NULL);
 	}
 	unpin();
-	run_end();
+	if (run_end())
+		measure_copies(round);
 }
 
 #define MEASURE(row, n, statement)                                                         \
@@ -225,7 +229,8 @@ static void measure_instructions(unsigned round)
 	MEASURE("futex wake, nobody waits", 500000,
 		syscall(SYS_futex, &stage->ball, FUTEX_WAKE, 1, NULL, NULL, 0));
 	unpin();
-	run_end();
+	if (run_end())
+		measure_instructions(round);
 }
 
 int main(int argc, char **argv)

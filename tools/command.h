@@ -24,6 +24,7 @@
 	X(check)      \
 	X(dump)       \
 	X(doctor)     \
+	X(bench)      \
 	X(completion)
 
 /* What the command line said. */
