@@ -54,17 +54,24 @@ static void find_folder(void)
 	snprintf(folder, sizeof folder, "%s", dirname(path));
 }
 
-static void program_path(char path[PATH_MAX + 64], const char *name)
+/* False: it is not there. In the build tree peers have a folder of their own. */
+static bool program_path(char path[PATH_MAX + 64], const char *name)
 {
-	snprintf(path, PATH_MAX + 64, "%s/bench-%s", folder, name);
+	static const char *const places[] = { "", "peers/" };
+
+	for (unsigned i = 0; i < 2; i++) {
+		snprintf(path, PATH_MAX + 64, "%s/%sbench-%s", folder, places[i], name);
+		if (access(path, X_OK) == 0)
+			return true;
+	}
+	return false;
 }
 
 static bool is_built(const char *name)
 {
 	char path[PATH_MAX + 64];
 
-	program_path(path, name);
-	return access(path, X_OK) == 0;
+	return program_path(path, name);
 }
 
 static void add_job(const struct job *job, bool asked_for)
