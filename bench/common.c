@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -357,6 +358,21 @@ void sleep_ms(unsigned ms)
 
 	while (nanosleep(&t, &t) != 0 && errno == EINTR)
 		;
+}
+
+void take_a_rest(void)
+{
+	const struct timespec t = { .tv_nsec = REST_NS };
+
+	nanosleep(&t, NULL);
+}
+
+double sleeps_so_far(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)u.ru_nvcsw;
 }
 
 /* ---- CPUs ---- */

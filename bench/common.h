@@ -122,6 +122,11 @@ static inline uint64_t ns_to_ticks(double ns)
 	return (uint64_t)(ns / bench.ns_per_tick);
 }
 void sleep_ms(unsigned ms);
+/* Long enough for the one who waits for us to fall asleep, whatever it tries before. */
+#define REST_NS 300000
+void take_a_rest(void);
+/* How often this process has slept so far: given up its CPU for want of something to do. */
+double sleeps_so_far(void);
 
 /* The compiler must not know what happens to @p. */
 static inline void escape(void *p)

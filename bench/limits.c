@@ -23,6 +23,7 @@ static struct stage {
 	uint64_t head __attribute__((aligned(128)));
 	uint32_t ball __attribute__((aligned(128)));
 	uint64_t trips, ticks;
+	bool rest; /* between trips, so that the other is asleep for long */
 	struct digest digest;
 	uint32_t lock_word __attribute__((aligned(128)));
 } *stage;
@@ -30,7 +31,10 @@ static struct stage {
 /* Runs both sides in processes of their own, on CPU @a and @b. */
 static void run_pair(void (*one)(void *), void (*other)(void *), int a, int b, uint64_t trips)
 {
+	bool rest = stage->rest;
+
 	memset(stage, 0, sizeof *stage);
+	stage->rest = rest;
 	stage->trips = trips;
 	const pid_t pid[] = { start_process(one, stage, a), start_process(other, stage, b) };
 
@@ -115,6 +119,8 @@ static void futex_first(void *arg)
 	samples_grow(&trips, s->trips);
 	meet(&s->meeting, 2);
 	for (uint32_t i = 0; i < s->trips; i++) {
+		if (s->rest)
+			take_a_rest();
 		uint64_t from = ticks();
 
 		throw_ball(&s->ball, 2 * i + 1);
@@ -160,13 +166,15 @@ static void measure_ring(unsigned round)
 		measure_ring(round);
 }
 
-static void measure_futex(unsigned round, int other, const char *row)
+static void measure_futex(unsigned round, int other, const char *row, bool rest)
 {
 	run_begin(round, false);
-	run_pair(futex_first, futex_second, bench.cpu[0], other, often(20000));
+	stage->rest = rest;
+	run_pair(futex_first, futex_second, bench.cpu[0], other, often(rest ? 1000 : 20000));
+	stage->rest = false;
 	record_digest(row, &stage->digest, VERSUS_LINE);
 	if (run_end())
-		measure_futex(round, other, row);
+		measure_futex(round, other, row, rest);
 }
 
 static void measure_copies(unsigned round)
@@ -248,9 +256,11 @@ int main(int argc, char **argv)
 		if (two_cpus()) {
 			measure_line(r);
 			measure_ring(r);
-			measure_futex(r, bench.cpu[1], "futex round trip, two CPUs");
+			measure_futex(r, bench.cpu[1], "futex round trip, two CPUs", false);
+			measure_futex(r, bench.cpu[1], "futex round trip after a rest, two CPUs", true);
 		}
-		measure_futex(r, bench.cpu[0], "futex round trip, one CPU");
+		measure_futex(r, bench.cpu[0], "futex round trip, one CPU", false);
+		measure_futex(r, bench.cpu[0], "futex round trip after a rest, one CPU", true);
 		measure_copies(r);
 		measure_instructions(r);
 	}

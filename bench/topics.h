@@ -8,6 +8,9 @@
 #define TOPIC_TRIP_SPIN "64 B there and back, spinning"
 #define TOPIC_TRIP_TWO "64 B there and back, asleep, two CPUs"
 #define TOPIC_TRIP_ONE "64 B there and back, asleep, one CPU"
+/* The other side is surely asleep when the message is sent. */
+#define TOPIC_REST_TWO "64 B there and back after a rest, two CPUs"
+#define TOPIC_REST_ONE "64 B there and back after a rest, one CPU"
 #define TOPIC_CALL_SPIN "call, spinning"
 #define TOPIC_CALL_TWO "call, asleep, two CPUs"
 #define TOPIC_CALL_ONE "call, asleep, one CPU"

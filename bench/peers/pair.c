@@ -62,8 +62,13 @@ bool pair_next(struct pair *p)
 
 	if (p->is_first && p->trip > p->total - p->is->trips)
 		samples_add(&p->samples, now - p->last);
+	p->trip++;
+	if (p->is_first && p->is->rest && p->trip <= p->total) {
+		take_a_rest();
+		now = ticks();
+	}
 	p->last = now;
-	return p->trip++ < p->total;
+	return p->trip <= p->total;
 }
 
 void pair_check(const struct pair *p, const void *message)
@@ -193,20 +198,32 @@ void pair_measure(unsigned round, const struct pair_case *c)
 
 void pair_measure_all(unsigned round, const struct pair_kinds *k)
 {
-	const struct pair_case cases[] = {
-		{ TOPIC_TRIP_SPIN, 64, false, false, false, k->spins && k->trips ? 50000 : 0, k->first, k->second },
-		{ TOPIC_CALL_SPIN, 64, false, false, false, k->spins && k->calls ? 50000 : 0, k->first, k->second },
-		{ TOPIC_TRIP_TWO, 64, false, true, false, k->sleeps && k->trips ? 4000 : 0, k->first, k->second },
-		{ TOPIC_TRIP_ONE, 64, false, true, true, k->sleeps && k->trips ? 4000 : 0, k->first, k->second },
-		{ TOPIC_CALL_TWO, 64, false, true, false, k->sleeps && k->calls ? 4000 : 0, k->first, k->second },
-		{ TOPIC_CALL_ONE, 64, false, true, true, k->sleeps && k->calls ? 4000 : 0, k->first, k->second },
-		{ TOPIC_BYTE, MIB, false, k->large == LARGE_ASLEEP, false, k->large != NOT_LARGE ? 1000 : 0, k->first, k->second },
-		{ TOPIC_ALL, MIB, true, k->large == LARGE_ASLEEP, false, k->large != NOT_LARGE ? 1000 : 0, k->first, k->second },
+	bool spinning = k->spins, asleep = k->sleeps, large_asleep = k->large == LARGE_ASLEEP;
+	uint64_t large = k->large != NOT_LARGE ? 1000 : 0;
+	const struct {
+		bool wanted;
+		struct pair_case is; /* row, size, read_all, asleep, one_cpu, rest, trips */
+	} cases[] = {
+		{ spinning && k->trips, { TOPIC_TRIP_SPIN, 64, false, false, false, false, 50000 } },
+		{ spinning && k->calls, { TOPIC_CALL_SPIN, 64, false, false, false, false, 50000 } },
+		{ asleep && k->trips, { TOPIC_TRIP_TWO, 64, false, true, false, false, 4000 } },
+		{ asleep && k->trips, { TOPIC_TRIP_ONE, 64, false, true, true, false, 4000 } },
+		{ asleep && k->trips, { TOPIC_REST_TWO, 64, false, true, false, true, 1000 } },
+		{ asleep && k->trips, { TOPIC_REST_ONE, 64, false, true, true, true, 1000 } },
+		{ asleep && k->calls, { TOPIC_CALL_TWO, 64, false, true, false, false, 4000 } },
+		{ asleep && k->calls, { TOPIC_CALL_ONE, 64, false, true, true, false, 4000 } },
+		{ large > 0, { TOPIC_BYTE, MIB, false, large_asleep, false, false, large } },
+		{ large > 0, { TOPIC_ALL, MIB, true, large_asleep, false, false, large } },
 	};
 
-	for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++)
-		if (cases[i].trips > 0)
-			pair_measure(round, &cases[i]);
+	for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct pair_case c = cases[i].is;
+
+		c.first = k->first;
+		c.second = k->second;
+		if (cases[i].wanted)
+			pair_measure(round, &c);
+	}
 }
 
 /* ---- programs of peers ---- */

@@ -34,6 +34,7 @@ struct pair_case {
 	bool read_all;   /* both sides read all of it, else its first word */
 	bool asleep;     /* wait in the system, not spinning */
 	bool one_cpu;
+	bool rest;       /* before each trip, so that the second is asleep for sure */
 	uint64_t trips;
 	pair_fn *first, *second;
 };
@@ -65,8 +66,9 @@ void pair_meet(struct pair *p);
 /* Runs a case, and again if it was disturbed; nothing if its row is not wanted. */
 void pair_measure(unsigned round, const struct pair_case *c);
 
-/* The six cases that all transports have: 64 B spinning (@spins), asleep on two CPUs and on
- * one, 1 MiB with a byte read and with all read; and the same as calls (@calls). */
+/* The cases that transports have: 64 B spinning (@spins), asleep on two CPUs and on one
+ * (@sleeps), by messages (@trips) or calls (@calls), and 1 MiB with a byte read and with all
+ * read (@large). */
 struct pair_kinds {
 	pair_fn *first, *second;
 	bool spins, sleeps, calls, trips;
