@@ -192,7 +192,7 @@ static void measure(unsigned round, size_t size, enum pattern pattern)
 	pin(bench.cpu[0]);
 	compare(row, size, pattern, live);
 	unpin();
-	if (run_end())
+	if (run_again())
 		measure(round, size, pattern);
 }
 

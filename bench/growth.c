@@ -244,7 +244,7 @@ static void measure_clients(unsigned round, unsigned n)
 	run_begin(round, false);
 	run_pair(1, ONE);
 	record_point(row, "clients", n, "");
-	bool again = run_end();
+	bool again = run_again();
 	stop_idle(idle, n - 2);
 	if (again)
 		measure_clients(round, n);
@@ -259,7 +259,7 @@ static void measure_objects(unsigned round, uint64_t n, enum use use)
 	run_begin(round, false);
 	run_pair(n, use);
 	record_point(row, "objects", (double)n, use_name[use]);
-	if (run_end())
+	if (run_again())
 		measure_objects(round, n, use);
 }
 

@@ -239,7 +239,7 @@ static void measure(unsigned round, const struct variant *v, size_t size)
 		record(row, "sleeps, second", "/trip",
 		       stage->sleeps[1] / (double)(stage->warm + stage->trips), NULL);
 	}
-	if (run_end())
+	if (run_again())
 		measure(round, v, size);
 }
 

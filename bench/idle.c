@@ -191,7 +191,7 @@ static void measure(unsigned round)
 		kill(pid[i], SIGKILL);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		waitpid(pid[i], NULL, 0);
-	bool again = run_end();
+	bool again = run_again();
 	arena_stop();
 	if (again)
 		measure(round);

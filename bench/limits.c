@@ -148,7 +148,7 @@ static void measure_line(unsigned round)
 	run_begin(round, false);
 	run_pair(line_first, line_second, bench.cpu[0], bench.cpu[1], often(200000));
 	record_digest("line round trip, each timed", &stage->digest, VERSUS_LINE);
-	if (run_end())
+	if (run_again())
 		measure_line(round);
 }
 
@@ -162,7 +162,7 @@ static void measure_ring(unsigned round)
 	       VERSUS_LINE);
 	record("ring of 64 B slots, one way", "rate", "M/s",
 	       (double)n / ticks_to_ns(stage->ticks) * 1e3, NULL);
-	if (run_end())
+	if (run_again())
 		measure_ring(round);
 }
 
@@ -173,7 +173,7 @@ static void measure_futex(unsigned round, int other, const char *row, bool rest)
 	run_pair(futex_first, futex_second, bench.cpu[0], other, often(rest ? 1000 : 20000));
 	stage->rest = false;
 	record_digest(row, &stage->digest, VERSUS_LINE);
-	if (run_end())
+	if (run_again())
 		measure_futex(round, other, row, rest);
 }
 
@@ -208,7 +208,7 @@ static void measure_copies(unsigned round)
 		record(row, "speed", "GB/s", (double)size / ns, NULL);
 	}
 	unpin();
-	if (run_end())
+	if (run_again())
 		measure_copies(round);
 }
 
@@ -237,7 +237,7 @@ static void measure_instructions(unsigned round)
 	MEASURE("futex wake, nobody waits", 500000,
 		syscall(SYS_futex, &stage->ball, FUTEX_WAKE, 1, NULL, NULL, 0));
 	unpin();
-	if (run_end())
+	if (run_again())
 		measure_instructions(round);
 }
 

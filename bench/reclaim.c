@@ -213,7 +213,7 @@ static void measure(unsigned round, uint64_t references)
 	record_pings(row, "before", &d, n_quiet);
 	d = pings_between(t.kill, t.free, &n_busy);
 	record_pings(row, "during", &d, n_busy);
-	if (run_end())
+	if (run_again())
 		measure(round, references);
 }
 
@@ -234,7 +234,7 @@ int main(int argc, char **argv)
 		do {
 			run_begin(r, false);
 			record("one question", "each", "us", question_ns() / 1e3, NULL);
-		} while (run_end());
+		} while (run_again());
 		measure(r, 1);
 		measure(r, 1000);
 		measure(r, bench.quick ? 10000 : 100000);

@@ -47,7 +47,7 @@ static void measure_one(unsigned round, const char *row, tarn_block *b)
 	record(row, "tarn", "ns", time_handle(b, n), "two locked adds");
 	record(row, "two locked adds", "ns", time_count(counts, n), NULL);
 	unpin();
-	if (run_end())
+	if (run_again())
 		measure_one(round, row, b);
 }
 
@@ -71,7 +71,7 @@ static void measure_many(unsigned round)
 	}
 	record(row, "two locked adds", "ns", ticks_to_ns(ticks() - from) / (double)n, NULL);
 	unpin();
-	if (run_end())
+	if (run_again())
 		measure_many(round);
 }
 
@@ -113,7 +113,7 @@ static void measure_contest(unsigned round, tarn_block *b)
 	record(row, "tarn", "ns", (contest.handle_ns[0] + contest.handle_ns[1]) / 2,
 	       "two locked adds");
 	record(row, "two locked adds", "ns", (contest.count_ns[0] + contest.count_ns[1]) / 2, NULL);
-	if (run_end())
+	if (run_again())
 		measure_contest(round, b);
 }
 

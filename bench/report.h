@@ -22,8 +22,10 @@ extern "C" {
 /* Measures the line, then after the run again, and files what was recorded in between.
  * @local: one CPU alone decides; the line is kept but does not divide the rounds. */
 void run_begin(unsigned round, bool local);
-/* True: it was disturbed and is forgotten; the caller measures the same again. */
-bool run_end(void);
+/* Ends the run. True: it was disturbed and is forgotten; the caller measures the same again. */
+bool run_again(void) __attribute__((warn_unused_result));
+/* Ends a run that nobody would measure again: what was disturbed is kept, and told apart. */
+void run_end(void);
 
 /* After run_begin(): the run is one point, at @x, of a curve: the cost of @what against
  * "bytes", "clients" or "objects". */

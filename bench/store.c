@@ -153,7 +153,7 @@ static void keep(const struct surroundings *s, enum line_class class)
 	}
 }
 
-bool run_end(void)
+static bool end(unsigned most_repeats)
 {
 	struct others others = look_at_others(&run.began);
 	struct surroundings s = { .before = run.before,
@@ -162,7 +162,7 @@ bool run_end(void)
 				  .others_percent = others.percent,
 				  .local = run.local };
 	enum line_class class = verdict_of(&s);
-	bool again = patience_again(&patience, class, bench.repeats);
+	bool again = patience_again(&patience, class, most_repeats);
 
 	run.open = false;
 	if (again)
@@ -170,6 +170,16 @@ bool run_end(void)
 	else
 		keep(&s, class);
 	return again;
+}
+
+bool run_again(void)
+{
+	return end(bench.repeats);
+}
+
+void run_end(void)
+{
+	end(0);
 }
 
 /* ---- looking back ---- */

@@ -85,7 +85,7 @@ static void measure(unsigned round, size_t size)
 	record(again, "of fresh", "%", ns[1][0] / ns[0][0] * 100, NULL);
 	tarn_client_close(c);
 	unpin();
-	bool again_run = run_end();
+	bool again_run = run_again();
 	arena_stop();
 	if (again_run)
 		measure(round, size);

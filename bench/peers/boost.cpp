@@ -119,7 +119,7 @@ static void measure_allocation(unsigned round, ip::managed_shared_memory &segmen
 			segment.deallocate(b);
 		}), nullptr);
 		unpin();
-	} while (run_end());
+	} while (run_again());
 }
 
 static void measure_objects(unsigned round, ip::managed_shared_memory &segment)
@@ -134,7 +134,7 @@ static void measure_objects(unsigned round, ip::managed_shared_memory &segment)
 			segment.destroy<long>("an object");
 		}), nullptr);
 		unpin();
-	} while (run_end());
+	} while (run_again());
 }
 
 static void measure_memory(unsigned round)

@@ -199,7 +199,7 @@ static void measure_loans(unsigned round, size_t size)
 		pid_t pid = start_process(time_loans, l, bench.cpu[0]);
 		await_processes(&pid, 1);
 		record(row.c_str(), "each", "ns", l->ns, nullptr);
-	} while (run_end());
+	} while (run_again());
 }
 
 int main(int argc, char **argv)

@@ -192,7 +192,7 @@ void pair_measure(unsigned round, const struct pair_case *c)
 	if (!c->one_cpu)
 		record(c->row, VERSUS_LINE, "ns", (stage->reference[0] + stage->reference[1]) / 2, NULL);
 	record_digest(c->row, &stage->digest, VERSUS_LINE);
-	if (run_end())
+	if (run_again())
 		pair_measure(round, c);
 }
 

@@ -79,7 +79,7 @@ static void measure(unsigned round, const struct python_case *c)
 	run_begin(round, false);
 	struct digest d = time_in_python(c->which, often(c->n), c->one_cpu);
 	record_digest(c->row, &d, VERSUS_LINE);
-	if (run_end())
+	if (run_again())
 		measure(round, c);
 }
 

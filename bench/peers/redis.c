@@ -118,7 +118,7 @@ static void measure(unsigned round, const char *row, int server_cpu)
 	struct digest d = time_gets(fd);
 	unpin();
 	record_digest(row, &d, VERSUS_LINE);
-	bool again = run_end();
+	bool again = run_again();
 	close(fd);
 	helper_stop(server);
 	directory_remove();

@@ -205,7 +205,7 @@ fi
 
 each_program_has_its_options() {
 	local program option
-	for program in "$built"/bench/bench-*; do
+	for program in "$built"/bench/bench-* "$built"/bench/peers/bench-*; do
 		if [ -d "$program" ] || [ ! -x "$program" ]; then
 			continue
 		fi
@@ -218,7 +218,8 @@ each_program_has_its_options() {
 sets_and_programs_are_listed() {
 	local program
 	run 0 "$runner" --list
-	for program in limits alloc refs handover stream touch growth reclaim idle "${peers[@]}"; do
+	for program in $(find "$built/bench" -name 'bench-*' -type f -perm -u+x | sed 's/.*bench-//') "${peers[@]}"; do
+		[ "$program" != run ] || continue
 		grep -qE "^  $program +[^ ]" "$scratch/out" || { echo "$program is not listed" && false; }
 	done
 	grep -qE '^  all +' "$scratch/out"

@@ -162,7 +162,7 @@ static bool run_once(double value)
 	run_begin(0, false);
 	record("row", "each", "ns", value, VERSUS_LINE);
 	record_digest("row", &d, VERSUS_LINE);
-	return run_end();
+	return run_again();
 }
 
 TestSuite(rounds, .timeout = 10, .init = begin);
