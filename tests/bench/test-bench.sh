@@ -256,7 +256,7 @@ a_plot_is_drawn() {
 		for n in 1 10 100; do
 			point bytes $n "sizes" $((100 + n))
 			point clients $n "clients" $((200 + n))
-			point objects $n "objects of 'them'" $((300 + n))
+			point objects $n "objects" $((300 + n))
 		done
 		printf 'echo '\''{"type":"curve","bench":"growth","row":"trips","round":0,"class":"near",'
 		printf '"percent":[0,10,25,50,75,90,95,98,99,99.5,99.9,99.95,99.99,100],'
