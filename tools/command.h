@@ -25,6 +25,7 @@
 	X(dump)       \
 	X(gc)         \
 	X(doctor)     \
+	X(bench)      \
 	X(completion)
 
 /* What the command line said. */
