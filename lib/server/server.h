@@ -81,7 +81,8 @@ struct server {
 	struct tarn__loop *loop;
 	struct prefault *prefault;
 	int listener, doorbell, stop_event, name_lock;
-	char socket_path[108];         /* "" for abstract names */
+	char socket_path[108];         /* that was bound; "" for abstract names */
+	char lock_path[120];           /* while name_lock is open */
 	struct tarn__loop_watch listener_watch, doorbell_watch, stop_watch;
 	struct peer *peer[MAX_CLIENTS];
 	struct visitor *visitors;
