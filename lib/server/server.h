@@ -68,6 +68,7 @@ struct waiter {
 	int socket;                    /* a duplicate */
 	uint32_t client, number;       /* LANE_CLOSE */
 	uint32_t incarnation;          /* of that client: the index may be another's by then */
+	uint64_t argument;             /* REFS */
 };
 
 #define HOT_LANES 8u
