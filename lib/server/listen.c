@@ -69,7 +69,8 @@ static void answer_rows(struct server *s, int socket, uint32_t kind, uint64_t ar
 
 static void waiter_done(struct server *s, const struct waiter *w)
 {
-	if (w->kind == TARN__CTL_CHECK || w->kind == TARN__CTL_REFS) {
+	if (w->kind == TARN__CTL_CHECK || w->kind == TARN__CTL_REFS ||
+	    w->kind == TARN__CTL_LEAKS) {
 		answer_rows(s, w->socket, w->kind, w->argument);
 		return;
 	}
@@ -110,6 +111,10 @@ static void ask(struct server *s, int socket, uid_t uid, const struct tarn__requ
 	case TARN__CTL_CLASSES:
 	case TARN__CTL_MESSAGES:
 	case TARN__CTL_DUMP:
+	case TARN__CTL_TYPES:
+	case TARN__CTL_OBJECTS:
+	case TARN__CTL_CALLS:
+	case TARN__CTL_ERRORS:
 		answer_rows(s, socket, q->kind, q->argument);
 		break;
 	case TARN__CTL_CHECK:
@@ -117,6 +122,7 @@ static void ask(struct server *s, int socket, uid_t uid, const struct tarn__requ
 		wait_add(s, socket, q->kind, 3, 0, 0);
 		break;
 	case TARN__CTL_REFS:
+	case TARN__CTL_LEAKS:
 		/* Likewise: what a call held is held no more when its caller can ask. */
 		if (wait_add(s, socket, q->kind, 3, 0, 0))
 			s->waiters->argument = q->argument;
