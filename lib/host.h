@@ -18,9 +18,6 @@
 
 /* ---- the types of one server: constant from its start to its end ---- */
 
-/* The method that every type has: a string, what its describe says of the instance. */
-#define TARN__METHOD_DESCRIBE 0xffffu
-
 /* A method, or a field's getter or setter, which are made into methods. */
 struct tarn__offer {
 	const char *name;
@@ -119,8 +116,19 @@ struct tarn__run {
 
 /* ---- a call for the executors ---- */
 
+/* Who stands in line for an object: a job, or an executor's method that calls it in place. */
+struct tarn__stand {
+	struct tarn__stand *next;
+	struct tarn__job *job;           /* NULL: an executor's */
+	void *executor;
+	bool reads;                      /* shares the object with others that do */
+	bool granted;
+};
+
 struct tarn__job {
 	struct tarn__job *next;          /* the server's, then the host's */
+	struct tarn__stand stand;        /* the host's */
+	void *actor;                     /* the host's: what it has, or stands in line for */
 	uint64_t number;                 /* of the call; 0: a destructor, nobody waits for it */
 	const struct tarn__served *served;
 	const struct tarn__offer *offer;

@@ -168,6 +168,9 @@ static inline uint64_t tarn__reply(unsigned kind, unsigned ids, int error, uint3
  * Failures of the machinery: the header's error and one value, a string: the sentence.
  * Failures of a method: TARN_EREMOTE and one value of kind error.
  */
+/* The method that every type has: a string, what its describe says of the instance, or nil. */
+#define TARN__METHOD_DESCRIBE 0xffffu
+
 #define TARN__CALL_REFS 64u     /* most references of one message */
 #define TARN__CALL_ONEWAY 1u    /* no reply */
 #define TARN__CALL_SPILLED 2u

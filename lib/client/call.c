@@ -364,7 +364,7 @@ static int check_number(unsigned number)
 
 static bool runs_here(const struct tarn_client *c)
 {
-	return tarn__unlikely(c->direct != NULL) && c->direct->mine();
+	return tarn__unlikely(c->direct != NULL) && c->direct->mine(c);
 }
 
 int tarn_call_n(tarn_object *object, unsigned number, const tarn_builder *args,
@@ -561,7 +561,10 @@ int tarn_object_new(tarn_client *client, const char *type, const tarn_builder *a
 	int r = type != NULL ? tarn__args_payload(args, &p)
 			     : tarn__fail(-EINVAL, "The name of a type is missing.");
 
-	if (r == 0)
+	if (r == 0 && runs_here(client) &&
+	    (r = client->direct->create(client, type, args, ret_object)) != -ENOTSUP)
+		return r;
+	if (r == 0 || r == -ENOTSUP)
 		r = tarn__lane_enter(client, &l);
 	if (r < 0)
 		return r;

@@ -16,9 +16,6 @@
 #define TARN__REPLY_WORDS (7u * TARN__REPLY_SLOTS)
 #define TARN__SYNC_REPLY 8u /* slots that a caller who waits asks a reply of */
 
-/* The method that every type has: what describe says. */
-#define TARN__METHOD_DESCRIBE 0xffffu
-
 /* A message with values, see layout.h. Not initialised but for what is used. */
 struct tarn__message_out {
 	uint64_t word[TARN__MESSAGE_WORDS];
@@ -71,9 +68,12 @@ static inline int tarn__args_payload(const tarn_builder *args, struct tarn__payl
 
 /* The server's own client runs calls of its executors in place. */
 struct tarn__direct {
-	bool (*mine)(void); /* is the calling thread an executor? */
+	bool (*mine)(const tarn_client *client); /* is the calling thread one of its executors? */
 	int (*call)(tarn_object *object, unsigned method, const tarn_builder *args,
 		    tarn_parcel *ret, int64_t timeout_ns);
+	/* -ENOTSUP: ask the server, as others do. */
+	int (*create)(tarn_client *client, const char *type, const tarn_builder *args,
+		      tarn_object **ret);
 };
 
 #endif

@@ -360,16 +360,12 @@ static void client_free(struct tarn_client *c)
 	munmap(c, tarn__round_up(sizeof *c, TARN__OS_PAGE));
 }
 
-static int open_once(const char *name, const tarn_client_options *o, uint64_t deadline,
-		     struct tarn_client **ret_client)
+int tarn__client_open_on(int fd, const char *name, const tarn_client_options *o,
+			 struct tarn_client **ret_client)
 {
-	struct tarn_client *c;
-	int r, fd;
+	struct tarn_client *c = client_new(name);
+	int r;
 
-	r = tarn__control_connect(name, deadline, &fd);
-	if (r < 0)
-		return r;
-	c = client_new(name);
 	if (c == NULL) {
 		close(fd);
 		return tarn__fail(-ENOMEM, "No memory for a client.");
@@ -395,6 +391,14 @@ static int open_once(const char *name, const tarn_client_options *o, uint64_t de
 fail:
 	client_free(c);
 	return r;
+}
+
+static int open_once(const char *name, const tarn_client_options *o, uint64_t deadline,
+		     struct tarn_client **ret_client)
+{
+	int fd, r = tarn__control_connect(name, deadline, &fd);
+
+	return r < 0 ? r : tarn__client_open_on(fd, name, o, ret_client);
 }
 
 int tarn_client_open(const char *name, const tarn_client_options *options, tarn_client **ret_client)

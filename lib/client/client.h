@@ -169,6 +169,10 @@ int tarn__fail_down(const struct tarn_client *c);
  * for slow paths. @l may be NULL. */
 int tarn__client_health(struct tarn_client *c, const struct tarn__lane *l);
 
+/* Attaches over a connection that there is already, and takes it over. */
+int tarn__client_open_on(int fd, const char *name, const tarn_client_options *options,
+			 struct tarn_client **ret_client);
+
 /* A question on the control socket; under the mutex, so never with a lane's message
  * to wait for. Waits until the server answers or is gone, or @deadline. */
 int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t argument,

@@ -12,6 +12,7 @@ static void ref(struct tarn_block *handle)
 
 static void unref(struct tarn_block *handle)
 {
+	/* Objects end as blocks do. */
 	if (tarn__flags(handle) & REF_CHANNEL)
 		tarn_channel_unref(tarn__channel_of_base(handle));
 	else
@@ -20,9 +21,10 @@ static void unref(struct tarn_block *handle)
 
 static enum tarn_kind kind_of(const struct tarn_block *handle)
 {
-	if (tarn__flags(handle) & REF_OBJECT)
-		return TARN_KIND_OBJECT;
-	return tarn__flags(handle) & REF_CHANNEL ? TARN_KIND_CHANNEL : TARN_KIND_BLOCK;
+	uint64_t flags = tarn__flags(handle);
+
+	return flags & REF_OBJECT ? TARN_KIND_OBJECT
+	       : flags & REF_CHANNEL ? TARN_KIND_CHANNEL : TARN_KIND_BLOCK;
 }
 
 /* A block received twice in a row may have two handles for a while. Two slices are the same

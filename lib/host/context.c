@@ -33,6 +33,7 @@ void tarn__context_init(struct tarn_context *ctx, struct host *h, const struct t
 	ctx->machinery = false;
 	ctx->n_lent = 0;
 	ctx->self_handle = NULL;
+	ctx->self_is_private = false;
 	ctx->n_wishes = 0;
 	ctx->wish = NULL;
 	ctx->wishes_room = 0;

@@ -16,7 +16,8 @@ struct executor;
 
 /* A change of what the object holds, until the method has succeeded (executors only). */
 struct edge_wish {
-	uint64_t id, word; /* word: as of a message's reference */
+	uint64_t id;
+	struct tarn_block *handle; /* of what is to be held: a reference */
 	bool more;
 };
 
@@ -47,6 +48,7 @@ struct tarn_context {
 
 	/* executors */
 	tarn_object *self_handle;
+	bool self_is_private;          /* made for this call; else its caller's */
 	struct edge_wish *wish;
 	unsigned n_wishes, wishes_room;
 	struct tarn_block **owned;     /* handles that end with the method */
@@ -95,12 +97,12 @@ int tarn__context_unsendable(struct tarn_context *ctx, int r);
 struct tarn_block *tarn__context_lend(struct tarn_context *ctx, uint64_t id,
 				      const struct tarn__look *look);
 
-/* ---- executor.c, what contexts of executors do ---- */
+/* ---- executor.c, direct.c: what contexts of executors do ---- */
 
 int tarn__exec_self(struct tarn_context *ctx, tarn_object **ret);
 int tarn__exec_hold(struct tarn_context *ctx, struct tarn_block *handle);
 int tarn__exec_drop(struct tarn_context *ctx, uint64_t id);
-/* A handle on @id, which ends with the method. */
+/* A handle on @id, which ends with the method. -TARN_ESTALE. */
 int tarn__exec_grab(struct tarn_context *ctx, uint64_t id, struct tarn_block **ret);
 int tarn__exec_make(struct tarn_context *ctx, const struct tarn__served *t, const void *instance,
 		    const tarn_builder *args, tarn_object **ret);

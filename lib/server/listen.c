@@ -225,6 +225,12 @@ void tarn__on_client(void *arg, uint32_t events)
 		if (r < 0)
 			tarn__answer(s, p->socket, q.kind, r, NULL, 0, NULL, 0, NULL);
 		break;
+	case TARN__CTL_ATTACH:
+		if (p->client == s->st.head->host)
+			tarn__welcome(s, p, q.kind); /* what tarn__host_client() began */
+		else
+			ask(s, p->socket, (uid_t)s->st.client[p->client].uid, &q);
+		break;
 	case TARN__CTL_DETACH:
 		p->detach_asked = true;
 		p->dead = true;

@@ -149,8 +149,9 @@ static void put_stat(const struct sight *s, struct answer_file *f)
 	t.blocks_granted = h->n_granted;
 	t.blocks_dead = h->n_dead;
 	t.indices_used = h->heap.objects - 1;
-	t.clients = h->n_clients;
-	t.lanes = h->open_lanes;
+	/* Others than the server itself, which is one where it has objects. */
+	t.clients = h->n_clients - (h->host != NIL);
+	t.lanes = h->open_lanes - (h->host != NIL ? st->client[h->host].lanes : 0);
 	t.channels = h->n_channels;
 	t.exports = h->n_exports;
 	t.names = h->n_names;

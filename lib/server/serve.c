@@ -197,7 +197,7 @@ static int open_types(struct server *s, const tarn_server_options *o)
 		tarn__catalog_free(catalog);
 		return tarn__fail(-ENOMEM, "no memory for the host of objects");
 	}
-	return 0;
+	return tarn__host_client(s);
 }
 
 static void say_ready(const struct server *s, int fd)
@@ -267,6 +267,8 @@ static int open_all(struct server *s, const tarn_server_options *o)
 	return r == 0 ? tarn__listen_open(s) : r;
 }
 
+#define METHODS_END_NS 10000000000
+
 static void close_all(struct server *s)
 {
 	if (s->ctrl != NULL) {
@@ -281,6 +283,10 @@ static void close_all(struct server *s)
 				close(s->view[i].event);
 		}
 	}
+	if (!tarn__host_free(s->host, METHODS_END_NS)) {
+		tarn__log(s, 3, "a method does not end: what it uses stays until the process ends");
+		s->st.data = TARN__SEGMENT_NONE; /* left mapped */
+	}
 	while (s->waiters != NULL) {
 		struct waiter *w = s->waiters;
 
@@ -294,7 +300,6 @@ static void close_all(struct server *s)
 	for (uint32_t i = 1; i < MAX_CLIENTS; i++)
 		if (s->peer[i] != NULL)
 			tarn__peer_free(s, i);
-	tarn__host_free(s->host, 0);
 	tarn__jobs_free(s);
 	free(s->errors);
 	free(s->st.suspects.index);

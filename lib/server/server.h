@@ -248,6 +248,11 @@ void tarn__answer(struct server *s, int socket, uint32_t kind, int error, const 
 void tarn__waiters_answer(struct server *s);
 /* A request of a client, or its hang-up; @arg is its peer. */
 void tarn__on_client(void *arg, uint32_t events);
+/* The answer to ATTACH. */
+void tarn__welcome(struct server *s, struct peer *p, uint32_t kind);
+/* Makes the host of objects a client of this server. Sets the thread's last failure. */
+int tarn__host_client(struct server *s);
+
 /* Closes a peer's descriptors and mappings, frees it. */
 void tarn__peer_free(struct server *s, uint32_t client);
 
