@@ -755,7 +755,7 @@ int tarn__lane_reply_wait(struct tarn__lane *l, uint64_t deadline)
 bool tarn__lane_ask_later(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots,
 			  unsigned bin)
 {
-	if (l->outstanding + reply_slots > TARN__REPLIES - TARN__COOKIE_SLOTS ||
+	if (l->outstanding + reply_slots > TARN__REPLIES - TARN__REPLY_SLOTS ||
 	    tarn__requests_room(&l->requests, a->slots) < a->slots)
 		return false;
 	post_ask(l, a, reply_slots, bin);
