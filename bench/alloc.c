@@ -188,10 +188,12 @@ static void measure(unsigned round, size_t size, enum pattern pattern)
 	else
 		snprintf(row, sizeof row, "%s, %s %u", text_size(size), how[pattern], live);
 	run_begin(round, true);
+	run_axis("bytes", (double)size, pattern == FIXED ? "allocate and release" : how[pattern]);
 	pin(bench.cpu[0]);
 	compare(row, size, pattern, live);
 	unpin();
-	run_end();
+	if (run_again())
+		measure(round, size, pattern);
 }
 
 int main(int argc, char **argv)

@@ -22,6 +22,7 @@ void arena_start(uint64_t bytes)
 
 	unpin();
 	check(tarn_server_start(&options, &server), "start a server");
+	ours_add(arena_pid());
 	if (owner == 0)
 		atexit(stop_at_exit);
 	owner = getpid();
@@ -31,8 +32,10 @@ void arena_stop(void)
 {
 	if (inspector != NULL)
 		inspector = tarn_inspector_close(inspector);
-	if (server != NULL)
+	if (server != NULL) {
+		ours_forget(arena_pid());
 		tarn_server_shutdown(server, WAIT_NS);
+	}
 	server = tarn_server_unref(server);
 }
 

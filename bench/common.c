@@ -15,9 +15,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define SEE_HELP " (--help lists the options)"
+#define REPEATS 3u
+#define FREE_WATCH_MS 400u
+#define FREE_PERCENT 50.0 /* a CPU that others use more than this is not free */
+
 struct bench bench = { .cpu = { -1, -1 } };
 
 static cpu_set_t allowed;
+static char called[40];
 
 /* ---- ending ---- */
 
@@ -25,7 +31,7 @@ void die(const char *format, ...)
 {
 	va_list ap;
 
-	fprintf(stderr, "bench-%s: ", bench.name);
+	fprintf(stderr, "%s: ", bench.called);
 	va_start(ap, format);
 	vfprintf(stderr, format, ap);
 	va_end(ap);
@@ -33,51 +39,60 @@ void die(const char *format, ...)
 	exit(1);
 }
 
-void skip(const char *format, ...)
+void refuse(const char *format, ...)
 {
 	va_list ap;
 
-	printf("# bench-%s skipped: ", bench.name);
-	va_start(ap, format);
-	vprintf(format, ap);
-	va_end(ap);
-	putchar('\n');
-	exit(BENCH_SKIPPED);
-}
-
-/* The command line is wrong: one line, exit 2. */
-__attribute__((format(printf, 1, 2))) static _Noreturn void usage_error(const char *format, ...)
-{
-	va_list ap;
-
-	fprintf(stderr, "bench-%s: ", bench.name);
+	fprintf(stderr, "%s: ", bench.called);
 	va_start(ap, format);
 	vfprintf(stderr, format, ap);
 	va_end(ap);
-	fprintf(stderr, " (--help lists the options)\n");
-	exit(2);
+	fputc('\n', stderr);
+	exit(BENCH_REFUSED);
+}
+
+void skip(const char *format, ...)
+{
+	FILE *out = bench.may_skip ? stdout : stderr;
+	va_list ap;
+
+	fprintf(out, bench.may_skip ? "# %s skipped: " : "%s: ", bench.called);
+	va_start(ap, format);
+	vfprintf(out, format, ap);
+	va_end(ap);
+	fputc('\n', out);
+	exit(bench.may_skip ? BENCH_SKIPPED : BENCH_REFUSED);
 }
 
 /* ---- options ---- */
 
 static void help(const struct about *a)
 {
-	printf("usage: bench-%s [options]%s%s\n\n%s\n\n"
+	printf("usage: %s [options]%s%s\n\n%s\n\n"
 	       "  --rounds N     rounds; every case runs once in each (default %u)\n"
+	       "  --repeats N    measure a run again that was disturbed, at most N times (default %u)\n"
 	       "  --cpus A,B     the two CPUs to use (default: the first two allowed)\n",
-	       a->name, a->names != NULL ? " " : "", a->names != NULL ? a->names : "", a->question,
-	       a->rounds);
+	       bench.called, a->names != NULL ? " " : "", a->names != NULL ? a->names : "", a->question,
+	       a->rounds, REPEATS);
 	if (a->sizes)
 		printf("  --size BYTES   only this size (K, M and G are understood)\n");
+	if (a->only)
+		printf("  --only TEXT    only rows with TEXT in their name\n");
 	if (a->big != NULL)
 		printf("  --big          %s\n", a->big);
-	printf("  --quick        one short round: shows that it works, measures nothing\n"
+	if (a->options_help != NULL)
+		fputs(a->options_help, stdout);
+	printf("  --busy         measure although other programs use these CPUs\n"
+	       "  --quick        one short round: shows that it works, measures nothing\n"
 	       "  --histogram    how the values of each row are spread\n"
-	       "  --json         one JSON object a line: every value, then the medians\n"
+	       "  --json         one JSON object a line, schema " BENCH_SCHEMA ": docs/bench.md\n"
+	       "  --may-skip     exit with %d, not 2, if it cannot be measured here\n"
 	       "  --help         this text\n\n"
 	       "The column \"line\" tells how far apart the CPUs were: near, a line's round trip under\n"
-	       "200 ns; far, over 350 ns; flip, in between or changing; busy, other programs ran.\n"
-	       "Exit code: 0 measured, 1 failed, 2 wrong usage, %d cannot be measured here.\n",
+	       "200 ns; far, over 350 ns; mid, in between. A run during which that changed (flip), or\n"
+	       "other programs ran (busy), is measured again; if that does not help it is told apart.\n"
+	       "Exit status: 0 measured, however slow; 1 failed; 2 wrong usage, no such CPU or no free\n"
+	       "one, or it cannot be measured here.\n",
 	       BENCH_SKIPPED);
 }
 
@@ -98,31 +113,32 @@ static uint64_t parse_size(const char *text)
 		}
 	}
 	if (end == text || *end != '\0' || text[0] == '-' || errno != 0 || v == 0 || v > 1ull << 40)
-		usage_error("'%s' is not a size", text);
+		refuse("'%s' is not a size" SEE_HELP, text);
 	return v;
 }
 
-static unsigned parse_rounds(const char *text)
+static unsigned parse_number(const char *text, unsigned long least, const char *what)
 {
 	char *end;
 	unsigned long v = strtoul(text, &end, 10);
 
-	if (end == text || *end != '\0' || text[0] == '-' || v < 1 || v > 100000)
-		usage_error("'%s' is not a number of rounds", text);
+	if (end == text || *end != '\0' || text[0] == '-' || v < least || v > 100000)
+		refuse("'%s' is not a number of %s" SEE_HELP, text, what);
 	return (unsigned)v;
 }
 
 static void parse_cpus(const char *text)
 {
+	const char *whole = text;
 	char *end;
 
 	for (unsigned i = 0; i < 2; i++) {
 		long v = strtol(text, &end, 10);
 
 		if (end == text || *end != (i == 0 ? ',' : '\0') || v < 0 || v > INT32_MAX)
-			usage_error("--cpus wants two numbers as in 0,1");
+			refuse("--cpus: '%s' is not two CPUs as in 0,1" SEE_HELP, whole);
 		if (v >= CPU_SETSIZE || !CPU_ISSET((size_t)v, &allowed))
-			usage_error("there is no CPU %ld that this process may use", v);
+			refuse("there is no CPU %ld that this process may use" SEE_HELP, v);
 		bench.cpu[i] = (int)v;
 		text = end + 1;
 	}
@@ -151,7 +167,21 @@ static void calibrate(void)
 			    (double)(to - from);
 }
 
-enum { OPT_HELP = 256, OPT_JSON, OPT_ROUNDS, OPT_CPUS, OPT_SIZE, OPT_BIG, OPT_QUICK, OPT_HISTOGRAM };
+enum {
+	OPT_HELP = 256,
+	OPT_JSON,
+	OPT_ROUNDS,
+	OPT_REPEATS,
+	OPT_CPUS,
+	OPT_SIZE,
+	OPT_BIG,
+	OPT_ONLY,
+	OPT_BUSY,
+	OPT_QUICK,
+	OPT_HISTOGRAM,
+	OPT_MAY_SKIP,
+};
+#define OPTIONS_MOST 24
 
 static void apply_option(int c, const struct about *about)
 {
@@ -163,7 +193,19 @@ static void apply_option(int c, const struct about *about)
 		bench.json = true;
 		break;
 	case OPT_ROUNDS:
-		bench.rounds = parse_rounds(optarg);
+		bench.rounds = parse_number(optarg, 1, "rounds");
+		break;
+	case OPT_REPEATS:
+		bench.repeats = parse_number(optarg, 0, "repeats");
+		break;
+	case OPT_ONLY:
+		bench.only = optarg;
+		break;
+	case OPT_BUSY:
+		bench.busy = true;
+		break;
+	case OPT_MAY_SKIP:
+		bench.may_skip = true;
 		break;
 	case OPT_CPUS:
 		parse_cpus(optarg);
@@ -181,50 +223,93 @@ static void apply_option(int c, const struct about *about)
 		bench.histogram = true;
 		break;
 	default:
+		about->option(c, optarg);
 		break;
+	}
+}
+
+/* The options of all programs, and those of this one. */
+static void collect_options(struct option *all, const struct about *about)
+{
+	static const struct option common[] = {
+		{ "help", no_argument, NULL, OPT_HELP },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "rounds", required_argument, NULL, OPT_ROUNDS },
+		{ "repeats", required_argument, NULL, OPT_REPEATS },
+		{ "cpus", required_argument, NULL, OPT_CPUS },
+		{ "size", required_argument, NULL, OPT_SIZE },
+		{ "big", no_argument, NULL, OPT_BIG },
+		{ "only", required_argument, NULL, OPT_ONLY },
+		{ "busy", no_argument, NULL, OPT_BUSY },
+		{ "quick", no_argument, NULL, OPT_QUICK },
+		{ "histogram", no_argument, NULL, OPT_HISTOGRAM },
+		{ "may-skip", no_argument, NULL, OPT_MAY_SKIP },
+	};
+	unsigned n = sizeof common / sizeof *common;
+
+	memcpy(all, common, sizeof common);
+	for (const struct option *o = about->options; o != NULL && o->name != NULL; o++)
+		if (n < OPTIONS_MOST - 1)
+			all[n++] = *o;
+}
+
+void insist_on_free_cpus(void)
+{
+	if (bench.quick || bench.busy)
+		return;
+	for (unsigned i = 0; i < (two_cpus() ? 2 : 1); i++) {
+		double percent = cpu_busy_percent(bench.cpu[i], FREE_WATCH_MS);
+
+		if (percent > FREE_PERCENT)
+			refuse("CPU %d is not free: other programs use %.0f %% of it; wait, choose "
+			       "others with --cpus, or measure all the same with --busy",
+			       bench.cpu[i], percent);
 	}
 }
 
 void bench_start(int argc, char **argv, const struct about *about)
 {
-	static const struct option options[] = {
-		{ "help", no_argument, NULL, OPT_HELP },
-		{ "json", no_argument, NULL, OPT_JSON },
-		{ "rounds", required_argument, NULL, OPT_ROUNDS },
-		{ "cpus", required_argument, NULL, OPT_CPUS },
-		{ "size", required_argument, NULL, OPT_SIZE },
-		{ "big", no_argument, NULL, OPT_BIG },
-		{ "quick", no_argument, NULL, OPT_QUICK },
-		{ "histogram", no_argument, NULL, OPT_HISTOGRAM },
-		{ NULL, 0, NULL, 0 },
-	};
+	struct option options[OPTIONS_MOST] = { 0 };
 	int c;
 
 	bench.name = about->name;
+	snprintf(called, sizeof called, "bench-%s", about->name);
+	bench.called = strchr(argv[0], ' ') != NULL ? argv[0] : called;
+	bench.repeats = REPEATS;
+	collect_options(options, about);
 	sched_getaffinity(0, sizeof allowed, &allowed);
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1) {
 		if (c == ':')
-			usage_error("%s wants a value", argv[optind - 1]);
+			refuse("%s wants a value" SEE_HELP, argv[optind - 1]);
 		if (c == '?' || (c == OPT_BIG && about->big == NULL) ||
-		    (c == OPT_SIZE && !about->sizes))
-			usage_error("unknown option %s", argv[optind - 1]);
+		    (c == OPT_ONLY && !about->only) || (c == OPT_SIZE && !about->sizes))
+			refuse("unknown option %s" SEE_HELP, argv[optind - 1]);
 		apply_option(c, about);
 	}
 	if (optind < argc && about->names == NULL)
-		usage_error("unexpected argument %s", argv[optind]);
+		refuse("unexpected argument %s" SEE_HELP, argv[optind]);
 	bench.names = argv + optind;
 	if (bench.rounds == 0)
 		bench.rounds = bench.quick ? 1 : about->rounds;
+	if (bench.quick) /* it measures nothing */
+		bench.repeats = 0;
 	default_cpus();
+	if (!about->insists_itself)
+		insist_on_free_cpus();
 	calibrate();
-	others_percent(0);
+	bench.began = moment_now();
 	setvbuf(stdout, NULL, _IOLBF, 0);
 }
 
 bool wanted(uint64_t size)
 {
 	return bench.size == 0 || bench.size == size;
+}
+
+bool wanted_row(const char *row)
+{
+	return bench.only == NULL || strstr(row, bench.only) != NULL;
 }
 
 uint64_t often(uint64_t n)
@@ -273,6 +358,21 @@ void sleep_ms(unsigned ms)
 
 	while (nanosleep(&t, &t) != 0 && errno == EINTR)
 		;
+}
+
+void take_a_rest(void)
+{
+	const struct timespec t = { .tv_nsec = REST_NS };
+
+	nanosleep(&t, NULL);
+}
+
+double sleeps_so_far(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)u.ru_nvcsw;
 }
 
 /* ---- CPUs ---- */
@@ -370,50 +470,6 @@ double process_cpu_ns(pid_t pid)
 	if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &t) != 0)
 		return 0;
 	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-/* The CPUs' time so far, in ns: all of it, and idle. */
-static void machine_time(double *ret_all, double *ret_idle)
-{
-	FILE *f = fopen("/proc/stat", "re");
-	double v[8] = { 0 };
-
-	if (f != NULL) {
-		if (fscanf(f, "cpu %lf %lf %lf %lf %lf %lf %lf %lf", &v[0], &v[1], &v[2], &v[3],
-			   &v[4], &v[5], &v[6], &v[7]) != 8)
-			memset(v, 0, sizeof v);
-		fclose(f);
-	}
-	*ret_all = 0;
-	for (unsigned i = 0; i < 8; i++)
-		*ret_all += v[i] * 1e9 / (double)sysconf(_SC_CLK_TCK);
-	*ret_idle = (v[3] + v[4]) * 1e9 / (double)sysconf(_SC_CLK_TCK);
-}
-
-static double own_ns(int who)
-{
-	struct rusage u;
-
-	getrusage(who, &u);
-	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e9 +
-	       (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1e3;
-}
-
-double others_percent(double known_ns)
-{
-	static double all_before, idle_before, own_before;
-	double all, idle, own = own_ns(RUSAGE_SELF) + own_ns(RUSAGE_CHILDREN) + known_ns;
-
-	machine_time(&all, &idle);
-	if (all_before <= 0) {
-		all_before = all;
-		idle_before = idle;
-		own_before = own;
-		return 0;
-	}
-	double busy = (all - all_before) - (idle - idle_before) - (own - own_before);
-
-	return all > all_before && busy > 0 ? busy / (all - all_before) * 100 : 0;
 }
 
 void meet(struct meeting *m, uint32_t n)

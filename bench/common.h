@@ -21,19 +21,42 @@
 #include <x86intrin.h>
 #endif
 
-#define BENCH_SKIPPED 77 /* exit code: cannot be measured here */
+#ifdef __cplusplus
+extern "C" { /* peers/ has C++ */
+#endif
+
+/* How a benchmark ends: 0, it measured; 1, it failed; 2, wrong usage, or it cannot be measured here;
+ * with --may-skip 77 for the latter. */
+#define BENCH_FAILED 1
+#define BENCH_REFUSED 2
+#define BENCH_SKIPPED 77
 #define LINE 64u
+#define BENCH_SCHEMA "tarn.bench/1" /* of --json, see docs/bench.md */
+
+/* CPU time so far: of all CPUs, busy or not; busy; used by us. */
+struct moment {
+	double all_ns, busy_ns, own_ns;
+};
 
 struct bench {
 	const char *name;     /* of the program, without "bench-" */
+	const char *called;   /* how it is called: "bench-alloc", "tarn bench" */
 	unsigned rounds;
+	unsigned repeats;     /* at most so many more tries of a run that was disturbed */
 	int cpu[2];           /* equal when there is only one */
 	uint64_t size;        /* --size: only this one; 0: the program's own list */
+	const char *only;     /* --only: rows with this in their name; NULL: all */
 	bool json, quick, big, histogram;
+	bool busy;            /* measure although other programs use the CPUs */
+	bool may_skip;
 	char **names;         /* arguments that are no options; only if the program takes any */
 	double ns_per_tick;
+	struct moment began;
+	unsigned failed;      /* bench-run: programs that did */
 };
 extern struct bench bench;
+
+struct option; /* <getopt.h> */
 
 /* What a program says about itself in --help. */
 struct about {
@@ -42,20 +65,35 @@ struct about {
 	unsigned rounds;       /* default */
 	const char *big;       /* what --big adds; NULL: the option does not exist */
 	bool sizes;            /* --size applies */
+	bool only;             /* --only applies */
 	const char *names;     /* what the arguments are; NULL: there are none */
+	/* Options of this program alone, with values from BENCH_OPTION on; may be NULL. */
+	const struct option *options;
+	void (*option)(int value, const char *argument);
+	const char *options_help;
+	bool insists_itself;   /* the program calls insist_on_free_cpus() when it knows what to do */
 };
+#define BENCH_OPTION 1000
+
 
 /* Reads the options, calibrates the clock. Ends the program on --help (0) and on what it
  * does not understand (2). */
 void bench_start(int argc, char **argv, const struct about *about);
 
+/* What is measured on a CPU that others use is not what the CPU can do: ends the program with 2
+ * if one is not free, unless --busy or --quick was given. */
+void insist_on_free_cpus(void);
+
 /* One line on stderr, exit 1. */
-_Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* One line on stdout, exit 77. */
-_Noreturn void skip(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* The same, exit 2: what was asked for is wrong. */
+void refuse(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* It cannot be measured here: exit 2, or with --may-skip one line on stdout and exit 77. */
+void skip(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 /* True if @size is among those to measure. */
 bool wanted(uint64_t size);
+bool wanted_row(const char *row);
 /* @n, or a fiftieth of it (at least 1) with --quick. */
 uint64_t often(uint64_t n);
 /* "64 B", "4 KiB", "100 k" into one of a few static buffers. */
@@ -84,6 +122,11 @@ static inline uint64_t ns_to_ticks(double ns)
 	return (uint64_t)(ns / bench.ns_per_tick);
 }
 void sleep_ms(unsigned ms);
+/* Long enough for the one who waits for us to fall asleep, whatever it tries before. */
+#define REST_NS 300000
+void take_a_rest(void);
+/* How often this process has slept so far: given up its CPU for want of something to do. */
+double sleeps_so_far(void);
 
 /* The compiler must not know what happens to @p. */
 static inline void escape(void *p)
@@ -117,9 +160,24 @@ void await_processes(const pid_t *pid, unsigned n);
 
 /* CPU time of another process so far; 0 if it is gone. */
 double process_cpu_ns(pid_t pid);
-/* The CPUs' time spent by others since the start, in % of all of it: neither this process nor
- * those it waited for, nor @known_ns. */
-double others_percent(double known_ns);
+
+/* ---- other programs ---- */
+
+/* A process that belongs to the benchmark though nobody has waited for it yet (a server). It must be
+ * forgotten before it is waited for. */
+void ours_add(pid_t pid);
+void ours_forget(pid_t pid);
+
+/* What others use: a moment, and what they used since. "Others" is neither this process nor those
+ * it waited for, nor what ours_add() named. The system tells idle time in steps of
+ * 10 ms a CPU: use of less than a few steps is not seen. */
+struct others {
+	double ns, percent; /* of the time of all CPUs */
+};
+struct moment moment_now(void);
+struct others others_since(const struct moment *m);
+/* How busy a CPU is over the next @ms, in %, while this process sleeps. */
+double cpu_busy_percent(int cpu, unsigned ms);
 
 /* A point that @n processes pass together; spins, then yields. */
 struct meeting {
@@ -127,4 +185,7 @@ struct meeting {
 };
 void meet(struct meeting *m, uint32_t n);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

@@ -15,7 +15,9 @@
 #include "line.h"
 
 enum answer { BY_BLOCK, BY_BOUNCE, BY_LINE };
-enum wait { SPIN, SLEEP, SLEEP_ONE_CPU };
+/* SLEEP: no spinning, but whoever waits may yield for a while first; REST: the first takes a rest before
+ * each trip, so that the second is asleep for sure. */
+enum wait { SPIN, SLEEP, SLEEP_ONE_CPU, REST, REST_ONE_CPU };
 
 struct variant {
 	const char *name;
@@ -32,6 +34,7 @@ static struct stage {
 	size_t size;
 	uint64_t trips, warm;
 	double reference[2];
+	double sleeps[2]; /* of each side */
 	struct digest digest;
 	struct {
 		char there[64], back[64]; /* names of the channels */
@@ -110,12 +113,22 @@ static void how_to_wait(void)
 		setenv("TARN_SPIN_US", "0", 1);
 }
 
+static bool on_one_cpu(const struct variant *v)
+{
+	return v->wait == SLEEP_ONE_CPU || v->wait == REST_ONE_CPU;
+}
+
+static bool rests(const struct variant *v)
+{
+	return v->wait == REST || v->wait == REST_ONE_CPU;
+}
+
 /* The raw line between the two, unless they share a CPU. @ret NULL: the second side. */
 static void reference(double *ret)
 {
 	double ns;
 
-	if (stage->variant->wait == SLEEP_ONE_CPU)
+	if (on_one_cpu(stage->variant))
 		return;
 	ns = line_reference(&stage->line, &stage->meeting, ret != NULL);
 	if (ret != NULL)
@@ -139,13 +152,19 @@ static void run_first(void *arg)
 	reference(&stage->reference[0]);
 	for (uint64_t i = 0; i < stage->warm; i++)
 		trip_first(&s);
+	double sleeps = sleeps_so_far();
 	uint64_t last = ticks();
 	for (uint64_t i = 0; i < stage->trips; i++) {
+		if (rests(stage->variant)) {
+			take_a_rest();
+			last = ticks();
+		}
 		trip_first(&s);
 		uint64_t now = ticks();
 		samples_add(&trips, now - last);
 		last = now;
 	}
+	stage->sleeps[0] = sleeps_so_far() - sleeps - (rests(stage->variant) ? (double)stage->trips : 0);
 	reference(&stage->reference[1]);
 	stage->digest = digest_of(&trips);
 	tarn_block_unref(s.ball);
@@ -165,8 +184,10 @@ static void run_second(void *arg)
 	s.out = open_channel(s.client, stage->name.back, TARN_PRODUCER);
 	meet(&stage->meeting, 2);
 	reference(NULL);
+	double sleeps = sleeps_so_far();
 	for (uint64_t i = 0; i < stage->warm + stage->trips; i++)
 		trip_second(&s);
+	stage->sleeps[1] = sleeps_so_far() - sleeps;
 	reference(NULL);
 	tarn_channel_unref(s.out);
 	tarn_channel_unref(s.in);
@@ -179,6 +200,8 @@ static uint64_t trips_of(const struct variant *v, size_t size)
 {
 	uint64_t n = v->wait == SPIN ? 50000 : 4000;
 
+	if (rests(v))
+		n = 1000;
 	if (size > 1u << 20)
 		n = 500;
 	if (v->read_all && size > 65536)
@@ -190,7 +213,7 @@ static void measure(unsigned round, const struct variant *v, size_t size)
 {
 	/* Two processes on one CPU have no line of their own: then the ratio is to the
 	 * line between the CPUs around the run. */
-	bool apart = v->wait != SLEEP_ONE_CPU;
+	bool apart = !on_one_cpu(v);
 	static unsigned run;
 	char row[96];
 
@@ -203,13 +226,21 @@ static void measure(unsigned round, const struct variant *v, size_t size)
 	snprintf(stage->name.back, sizeof stage->name.back, "back-%u", run++);
 	snprintf(row, sizeof row, "%s, %s", text_size(size), v->name);
 	run_begin(round, false);
+	if (v->wait == SPIN)
+		run_axis("bytes", (double)size, v->name);
 	const pid_t pid[] = { start_process(run_first, NULL, bench.cpu[0]),
 			      start_process(run_second, NULL, bench.cpu[apart ? 1 : 0]) };
 	await_processes(pid, 2);
 	if (apart)
 		record(row, VERSUS_LINE, "ns", (stage->reference[0] + stage->reference[1]) / 2, NULL);
 	record_digest(row, &stage->digest, VERSUS_LINE);
-	run_end();
+	if (v->wait != SPIN) {
+		record(row, "sleeps, first", "/trip", stage->sleeps[0] / (double)stage->trips, NULL);
+		record(row, "sleeps, second", "/trip",
+		       stage->sleeps[1] / (double)(stage->warm + stage->trips), NULL);
+	}
+	if (run_again())
+		measure(round, v, size);
 }
 
 int main(int argc, char **argv)
@@ -230,6 +261,8 @@ int main(int argc, char **argv)
 	static const struct variant sleeping[] = {
 		{ "bounce, asleep, two CPUs", BY_BOUNCE, SLEEP, false },
 		{ "bounce, asleep, one CPU", BY_BOUNCE, SLEEP_ONE_CPU, false },
+		{ "bounce after a rest, two CPUs", BY_BOUNCE, REST, false },
+		{ "bounce after a rest, one CPU", BY_BOUNCE, REST_ONE_CPU, false },
 	};
 	static const size_t sizes[] = { 64, 4096, 1u << 20, 64u << 20 };
 

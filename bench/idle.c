@@ -191,8 +191,10 @@ static void measure(unsigned round)
 		kill(pid[i], SIGKILL);
 	for (unsigned i = 0; i < CLIENTS; i++)
 		waitpid(pid[i], NULL, 0);
-	run_end();
+	bool again = run_again();
 	arena_stop();
+	if (again)
+		measure(round);
 }
 
 int main(int argc, char **argv)

@@ -23,6 +23,7 @@ static struct stage {
 	uint64_t head __attribute__((aligned(128)));
 	uint32_t ball __attribute__((aligned(128)));
 	uint64_t trips, ticks;
+	bool rest; /* between trips, so that the other is asleep for long */
 	struct digest digest;
 	uint32_t lock_word __attribute__((aligned(128)));
 } *stage;
@@ -30,7 +31,10 @@ static struct stage {
 /* Runs both sides in processes of their own, on CPU @a and @b. */
 static void run_pair(void (*one)(void *), void (*other)(void *), int a, int b, uint64_t trips)
 {
+	bool rest = stage->rest;
+
 	memset(stage, 0, sizeof *stage);
+	stage->rest = rest;
 	stage->trips = trips;
 	const pid_t pid[] = { start_process(one, stage, a), start_process(other, stage, b) };
 
@@ -115,6 +119,8 @@ static void futex_first(void *arg)
 	samples_grow(&trips, s->trips);
 	meet(&s->meeting, 2);
 	for (uint32_t i = 0; i < s->trips; i++) {
+		if (s->rest)
+			take_a_rest();
 		uint64_t from = ticks();
 
 		throw_ball(&s->ball, 2 * i + 1);
@@ -142,7 +148,8 @@ static void measure_line(unsigned round)
 	run_begin(round, false);
 	run_pair(line_first, line_second, bench.cpu[0], bench.cpu[1], often(200000));
 	record_digest("line round trip, each timed", &stage->digest, VERSUS_LINE);
-	run_end();
+	if (run_again())
+		measure_line(round);
 }
 
 static void measure_ring(unsigned round)
@@ -155,15 +162,19 @@ static void measure_ring(unsigned round)
 	       VERSUS_LINE);
 	record("ring of 64 B slots, one way", "rate", "M/s",
 	       (double)n / ticks_to_ns(stage->ticks) * 1e3, NULL);
-	run_end();
+	if (run_again())
+		measure_ring(round);
 }
 
-static void measure_futex(unsigned round, int other, const char *row)
+static void measure_futex(unsigned round, int other, const char *row, bool rest)
 {
 	run_begin(round, false);
-	run_pair(futex_first, futex_second, bench.cpu[0], other, often(20000));
+	stage->rest = rest;
+	run_pair(futex_first, futex_second, bench.cpu[0], other, often(rest ? 1000 : 20000));
+	stage->rest = false;
 	record_digest(row, &stage->digest, VERSUS_LINE);
-	run_end();
+	if (run_again())
+		measure_futex(round, other, row, rest);
 }
 
 static void measure_copies(unsigned round)
@@ -197,7 +208,8 @@ static void measure_copies(unsigned round)
 		record(row, "speed", "GB/s", (double)size / ns, NULL);
 	}
 	unpin();
-	run_end();
+	if (run_again())
+		measure_copies(round);
 }
 
 #define MEASURE(row, n, statement)                                                         \
@@ -225,7 +237,8 @@ static void measure_instructions(unsigned round)
 	MEASURE("futex wake, nobody waits", 500000,
 		syscall(SYS_futex, &stage->ball, FUTEX_WAKE, 1, NULL, NULL, 0));
 	unpin();
-	run_end();
+	if (run_again())
+		measure_instructions(round);
 }
 
 int main(int argc, char **argv)
@@ -243,9 +256,11 @@ int main(int argc, char **argv)
 		if (two_cpus()) {
 			measure_line(r);
 			measure_ring(r);
-			measure_futex(r, bench.cpu[1], "futex round trip, two CPUs");
+			measure_futex(r, bench.cpu[1], "futex round trip, two CPUs", false);
+			measure_futex(r, bench.cpu[1], "futex round trip after a rest, two CPUs", true);
 		}
-		measure_futex(r, bench.cpu[0], "futex round trip, one CPU");
+		measure_futex(r, bench.cpu[0], "futex round trip, one CPU", false);
+		measure_futex(r, bench.cpu[0], "futex round trip after a rest, one CPU", true);
 		measure_copies(r);
 		measure_instructions(r);
 	}

@@ -92,6 +92,7 @@ static void start_partner(void)
 	partner = shared_memory(sizeof *partner);
 	partner_pid = start_process(serve_probes, partner, bench.cpu[1]);
 	partner_owner = getpid();
+	ours_add(partner_pid);
 	atexit(stop_partner);
 }
 
@@ -112,11 +113,6 @@ struct line_now line_probe(void)
 	now = probe(&partner->line);
 	sched_setaffinity(0, sizeof before, &before);
 	return now;
-}
-
-double line_cpu_ns(void)
-{
-	return partner == NULL ? 0 : process_cpu_ns(partner_pid);
 }
 
 double line_reference(struct line *line, struct meeting *m, bool first)

@@ -10,8 +10,12 @@
 #ifndef TARN_BENCH_LINE_H
 #define TARN_BENCH_LINE_H
 
-#include "common.h"
 #include "report.h"
+#include "verdict.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 struct line_slot {
 	uint64_t word[7];
@@ -44,14 +48,11 @@ void line_pong(struct line *line, uint64_t n);
 /* The round trip in ns, now, between the two CPUs of the options: median of blocks of some
  * 3 ms. The mean beside it is larger when others ran in between. 0 when there is only one
  * CPU. Uses a process of its own that sleeps otherwise. */
-struct line_now {
-	double ns, mean;
-};
 struct line_now line_probe(void);
-/* CPU time of that process so far. */
-double line_cpu_ns(void);
-
 /* Median of the timed trips, in the calling pair of processes (both call it). */
 double line_reference(struct line *line, struct meeting *m, bool first);
 
+#ifdef __cplusplus
+}
+#endif
 #endif

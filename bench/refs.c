@@ -47,7 +47,8 @@ static void measure_one(unsigned round, const char *row, tarn_block *b)
 	record(row, "tarn", "ns", time_handle(b, n), "two locked adds");
 	record(row, "two locked adds", "ns", time_count(counts, n), NULL);
 	unpin();
-	run_end();
+	if (run_again())
+		measure_one(round, row, b);
 }
 
 static void measure_many(unsigned round)
@@ -70,7 +71,8 @@ static void measure_many(unsigned round)
 	}
 	record(row, "two locked adds", "ns", ticks_to_ns(ticks() - from) / (double)n, NULL);
 	unpin();
-	run_end();
+	if (run_again())
+		measure_many(round);
 }
 
 /* ---- two threads ---- */
@@ -111,7 +113,8 @@ static void measure_contest(unsigned round, tarn_block *b)
 	record(row, "tarn", "ns", (contest.handle_ns[0] + contest.handle_ns[1]) / 2,
 	       "two locked adds");
 	record(row, "two locked adds", "ns", (contest.count_ns[0] + contest.count_ns[1]) / 2, NULL);
-	run_end();
+	if (run_again())
+		measure_contest(round, b);
 }
 
 int main(int argc, char **argv)

@@ -85,7 +85,8 @@ static void measure(unsigned round, const char *name, enum way way, uint64_t siz
 		hand_over(way);
 	uint64_t all = ticks() - from;
 	record(name, "each", "ns", ticks_to_ns(all) / (double)(n * IN_FLIGHT), NULL);
-	run_end();
+	if (run_again())
+		measure(round, name, way, size);
 }
 
 static const struct {

@@ -145,7 +145,8 @@ static void measure(unsigned round, size_t size, bool pinned)
 	       NULL);
 	record(row, "server CPU", "%", cpu / all_ns * 100, NULL);
 	record(row, "server each", "ns", cpu / (double)stage->blocks, NULL);
-	run_end();
+	if (run_again())
+		measure(round, size, pinned);
 }
 
 int main(int argc, char **argv)

@@ -163,7 +163,8 @@ static void measure(unsigned round)
 		record(ways[w].row, ways[w].column, "ns", median_of(block[w], often(BLOCKS)),
 		       w % 3 == 0 ? NULL : "struct copy");
 	unpin();
-	run_end();
+	if (run_again())
+		measure(round);
 }
 
 int main(int argc, char **argv)

@@ -30,7 +30,7 @@
 #define TARN__NAME_BYTES 64u       /* names with their final 0 */
 #define TARN__CLIENT_LANES 1024u   /* most threads of one client */
 #define TARN__GIVEBACK_IDS 3u      /* so that one message is one deferred decrement */
-#define TARN__FIRST_CREDITS 1024u  /* ids that a client may hold at first */
+#define TARN__FIRST_CREDITS 128u   /* ids that a client may hold at first */
 
 /* ---- slots ---- */
 
@@ -82,6 +82,7 @@ static_assert(sizeof(struct tarn__slot) == 64, "one line");
  *	GRAB     id                             books a unit; reply as LOOKUP's
  *	WATCH    id or client, what, incarnation  answered when it is gone; TARN__WATCH_...
  *	MADE     object                         its creator has run; host lanes only
+ *	FETCH    number, packed                 references of a reply with MORE: method is the first
  */
 enum tarn__message {
 	TARN__MSG_NONE = 0,
@@ -117,7 +118,8 @@ enum tarn__message {
 	TARN__MSG_GRAB = 30,
 	TARN__MSG_WATCH = 31,
 	TARN__MSG_MADE = 32,
-	TARN__MSG_KINDS = 33,
+	TARN__MSG_FETCH = 33,
+	TARN__MSG_KINDS = 34,
 };
 
 /* EXPORT's flags. */
@@ -176,6 +178,11 @@ static inline uint64_t tarn__reply(unsigned kind, unsigned ids, int error, uint3
 #define TARN__CALL_SPILLED 2u
 #define TARN__CALL_ERROR 4u     /* RESULT: the value is an error */
 #define TARN__CALL_RAW 8u       /* CREATE: no creator is run; host lanes only */
+/* A reply whose references do not fit: word 2 is a number for FETCH, word 3 the bytes of the
+ * payload, which lies in the first reference (0: there is none); the count of references is of
+ * all. Their units are booked. FETCH (until the last was fetched: then the number ends) is answered
+ * by as many, from the one that it names on, as fit into its own reserved slots. */
+#define TARN__CALL_MORE 16u
 
 /* Most words of a message behind the packed word, and of a reply. */
 #define TARN__CALL_ROOM (7u * TARN__MESSAGE_SLOTS - 3u)

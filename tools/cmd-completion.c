@@ -132,7 +132,7 @@ static void bash(void)
 	printf("# bash completion for tarn and tarnd, made by \"tarn completion bash\".\n"
 	       "_tarn_words() { mapfile -t COMPREPLY < <(compgen -W \"$1\" -- \"$word\"); }\n"
 	       "_tarn_files() { mapfile -t COMPREPLY < <(compgen -f -- \"$word\"); }\n"
-	       "_tarn_servers() { tarn ls --noheadings -o name --timeout 200ms 2>/dev/null; }\n"
+	       "_tarn_servers() { command tarn ls --noheadings -o name --timeout 200ms 2>/dev/null; }\n"
 	       "_tarn_list() { # the last of several words with commas between them\n"
 	       "\tlocal done=\n"
 	       "\t[[ $word != *,* ]] || done=${word%%,*},\n"
@@ -234,7 +234,7 @@ static void zsh(void)
 
 	printf("#compdef tarn tarnd\n"
 	       "# zsh completion for tarn and tarnd, made by \"tarn completion zsh\".\n"
-	       "_tarn_servers() { compadd -- ${(f)\"$(tarn ls --noheadings -o name --timeout 200ms 2>/dev/null)\"} }\n"
+	       "_tarn_servers() { compadd -- ${(f)\"$(command tarn ls --noheadings -o name --timeout 200ms 2>/dev/null)\"} }\n"
 	       "_tarn_commands() {\n\tlocal -a all=(");
 	for (unsigned i = 0; i < n_commands; i++) {
 		printf("\n\t\t'%s:", commands[i]->name);
@@ -288,7 +288,7 @@ static void fish_option(const struct cli_option *o, const char *program, const c
 			printf(" -r -F");
 			break;
 		case BY_SERVER:
-			printf(" -x -a '(tarn ls --noheadings -o name --timeout 200ms 2>/dev/null)'");
+			printf(" -x -a '(command tarn ls --noheadings -o name --timeout 200ms 2>/dev/null)'");
 			break;
 		case BY_COLUMNS:
 			printf(" -x -a '");

@@ -23,7 +23,9 @@
 	X(refs)       \
 	X(check)      \
 	X(dump)       \
+	X(gc)         \
 	X(doctor)     \
+	X(bench)      \
 	X(completion)
 
 /* What the command line said. */

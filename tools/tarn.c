@@ -4,6 +4,7 @@
  * to a sub-command (command.h).
  */
 #include "command.h"
+#include "symbols.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -284,6 +285,7 @@ int main(int argc, char **argv)
 	int at;
 
 	cli_init("tarn");
+	symbols_init();
 	at = read_global(&c, argc, argv);
 	if (at == 0)
 		return cli_finish(CLI_OK);

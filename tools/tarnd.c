@@ -17,7 +17,7 @@ static void print_help(void)
 {
 	printf("Usage: tarnd [OPTION...]\n"
 	       "\n"
-	       "Serves a Tarn arena until SIGTERM, SIGINT or SIGHUP. Logs to stderr.\n"
+	       "Serves a Tarn arena until SIGTERM or SIGHUP; Ctrl-C is ignored. Logs to stderr.\n"
 	       "\n"
 	       "Options (SIZE in bytes, or with K, M, G or T):\n");
 	cli_print_options(serve_options);

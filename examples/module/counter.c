@@ -33,5 +33,5 @@ static const tarn_type counter = {
 	.name = "Counter", .size = sizeof(struct counter), .describe = describe, .methods = methods,
 };
 static const tarn_type *const types[] = { &counter, NULL };
-__attribute__((visibility("default"))) extern const tarn_module tarn_module;
-const tarn_module tarn_module = { TARN_MODULE_VERSION, types, NULL };
+extern const struct tarn_module tarn_module;
+const struct tarn_module tarn_module = { TARN_MODULE_VERSION, types, NULL };

@@ -488,7 +488,7 @@ static void unreserve(struct tarn__lane *l, uint32_t cookie)
 static bool has_values(unsigned kind)
 {
 	return kind == TARN__MSG_CALL || kind == TARN__MSG_CREATE || kind == TARN__MSG_TYPE ||
-	       kind == TARN__MSG_WATCH;
+	       kind == TARN__MSG_WATCH || kind == TARN__MSG_FETCH;
 }
 
 /* A reply of several slots: all are there once the first is. The further words go to @to; how

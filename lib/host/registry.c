@@ -337,7 +337,7 @@ const tarn_type *tarn_registry_at(const tarn_registry *registry, unsigned index)
 
 /* ---- modules ---- */
 
-static int register_all(tarn_registry *registry, const tarn_module *m)
+static int register_all(tarn_registry *registry, const struct tarn_module *m)
 {
 	unsigned done = 0;
 	int r = 0;
@@ -368,7 +368,7 @@ int tarn_registry_load(tarn_registry *registry, const char *path)
 	void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
 	if (handle == NULL)
 		return tarn__fail(-ENOENT, "The module %s cannot be loaded: %s.", path, dlerror());
-	const tarn_module *m = dlsym(handle, "tarn_module");
+	const struct tarn_module *m = dlsym(handle, "tarn_module");
 	if (m == NULL || m->version != TARN_MODULE_VERSION) {
 		unsigned version = m != NULL ? m->version : 0;
 

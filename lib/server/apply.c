@@ -512,6 +512,7 @@ static enum verdict (*const phase_a[TARN__MSG_KINDS])(struct turn *) = {
 	[TARN__MSG_UNHOLD] = tarn__on_unhold, [TARN__MSG_DESTROYED] = tarn__on_destroyed,
 	[TARN__MSG_NAME] = tarn__on_name, [TARN__MSG_GRAB] = tarn__on_grab,
 	[TARN__MSG_WATCH] = tarn__on_watch, [TARN__MSG_MADE] = tarn__on_made,
+	[TARN__MSG_FETCH] = tarn__on_fetch,
 };
 
 /* Kinds that ask for something. An evicted client gets none of it; its bookkeeping goes on, for
@@ -520,7 +521,7 @@ static bool asks_for_service(unsigned kind)
 {
 	return (kind >= TARN__MSG_ALLOC && kind <= TARN__MSG_PING) ||
 	       (kind >= TARN__MSG_TYPE && kind <= TARN__MSG_CALL) ||
-	       (kind >= TARN__MSG_NAME && kind <= TARN__MSG_WATCH);
+	       (kind >= TARN__MSG_NAME && kind <= TARN__MSG_WATCH) || kind == TARN__MSG_FETCH;
 }
 
 static enum verdict refuse(struct turn *t)

@@ -51,8 +51,9 @@ static inline uint64_t *reply_word(struct tarn__slot *ring, uint64_t from, unsig
 	return &ring[(from + at / 7) % TARN__REPLIES].word[at % 7];
 }
 
+/* @n_refs is what the reply says; those of @o follow. */
 static void reply_write(struct server *s, const struct asker *to, const struct outcome *o,
-			const uint64_t *refs)
+			const uint64_t *refs, unsigned n_refs)
 {
 	struct lane *l = &s->st.lane[to->v->lane];
 	struct tarn__slot *ring = &s->st.replies[(uint64_t)to->v->lane * TARN__REPLIES];
@@ -62,7 +63,7 @@ static void reply_write(struct server *s, const struct asker *to, const struct o
 
 	*reply_word(ring, from, at++) = tarn__reply(to->kind, slots, o->error, to->cookie);
 	*reply_word(ring, from, at++) =
-		tarn__pack(0, o->n_values, o->n_refs, o->flags, 0, o->n_words);
+		tarn__pack(0, o->n_values, n_refs, o->flags, 0, o->n_words);
 	for (uint32_t k = 0; k < o->n_words; k++)
 		*reply_word(ring, from, at++) = o->words[k];
 	for (unsigned k = 0; k < 2 * o->n_refs; k++)
@@ -89,9 +90,6 @@ static int spill(struct server *s, const struct asker *to, const struct outcome 
 	uint64_t bytes = 8ull * o->n_words;
 	uint32_t index;
 
-	if (o->n_refs + 1 > TARN__CALL_REFS ||
-	    1 + 2 * (o->n_refs + 1) > TARN__REPLY_ROOM(to->slots))
-		return -E2BIG;
 	const struct client *cl = &st->client[to->client];
 	if (cl->quota != 0 && cl->owned_bytes + bytes > cl->quota)
 		return -EDQUOT;
@@ -143,9 +141,39 @@ static int book(struct server *s, const struct asker *to, const struct outcome *
 	return 0;
 }
 
+/* Keeps the references of a reply until they are fetched; the reply says where. The table is
+ * the process's: after a restart they are its client's, which has to end to lose them. */
+static int stash(struct server *s, const struct asker *to, const struct outcome *o, uint64_t bytes,
+		 const uint64_t *refs)
+{
+	struct tarn__job *table = calloc(1, sizeof *table + 16ull * o->n_refs);
+	struct call *c;
+
+	if (s->job == NULL)
+		s->job = calloc(MAX_CALLS, sizeof(struct tarn__job *));
+	int r = table != NULL && s->job != NULL ? tarn__call_new(s, to, CALL_STASH, 0, &c) : -ENOMEM;
+	if (r < 0) {
+		free(table);
+		return r;
+	}
+	const uint64_t words[2] = { c->number, bytes };
+	const struct outcome said = { .n_values = o->n_values, .flags = TARN__CALL_MORE, .words = words,
+				      .n_words = 2 };
+
+	table->number = c->number;
+	table->n_refs = o->n_refs;
+	table->refs = table->data;
+	memcpy(table->refs, refs, 16ull * o->n_refs);
+	/* What a transaction left there that was rolled back goes now. */
+	free(s->job[c - s->st.call]);
+	s->job[c - s->st.call] = table;
+	reply_write(s, to, &said, NULL, o->n_refs);
+	return 0;
+}
+
 int tarn__reply_values(struct server *s, const struct asker *to, const struct outcome *o)
 {
-	uint64_t refs[2 * TARN__CALL_REFS], length;
+	uint64_t refs[2 * (TARN__CALL_REFS + 1)], length = 0;
 	struct outcome spilled;
 
 	if (to->slots == 0)
@@ -153,16 +181,23 @@ int tarn__reply_values(struct server *s, const struct asker *to, const struct ou
 	int r = tarn__unlikely(o->n_refs != 0) ? book(s, to, o, refs) : 0;
 	if (r < 0)
 		return r;
-	if (tarn__unlikely(!fits(to, o))) {
-		if (o->flags & TARN__CALL_SPILLED)
-			return -E2BIG; /* it is the references that do not fit */
+	if (tarn__likely(fits(to, o))) {
+		reply_write(s, to, o, refs, o->n_refs);
+		return 0;
+	}
+	if (o->flags & TARN__CALL_SPILLED)
+		return stash(s, to, o, o->words[0], refs); /* the first reference has the payload */
+	if (o->n_words != 0) {
 		r = spill(s, to, o, &spilled, refs, &length);
 		if (r < 0)
 			return r;
 		o = &spilled;
 	}
-	reply_write(s, to, o, refs);
-	return 0;
+	if (tarn__likely(fits(to, o) && o->n_words != 0)) {
+		reply_write(s, to, o, refs, o->n_refs);
+		return 0;
+	}
+	return stash(s, to, o, length, refs);
 }
 
 void tarn__reply_error(struct server *s, const struct asker *to, const struct outcome *o)
@@ -174,7 +209,7 @@ void tarn__reply_error(struct server *s, const struct asker *to, const struct ou
 		return;
 	cut.n_refs = 0;
 	if (fits(to, &cut)) {
-		reply_write(s, to, &cut, NULL);
+		reply_write(s, to, &cut, NULL, 0);
 		return;
 	}
 	if (tarn__reply_values(s, to, &cut) == 0)
@@ -196,7 +231,7 @@ void tarn__reply_error(struct server *s, const struct asker *to, const struct ou
 		cut.n_values = 0;
 		cut.n_words = 0;
 	}
-	reply_write(s, to, &cut, NULL);
+	reply_write(s, to, &cut, NULL, 0);
 }
 
 void tarn__outcome_unsendable(const struct server *s, const struct asker *to, int r,
@@ -217,10 +252,9 @@ void tarn__outcome_unsendable(const struct server *s, const struct asker *to, in
 				  (unsigned long long)cl->quota, (unsigned long long)cl->held,
 				  (unsigned long long)cl->credits);
 		break;
-	case -E2BIG:
+	case -EAGAIN:
 		tarn__outcome_say(ret, room, TARN_ERESULT, "The method ran, but its result cannot be "
-				  "sent: its %u references do not fit into the %u slots that the caller "
-				  "reserved for the reply.", was->n_refs, to->slots);
+				  "sent: too many calls are under way.");
 		break;
 	default:
 		tarn__outcome_say(ret, room, TARN_ERESULT, "The method ran, but its result of %u bytes "
@@ -353,7 +387,7 @@ void tarn__calls_lane_closed(struct server *s, uint32_t lane)
 
 		if (c->state == CALL_FREE || c->client != client || c->lane != lane)
 			continue;
-		if (c->state == CALL_WATCH)
+		if (c->state == CALL_WATCH || c->state == CALL_STASH)
 			tarn__call_free(s, c);
 		else
 			tarn__call_orphan(s, c);
@@ -376,7 +410,7 @@ enum verdict tarn__on_cancel(struct turn *t)
 		if (c->state == CALL_FREE || c->client != t->client)
 			continue;
 		left--;
-		if (c->lane != t->v->lane || c->cookie != cookie)
+		if (c->lane != t->v->lane || c->cookie != cookie || c->state == CALL_STASH)
 			continue;
 		if (tarn__call_asker(t->s, c, &to))
 			tarn__reply_error(t->s, &to, &o);
@@ -390,6 +424,32 @@ enum verdict tarn__on_cancel(struct turn *t)
 		return FINE;
 	}
 	return FINE; /* answered before it was read */
+}
+
+enum verdict tarn__on_fetch(struct turn *t)
+{
+	struct server *s = t->s;
+	struct asker to = { .v = t->v, .client = t->client, .kind = TARN__MSG_FETCH,
+			    .cookie = tarn__header_cookie(t->w[0]),
+			    .slots = tarn__pack_reply_slots(t->w[2]) };
+	struct call *c = tarn__call_find(t->st, t->w[1]);
+	const struct tarn__job *table = c != NULL && s->job != NULL ? s->job[c - t->st->call] : NULL;
+	unsigned from = tarn__pack_method(t->w[2]);
+	struct outcome o = { .error = TARN_ESTALE };
+
+	if (to.slots == 0 || to.slots > TARN__MESSAGE_SLOTS)
+		return tarn__turn_offence(t, "FETCH with no or too many slots for the reply");
+	if (c == NULL || c->state != CALL_STASH || c->client != t->client || table == NULL ||
+	    table->number != c->number || from >= table->n_refs) {
+		tarn__reply_error(s, &to, &o);
+		return FINE;
+	}
+	unsigned most = TARN__REPLY_ROOM(to.slots) / 2, n = table->n_refs - from;
+	o = (struct outcome){ .n_refs = n < most ? n : most };
+	reply_write(s, &to, &o, table->refs + 2 * from, o.n_refs);
+	if (o.n_refs == n)
+		tarn__call_free(s, c); /* its table goes with the record's next use */
+	return FINE;
 }
 
 /* ---- jobs ---- */
@@ -430,8 +490,12 @@ void tarn__jobs_submit(struct server *s)
 	while ((job = s->jobs) != NULL) {
 		s->jobs = job->next;
 		job->next = NULL;
-		if (job->number != 0)
-			s->job[job->number & (MAX_CALLS - 1)] = job;
+		if (job->number != 0) {
+			struct tarn__job **at = &s->job[job->number & (MAX_CALLS - 1)];
+
+			free(*at); /* references that were fetched; a call's own is gone by then */
+			*at = job;
+		}
 		s->calls_queued += job->number != 0;
 		s->host->ops->submit(s->host, job);
 	}

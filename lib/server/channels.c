@@ -23,6 +23,14 @@ enum sweep {
 	SWEEP_ALL,  /* consumer gone: nobody reads any more */
 };
 #define SWEEP_SLICE 64u
+/*
+ * A ticket may be all that is left of a sender's unit: a MOVE turns the one into the other when
+ * it is read (hot.c, tests/model/move.pml). What happened before that MOVE is applied one
+ * whole epoch after it at the latest, so no sooner may the ticket go without its consumer's
+ * word. After the channel closed there are no such tickets any more; the counter grows
+ * within an epoch, once its decrements are applied, so two steps of it hold a whole one.
+ */
+#define SWEEP_DELAY 2u
 
 struct channel *tarn__channel_of(const struct state *st, const struct object *o)
 {
@@ -242,6 +250,7 @@ static void sweep_start(struct server *s, struct channel *ch, enum sweep sweep)
 	s->sweeping = true;
 	SET(st, ch->sweep, (uint32_t)sweep);
 	SET(st, ch->sweep_at, ch->low);
+	SET(st, ch->sweep_from, st->head->epoch + SWEEP_DELAY);
 }
 
 void tarn__channel_end_gone(struct server *s, struct channel *ch, enum tarn__role role)
@@ -288,6 +297,8 @@ bool tarn__channel_sweep(struct server *s, struct channel *ch)
 
 	if (ch->sweep == SWEEP_NONE)
 		return false;
+	if (ch->tickets != 0 && st->head->epoch < ch->sweep_from)
+		return true;
 	while (ch->sweep_at < ch->sent && ch->tickets != 0 && steps++ < SWEEP_SLICE) {
 		uint64_t p = ch->sweep_at;
 		uint64_t id = 0;

@@ -44,7 +44,8 @@ int tarn__claims_promise(struct state *st, uint64_t more)
 	r = tarn__state_reserve(st, st->claim, sizeof *st->claim, &h->claims_reserved, total + 1);
 	if (r < 0)
 		return r;
-	uint64_t buckets = total / 2 + FIRST_BUCKETS;
+	/* Few of the promises are ever in use at once: chains may grow to four when they are. */
+	uint64_t buckets = total / 4 + FIRST_BUCKETS;
 	r = tarn__state_reserve(st, st->bucket, sizeof *st->bucket, &h->buckets_reserved,
 				buckets < MAX_BUCKETS ? buckets : MAX_BUCKETS);
 	if (r < 0)
@@ -126,10 +127,9 @@ int tarn__claim_add(struct state *st, uint64_t who, uint64_t what, uint64_t valu
 	struct claim *c = &st->claim[i];
 	uint32_t b = bucket_of(h->buckets, claim_hash(st, who, what));
 
-	SET(st, c->who, who);
+	pair_set(st, &c->who, (uint32_t)who, st->bucket[b]);
 	SET(st, c->what, what);
 	SET(st, c->value, value);
-	SET(st, c->next, st->bucket[b]);
 	SET(st, st->bucket[b], i);
 	SET(st, h->n_claims, h->n_claims + 1);
 	return 0;
@@ -145,8 +145,7 @@ void tarn__claim_drop(struct state *st, struct claim *claim)
 	while (*link != me)
 		link = &st->claim[*link].next;
 	tarn__meta_set32(&st->meta, link, claim->next);
-	SET(st, claim->who, 0);
-	SET(st, claim->next, h->free_claim);
+	pair_set(st, &claim->who, 0, h->free_claim);
 	SET(st, h->free_claim, me);
 	SET(st, h->n_claims, h->n_claims - 1);
 }

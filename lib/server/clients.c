@@ -129,7 +129,8 @@ int tarn__lane_open(struct server *s, uint32_t client, uint32_t *ret_number)
 		r = tarn__segment_reserve(&p->lanes, number * sizeof(struct tarn__lane_area),
 					  sizeof(struct tarn__lane_area));
 	if (r == 0)
-		r = tarn__claims_promise(st, LANE_CLAIMS);
+		r = tarn__claims_promise(st, lanes_claims(st->client[client].lanes + 1ull) -
+						     lanes_claims(st->client[client].lanes));
 	if (r == 0)
 		r = lane_record(st, &i);
 	if (r < 0) {
@@ -176,8 +177,9 @@ void tarn__lane_close(struct server *s, uint32_t client, uint32_t number)
 	SET(st, l->next, st->head->free_lane);
 	SET(st, st->head->free_lane, i);
 	SET(st, st->head->open_lanes, st->head->open_lanes - 1);
+	tarn__claims_unpromise(st, lanes_claims(st->client[client].lanes) -
+					   lanes_claims(st->client[client].lanes - 1ull));
 	SET(st, st->client[client].lanes, st->client[client].lanes - 1);
-	tarn__claims_unpromise(st, LANE_CLAIMS);
 	tarn__commit(s);
 	view_drop(s, i);
 	p->lane[number] = NIL;

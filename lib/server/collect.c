@@ -19,6 +19,7 @@
 #include "ledger.h"
 #include "server.h"
 #include "tickets.h"
+#include "tickets.h"
 
 #include <stdlib.h>
 #include <string.h>

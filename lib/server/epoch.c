@@ -264,8 +264,11 @@ static void reap(struct server *s)
 			tarn__channel_abandon(s, ch);
 			tarn__commit(s);
 		}
-		if (ch != NULL && ch->id == o->id && ch->sweep != 0 && tarn__channel_sweep(s, ch))
+		if (ch != NULL && ch->id == o->id && ch->sweep != 0 && tarn__channel_sweep(s, ch)) {
+			if (st->head->epoch < ch->sweep_from)
+				break; /* its turn comes */
 			continue;
+		}
 		if (ch != NULL && ch->id == o->id)
 			tarn__channel_free(s, ch);
 		tarn__touch(s, object_index(st, o));

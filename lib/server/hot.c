@@ -23,7 +23,7 @@
 #include "server.h"
 #include "tickets.h"
 
-#define BATCH 16u
+#define BATCH 32u
 /* Words that one message sets at most, and the end of a batch: the log has room for both. */
 #define MESSAGE_WORDS 12u
 #define END_WORDS 24u
@@ -48,6 +48,8 @@ struct batch {
 	/* One channel: its words as they will be. NULL: none. */
 	struct channel *ch;
 	uint64_t channel_id;     /* what messages call it */
+	uint64_t *window;        /* its places */
+	uint64_t length;         /* how many: a power of two */
 	uint64_t sent, low;
 	uint32_t tickets;
 	/* One span: the same. NIL: none. */
@@ -86,10 +88,18 @@ static inline bool channel_take(struct batch *b, uint64_t id)
 	channel_put_back(b);
 	b->ch = ch;
 	b->channel_id = id;
+	b->window = window_at(b->st, ch, 0);
+	b->length = window_length(ch);
 	b->sent = ch->sent;
 	b->low = ch->low;
 	b->tickets = ch->tickets;
 	return true;
+}
+
+/* The place of a position in the window of the channel in hand. */
+static inline uint64_t *place_of(const struct batch *b, uint64_t position)
+{
+	return &b->window[position & (b->length - 1)];
 }
 
 static void span_put_back(struct batch *b)
@@ -188,7 +198,7 @@ static inline bool can_free(struct batch *b, const struct object *o)
 {
 	const struct span *s = &b->st->span[o->place];
 
-	if (o->state != OBJECT_LIVE || o->edges != 0 || (object_flags(o) & OBJECT_LARGE) ||
+	if (o->state != OBJECT_LIVE || o->edges != 0 || (object_flags(o) & (OBJECT_LARGE | OBJECT_WATCHED)) ||
 	    tarn__id_generation(o->id) >= TARN__GENERATION_MAX)
 		return false;
 	uint32_t used = b->span == o->place ? b->used : s->used;
@@ -251,16 +261,26 @@ static inline struct holder *new_holder(struct batch *b, struct object *o)
 {
 	const struct client *cl = &b->st->client[b->client];
 
-	if (o->spilled != 0 || held_now(b, b->client) >= cl->credits + cl->lanes * LANE_CLAIMS)
+	if (o->spilled != 0 || held_now(b, b->client) >= cl->credits + lanes_claims(cl->lanes))
 		return NULL;
 	return holder_of(o, NIL);
 }
 
+/*
+ * SEND of a block. With units (MOVE) the sender's last reference goes into the channel: the
+ * unit becomes the ticket here and now, so that nothing is left to do one epoch later. The
+ * claim is replaced, never absent, and the ticket's end is a decrement as any other, a whole
+ * epoch after it is read; a channel that closes keeps its tickets as long (channels.c). What
+ * happened before the MOVE is applied by then. A unit that is not booked yet, because the
+ * RECV that made it is in a lane not read yet, goes the old way: ticket now, RELEASE later.
+ * tests/model/move.pml has this rule, and what happens without the parts of it.
+ */
 static bool hot_send(struct batch *b, const uint64_t *w)
 {
 	struct state *st = b->st;
 	struct object *o = object_find(st, w[3]);
 	struct holder *h = NULL;
+	uint64_t units = w[5];
 
 	if (o == NULL || !is_block(o) || !channel_take(b, w[1]))
 		return false;
@@ -268,30 +288,48 @@ static bool hot_send(struct batch *b, const uint64_t *w)
 
 	if (ch->producer.client != b->client || w[2] != b->sent ||
 	    ch->producer.state != END_HELD || ch->consumer.state == END_GONE ||
-	    b->sent - b->low >= window_length(ch) || b->tickets >= ch->capacity ||
-	    *window_at(st, ch, b->sent) != 0)
+	    b->sent - b->low >= b->length || b->tickets >= ch->capacity ||
+	    *place_of(b, b->sent) != 0)
 		return false;
 	bool sized = (object_flags(o) & OBJECT_SIZED) != 0;
 
-	if (!sized && (w[4] == 0 || w[4] > tarn__heap_capacity(st, o)))
+	/* Until somebody says the size it is the capacity. */
+	if (!sized && (w[4] == 0 || w[4] > o->size))
 		return false;
 	bool news = is_news(b, o);
+	/* The allocation's own unit, which nobody has to book first. */
+	bool born_to_move = news && units == 1;
+	uint32_t ext = o->ext + 1;
 
-	if (news && (h = new_holder(b, o)) == NULL)
-		return false;
-
-	SET(st, *window_at(st, ch, b->sent), w[3]);
-	b->sent++;
-	b->tickets++;
-	if (news) {
+	if (news && !born_to_move) {
+		h = new_holder(b, o);
+		if (h == NULL)
+			return false;
 		holder_set(b, h, b->client, 1);
 		held_change(b, b->client, 1);
-		b->granted--;
-		b->live++;
-		if (tarn__likely(st->born != NULL))
-			st->born[object_index(st, o)] = st->tick; /* unlogged: for people */
+		ext++;
+	} else if (!news && units != 0) {
+		h = holder_of(o, b->client);
 	}
-	ext_set(b, o, o->ext + 1 + news);
+	if (h != NULL && units != 0 && units <= h->units) {
+		uint32_t left = h->units - (uint32_t)units;
+
+		holder_set(b, h, left != 0 ? b->client : NIL, left);
+		if (left == 0)
+			held_change(b, b->client, -1);
+		ext -= (uint32_t)units;
+	} else if (units != 0 && !born_to_move) {
+		defer(b, TARN__MSG_RELEASE, w[3], 0, units);
+	}
+
+	SET(st, *place_of(b, b->sent), w[3]);
+	b->sent++;
+	b->tickets++;
+	b->granted -= news;
+	b->live += news;
+	if (news && tarn__likely(st->born != NULL))
+		st->born[object_index(st, o)] = st->tick; /* unlogged: for people */
+	ext_set(b, o, ext);
 	if (!sized && o->size != w[4])
 		SET(st, o->size, w[4]);
 	if (news || !sized) {
@@ -301,8 +339,6 @@ static bool hot_send(struct batch *b, const uint64_t *w)
 		word.kind_flags |= OBJECT_SIZED;
 		object_word_set(st, o, word);
 	}
-	if (w[5] != 0)
-		defer(b, TARN__MSG_RELEASE, w[3], 0, w[5]);
 	return true;
 }
 
@@ -443,9 +479,9 @@ static bool hot_release_now(struct batch *b, const struct deferred *d)
 /* low moves over what has no ticket, as far as that is seen in the window. */
 static inline void advance(struct batch *b)
 {
-	const struct channel *ch = b->ch;
-
-	for (unsigned k = 0; k < 64 && b->low < b->sent && *window_at(b->st, ch, b->low) == 0; k++)
+	if (b->tickets == 0)
+		b->low = b->sent;
+	for (unsigned k = 0; k < 64 && b->low < b->sent && *place_of(b, b->low) == 0; k++)
 		b->low++;
 }
 
@@ -459,14 +495,14 @@ static bool hot_ticket_now(struct batch *b, const struct deferred *d)
 	struct channel *ch = b->ch;
 
 	if (ch->consumer.client != d->client || ch->spilled != 0 || position < b->low ||
-	    position >= b->sent || position - b->low >= window_length(ch) || d->units == 0 ||
-	    *window_at(st, ch, position) != d->units)
+	    position >= b->sent || position - b->low >= b->length || d->units == 0 ||
+	    *place_of(b, position) != d->units)
 		return false;
 	struct object *o = object_find(st, d->units);
 
 	if (o == NULL || !is_block(o) || o->ext == 0 || (o->ext == 1 && !can_free(b, o)))
 		return false;
-	SET(st, *window_at(st, ch, position), 0);
+	SET(st, *place_of(b, position), 0);
 	b->tickets--;
 	advance(b);
 	ext_set(b, o, o->ext - 1);

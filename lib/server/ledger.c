@@ -54,7 +54,7 @@ static int holder_new(struct state *st, struct object *o, uint32_t client, uint3
 
 	/* A client counts a drop when it posts it, we one epoch after it is read: what lies
 	 * in its lanes and in the buffers is beyond its credits for so long. */
-	if (cl->held >= cl->credits + cl->lanes * LANE_CLAIMS && client != st->head->host)
+	if (cl->held >= cl->credits + lanes_claims(cl->lanes) && client != st->head->host)
 		return -EDQUOT;
 	SET(st, cl->held, cl->held + 1);
 	for (int i = 0; i < 2; i++)

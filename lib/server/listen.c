@@ -227,7 +227,7 @@ void tarn__on_client(void *arg, uint32_t events)
 		break;
 	case TARN__CTL_ATTACH:
 		if (p->client == s->st.head->host)
-			tarn__welcome(s, p, q.kind); /* what tarn__host_client() began */
+			tarn__host_welcome(s, p);
 		else
 			ask(s, p->socket, (uid_t)s->st.client[p->client].uid, &q);
 		break;

@@ -21,7 +21,7 @@
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 
-#define READY_LEAST (4ull << 20)  /* warm bytes that the server tries to have */
+#define READY_LEAST (512ull << 10) /* warm bytes that the server tries to have at first */
 #define READY_MOST (64ull << 20)  /* the same, for those who keep taking more */
 
 struct prefault {

@@ -71,7 +71,7 @@ static const char *const kind_names[] = {
 	[TARN__MSG_HOLD] = "hold",	[TARN__MSG_UNHOLD] = "unhold",
 	[TARN__MSG_DESTROYED] = "destroyed", [TARN__MSG_NAME] = "name",
 	[TARN__MSG_GRAB] = "grab",	[TARN__MSG_WATCH] = "watch",
-	[TARN__MSG_MADE] = "made",
+	[TARN__MSG_MADE] = "made",	[TARN__MSG_FETCH] = "fetch",
 };
 
 static const char *kind_name(unsigned kind)
@@ -499,7 +499,7 @@ static int put_refs(const struct sight *s, struct answer_file *f, uint64_t id)
 		}
 		if ((c->who & CLAIM_TICKET) == 0 && (id == 0 || c->what == id))
 			put_claim(s, f, (tarn_claim_row){ .id = c->what, .kind = TARN_CLAIM_HELD,
-							  .client = (uint32_t)c->who,
+							  .client = c->who,
 							  .units = c->value });
 	}
 	for (struct ticket_walk w = { 0 }; tarn__ticket_next(st, &w);) {

@@ -128,7 +128,9 @@ static uint64_t choose_spin(const tarn_server_options *o)
 
 static int open_state(struct server *s, const tarn_server_options *o)
 {
-	uint64_t bytes = o->arena_bytes != 0 ? o->arena_bytes : tarn__place_memory() / 2;
+	const uint64_t half = tarn__place_memory() / 2;
+	uint64_t bytes = o->arena_bytes != 0 ? o->arena_bytes
+			 : half < TARN__SIZE_MAX ? half : TARN__SIZE_MAX;
 	uint64_t blocks = o->max_blocks != 0 ? o->max_blocks : DEFAULT_BLOCKS;
 
 	s->backing = tarn__backing_choose(o->keep_names ? TARN__BACKING_KEPT

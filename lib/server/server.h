@@ -81,7 +81,8 @@ struct server {
 	struct tarn__loop *loop;
 	struct prefault *prefault;
 	int listener, doorbell, stop_event, name_lock;
-	char socket_path[108];         /* "" for abstract names */
+	char socket_path[108];         /* that was bound; "" for abstract names */
+	char lock_path[120];           /* while name_lock is open */
 	struct tarn__loop_watch listener_watch, doorbell_watch, stop_watch;
 	struct peer *peer[MAX_CLIENTS];
 	struct visitor *visitors;
@@ -242,16 +243,16 @@ void tarn__publish_all(struct server *s);
 
 /* ---- listen.c: the control socket ---- */
 int tarn__listen_open(struct server *s);
+/* Makes the host of objects a client of this server. Sets the thread's last failure. */
+int tarn__host_client(struct server *s);
+/* The host asks to attach: answers with what that made. */
+void tarn__host_welcome(struct server *s, struct peer *p);
 void tarn__listen_close(struct server *s);
 void tarn__answer(struct server *s, int socket, uint32_t kind, int error, const uint64_t *value,
 		  unsigned n_values, const int *fds, unsigned n_fds, const char *text);
 void tarn__waiters_answer(struct server *s);
 /* A request of a client, or its hang-up; @arg is its peer. */
 void tarn__on_client(void *arg, uint32_t events);
-/* The answer to ATTACH. */
-void tarn__welcome(struct server *s, struct peer *p, uint32_t kind);
-/* Makes the host of objects a client of this server. Sets the thread's last failure. */
-int tarn__host_client(struct server *s);
 
 /* Closes a peer's descriptors and mappings, frees it. */
 void tarn__peer_free(struct server *s, uint32_t client);

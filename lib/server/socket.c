@@ -25,15 +25,20 @@ static int taken(const struct server *s)
 	return tarn__fail(-EADDRINUSE, "another server lives under the name \"%s\"", s->name);
 }
 
-/* Holds NAME.lock for as long as this server lives. */
-static int lock_name(struct server *s, const char *path)
+/* Holds NAME.lock for as long as this server lives. *@ret_fresh: there was none. */
+static int lock_name(struct server *s, const char *path, bool *ret_fresh)
 {
-	char lock[sizeof s->socket_path + 8];
+	const int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+	char lock[sizeof s->lock_path];
 
 	snprintf(lock, sizeof lock, "%s.lock", path);
 	for (int attempt = 0; attempt < 16; attempt++) {
 		struct stat here, there;
-		int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+		int fd = open(lock, flags | O_EXCL, 0600);
+
+		*ret_fresh = fd >= 0;
+		if (fd < 0 && errno == EEXIST)
+			fd = open(lock, flags, 0600);
 
 		if (fd < 0)
 			return tarn__fail(-errno, "cannot open the lock file %s: %s%s", lock,
@@ -50,6 +55,7 @@ static int lock_name(struct server *s, const char *path)
 		if (fstat(fd, &here) == 0 && lstat(lock, &there) == 0 &&
 		    here.st_ino == there.st_ino && here.st_dev == there.st_dev) {
 			s->name_lock = fd;
+			snprintf(s->lock_path, sizeof s->lock_path, "%s", lock);
 			return 0;
 		}
 		close(fd);
@@ -90,9 +96,23 @@ static void sweep_anonymous(const char *path)
 		closedir(d);
 }
 
-/* Removes what a dead server left; its lock is ours by now. */
-static int clear_path(const char *path)
+/* Somebody listens there. */
+static bool is_alive(const struct sockaddr_un *a, int length)
 {
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	bool refused = fd >= 0 && connect(fd, (const struct sockaddr *)(const void *)a,
+					  (socklen_t)length) != 0 && errno == ECONNREFUSED;
+
+	if (fd >= 0)
+		close(fd);
+	return !refused;
+}
+
+/* Removes what a dead server left; its lock is ours by now. Where there was no lock file, it is
+ * no server that made the socket: systemd's, for one, is never dead. */
+static int clear_path(const struct server *s, const struct sockaddr_un *a, int length, bool fresh)
+{
+	const char *path = a->sun_path;
 	struct stat st;
 
 	if (lstat(path, &st) != 0)
@@ -101,6 +121,8 @@ static int clear_path(const char *path)
 	if (!S_ISSOCK(st.st_mode))
 		return tarn__fail(-EEXIST, "%s is there already, and is no socket: it is not for a "
 				  "server to remove", path);
+	if (fresh && is_alive(a, length))
+		return taken(s);
 	if (unlink(path) != 0)
 		return tarn__fail(-errno, "cannot remove the socket %s of a dead server: %s", path,
 				  strerror(errno));
@@ -116,13 +138,13 @@ static int bind_name(struct server *s, const char *name)
 		return length;
 	if (address.sun_path[0] != '\0') {
 		sweep_anonymous(address.sun_path);
-		int r = lock_name(s, address.sun_path);
+		bool fresh;
+		int r = lock_name(s, address.sun_path, &fresh);
 		if (r < 0)
 			return r;
-		r = clear_path(address.sun_path);
+		r = clear_path(s, &address, length, fresh);
 		if (r < 0)
 			return r;
-		snprintf(s->socket_path, sizeof s->socket_path, "%s", address.sun_path);
 		if (tarn__access_open(&s->access) && strchr(name, '/') == NULL)
 			tarn__log(s, 4, "other users are allowed, but cannot reach the socket of a "
 					"plain name: give a path, or '@' and an abstract name");
@@ -135,6 +157,8 @@ static int bind_name(struct server *s, const char *name)
 	int r = bind(s->listener, (struct sockaddr *)&address, (socklen_t)length) == 0 ? 0 : -errno;
 
 	umask(mask);
+	if (r == 0) /* ours to remove */
+		snprintf(s->socket_path, sizeof s->socket_path, "%s", address.sun_path);
 	if (r == -EADDRINUSE)
 		return taken(s);
 	if (r == 0 && listen(s->listener, 128) != 0)
@@ -185,11 +209,9 @@ void tarn__socket_close(struct server *s)
 	}
 	s->listener = -1;
 	if (s->name_lock >= 0) {
-		char lock[sizeof s->socket_path + 8];
-
-		snprintf(lock, sizeof lock, "%s.lock", s->socket_path);
-		unlink(s->socket_path);
-		unlink(lock);
+		if (s->socket_path[0] != '\0')
+			unlink(s->socket_path);
+		unlink(s->lock_path);
 		close(s->name_lock);
 		s->name_lock = -1;
 	}

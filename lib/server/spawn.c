@@ -104,6 +104,7 @@ static _Noreturn void serve_order(int fd)
 		_exit(126);
 	close(fd);
 	sigaction(SIGTERM, &act, NULL);
+	sigaction(SIGHUP, &act, NULL);
 	signal(SIGINT, SIG_IGN); /* Ctrl-C is for the program, which ends us when it wants */
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_NAME, PROCESS_NAME, 0, 0, 0);

@@ -20,6 +20,7 @@
 
 #define FIRST_STEP (16u << 10) /* an empty server stays small */
 #define LAST_STEP (1u << 20)   /* and a busy one seldom asks */
+#define PEER_STEP (64u << 10)  /* of what grows with clients, not with blocks */
 
 /* Where each table lies: one row serves creation, adoption and growth. */
 struct table {
@@ -279,12 +280,14 @@ static uint64_t cost(unsigned t)
 /* A quarter more than there is, within sensible limits. */
 static uint64_t generous(unsigned t, uint64_t have, uint64_t entries, uint64_t max)
 {
+	uint64_t most = t == T_LANES || tables[t].at == AT(at_claims) || tables[t].at == AT(at_buckets)
+				? PEER_STEP : LAST_STEP;
 	uint64_t step = have * cost(t) / 4;
 
 	if (step < FIRST_STEP)
 		step = FIRST_STEP;
-	if (step > LAST_STEP)
-		step = LAST_STEP;
+	if (step > most)
+		step = most;
 	uint64_t to = have + step / cost(t);
 	if (to < entries)
 		to = entries;

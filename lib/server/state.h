@@ -148,27 +148,36 @@ static_assert(sizeof(struct deferred) == 32, "half a line");
  * index = line of the channel's object (a channel's tickets are gone before its
  * index is used again). An edge is counted in edges, not in ext.
  */
-#define CLAIM_TICKET (1ull << 63)
-#define CLAIM_EDGE (1ull << 62)
-/* One lane's share of the claims: each message that is unread or deferred can keep one
- * alive that its sender has already given up, and there are at most three rings' worth. */
+#define CLAIM_TICKET (1u << 31)
+#define CLAIM_EDGE (1u << 30)
+/* Messages of one lane that are unread or deferred: one ring unread, one ring in each buffer.
+ * Each can keep a claim alive that its sender has already given up. */
 #define LANE_CLAIMS (3ull * TARN__REQUESTS)
+/* Room in the book that is promised for @lanes lanes of a client. One ring less than all that:
+ * when a client's message books an id for it, what it posted before in the same lane is read; and
+ * a channel's window is longer than its ring by as much (tickets.h). */
+static inline uint64_t lanes_claims(uint64_t lanes)
+{
+	return lanes != 0 ? lanes * LANE_CLAIMS - TARN__REQUESTS : 0;
+}
 struct claim {
-	uint64_t who; /* 0: free */
+	uint32_t who;  /* 0: free */
+	uint32_t next; /* chain of the bucket, or list of free claims */
 	uint64_t what;
 	uint64_t value;
-	uint32_t next; /* chain of the bucket, or list of free claims */
-	uint32_t pad;
 };
-static_assert(sizeof(struct claim) == 32, "half a line");
+static_assert(sizeof(struct claim) == 24, "small: thousands are promised to each client");
+static_assert(offsetof(struct claim, next) == 4, "who and next: one logged word");
+static_assert(TARN__INDEX_BITS < 30 && MAX_CLIENTS < CLAIM_EDGE, "who");
 
 /* A unit of the windows in which tickets lie, see tickets.h. */
 #define WINDOW_UNIT 1024u
-#define WINDOW_SIZES 11u /* of one unit to those of the largest ring: powers of two */
+#define WINDOW_SIZES 12u /* of one unit to twice those of the largest ring: powers of two */
 struct ticket_unit {
 	uint64_t id[WINDOW_UNIT]; /* of what is on its way; 0: no ticket */
 };
-static_assert((WINDOW_UNIT << (WINDOW_SIZES - 1)) == TARN__CHANNEL_MAX, "sizes of windows");
+static_assert((WINDOW_UNIT << (WINDOW_SIZES - 1)) == 2 * TARN__CHANNEL_MAX, "sizes of windows");
+static_assert(WINDOW_UNIT >= TARN__REQUESTS, "a window is a ring and a lane's ring long");
 
 enum end_state {
 	END_NEVER = 0, /* nobody took this end yet */
@@ -191,9 +200,10 @@ struct channel {
 	uint32_t next;       /* list of free records */
 	uint32_t sweep;      /* enum sweep: tickets to drop, in slices */
 	uint64_t sweep_at;   /* next position that the sweep looks at */
+	uint64_t sweep_from; /* epoch after which it may begin, see channels.c */
 	uint32_t window;     /* first unit of its window */
 	uint32_t spilled;    /* tickets in the book */
-	uint64_t spare[5];
+	uint64_t spare[4];
 };
 static_assert(sizeof(struct channel) == 128, "two lines");
 
@@ -236,6 +246,7 @@ enum call_state {
 	CALL_RUNNING, /* queued, or in the hands of an executor */
 	CALL_DONE,    /* its result was read; the host's units go one epoch later */
 	CALL_WATCH,   /* no call: answered when its target is gone */
+	CALL_STASH,   /* no call: references of a reply, to be fetched */
 };
 
 /* A question that is answered later than it was read. The units that keep a call's target and

@@ -137,9 +137,9 @@ static int edge_record(struct state *st, uint32_t *ret)
 	return 0;
 }
 
-static uint64_t edge_owner(const struct state *st, const struct thing *t)
+static uint32_t edge_owner(const struct state *st, const struct thing *t)
 {
-	return CLAIM_EDGE | (uint64_t)(t - st->thing);
+	return CLAIM_EDGE | (uint32_t)(t - st->thing);
 }
 
 int tarn__edge_add(struct state *st, struct thing *t, struct object *to)

@@ -17,7 +17,7 @@
 
 static uint32_t units_of(uint32_t capacity)
 {
-	return capacity > WINDOW_UNIT ? capacity / WINDOW_UNIT : 1;
+	return 2 * (capacity > WINDOW_UNIT ? capacity / WINDOW_UNIT : 1);
 }
 
 static uint32_t *free_list(struct state *st, uint32_t units)
@@ -84,12 +84,12 @@ uint64_t tarn__ticket_find(const struct state *st, const struct channel *ch, uin
 	return c != NULL ? c->value : 0;
 }
 
-/* Raises low over positions without a ticket, @most of them. */
-static void advance(struct state *st, struct channel *ch, uint64_t most)
+/* Raises low over positions without a ticket below @end, @most of them unless there are none. */
+static void advance(struct state *st, struct channel *ch, uint64_t end, uint64_t most)
 {
-	uint64_t low = ch->low;
+	uint64_t low = ch->tickets != 0 ? ch->low : end;
 
-	while (low < ch->sent && low - ch->low < most && *window_at(st, ch, low) == 0 &&
+	while (low < end && low - ch->low < most && *window_at(st, ch, low) == 0 &&
 	       (ch->spilled == 0 || tarn__claim_find(st, who_of(ch), low) == NULL))
 		low++;
 	if (low != ch->low)
@@ -99,7 +99,7 @@ static void advance(struct state *st, struct channel *ch, uint64_t most)
 int tarn__ticket_add(struct state *st, struct channel *ch, uint64_t position, uint64_t id)
 {
 	if (position - ch->low >= window_length(ch))
-		advance(st, ch, window_length(ch));
+		advance(st, ch, position, window_length(ch));
 	if (position - ch->low < window_length(ch)) {
 		SET(st, *window_at(st, ch, position), id);
 	} else {
@@ -123,7 +123,7 @@ void tarn__ticket_drop(struct state *st, struct channel *ch, uint64_t position)
 		SET(st, ch->spilled, ch->spilled - 1);
 	}
 	SET(st, ch->tickets, ch->tickets - 1);
-	advance(st, ch, LOOK_MOST);
+	advance(st, ch, ch->sent, LOOK_MOST);
 }
 
 /* ---- all of them ---- */
@@ -161,7 +161,7 @@ bool tarn__ticket_next(const struct state *st, struct ticket_walk *w)
 
 		if ((c->who & CLAIM_TICKET) == 0)
 			continue;
-		w->record = st->channel_of[(uint32_t)c->who & TARN__INDEX_MASK];
+		w->record = st->channel_of[c->who & TARN__INDEX_MASK];
 		w->position = c->what;
 		w->id = c->value;
 		return true;

@@ -8,10 +8,11 @@
  * not 0 belongs to the one position of the range that falls on it. To add or to drop a ticket
  * is one logged word.
  *
- * The window is at least as long as the ring. What does not fit, because decrements of older
- * positions are still on their way, goes into the book of claims, where lanes have promised
- * room: sent - head is at most the ring, so a position beyond low + length means that as many
- * between low and head were taken by messages of the consumer's lanes within two epochs.
+ * The window is at least as long as the ring and a lane's ring together. What does not fit,
+ * because decrements of older positions are still on their way, goes into the book of claims,
+ * where lanes have promised room: sent - head is at most the ring, so a position beyond low +
+ * length means that as many between low and head, and a lane's ring more, were taken by
+ * messages of the consumer's lanes that are unread or deferred.
  */
 #ifndef TARN_SERVER_TICKETS_H
 #define TARN_SERVER_TICKETS_H
@@ -20,7 +21,7 @@
 
 static inline uint64_t window_length(const struct channel *ch)
 {
-	return ch->capacity > WINDOW_UNIT ? ch->capacity : WINDOW_UNIT; /* both powers of two */
+	return 2ull * (ch->capacity > WINDOW_UNIT ? ch->capacity : WINDOW_UNIT); /* powers of two */
 }
 /* The place of @position; a ticket of it only while low <= position < low + length. */
 static inline uint64_t *window_at(const struct state *st, const struct channel *ch,

@@ -40,6 +40,7 @@ enum verdict tarn__turn_text(struct turn *t, unsigned skip, char ret[TARN__NAME_
 enum verdict tarn__on_type(struct turn *t);
 enum verdict tarn__on_create(struct turn *t);
 enum verdict tarn__on_call(struct turn *t);
+enum verdict tarn__on_fetch(struct turn *t); /* calls.c */
 /* ---- host-messages.c: and of what only the host's lanes say ---- */
 enum verdict tarn__on_result(struct turn *t);
 enum verdict tarn__on_hold(struct turn *t);

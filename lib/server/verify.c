@@ -85,8 +85,8 @@ static void count_claims(struct check *c)
 
 			c->edge_claims++;
 			MUST(c, e != NULL && e->to == k->what && (CLAIM_EDGE | e->from) == k->who,
-			     "claim of an edge from %llx to %llx: another edge",
-			     (unsigned long long)k->who, (unsigned long long)k->what);
+			     "claim of an edge from %x to %llx: another edge", k->who,
+			     (unsigned long long)k->what);
 		} else if (k->who & CLAIM_TICKET) {
 			uint32_t index = (uint32_t)k->who & TARN__INDEX_MASK;
 			uint32_t record = index < h->heap.objects ? st->channel_of[index] : NIL;
@@ -103,8 +103,7 @@ static void count_claims(struct check *c)
 			if (tarn__id_index(k->what) < h->heap.objects)
 				c->spilled[tarn__id_index(k->what)]++;
 		} else {
-			finding(c, "claim of client %llu, which never was",
-				(unsigned long long)k->who);
+			finding(c, "claim of client %u, which never was", k->who);
 		}
 	}
 	for (uint32_t i = 1; i < h->channels; i++) {
@@ -259,11 +258,11 @@ static void check_clients(struct check *c)
 		     (unsigned long long)c->owned[i], (unsigned long long)c->owned_bytes[i]);
 		MUST(c, k->exports == c->exports_of[i], "client %u: %u exports, found %u", i,
 		     k->exports, c->exports_of[i]);
-		MUST(c, k->state != CLIENT_ACTIVE || k->held <= k->credits + k->lanes * LANE_CLAIMS, "client %u: beyond its credits", i);
+		MUST(c, k->state != CLIENT_ACTIVE || k->held <= k->credits + lanes_claims(k->lanes), "client %u: beyond its credits", i);
 		there += k->state != CLIENT_NONE;
 		dying += k->state == CLIENT_DYING1 || k->state == CLIENT_DYING2 ||
 			 k->state == CLIENT_RECLAIM;
-		promised += k->credits;
+		promised += k->credits + lanes_claims(k->lanes);
 		if (k->state == CLIENT_NONE)
 			MUST(c, k->held == 0 && k->owned == 0 && k->exports == 0 && k->lanes == 0,
 			     "client %u is gone and left something", i);
@@ -290,7 +289,7 @@ static void check_clients(struct check *c)
 	free(lanes_of);
 	MUST(c, open == h->open_lanes && pending == h->n_pending, "lanes: %llu open, %llu pending",
 	     (unsigned long long)open, (unsigned long long)pending);
-	promised += open * LANE_CLAIMS + h->n_edges;
+	promised += h->n_edges;
 	MUST(c, promised == h->claims_promised, "claims: %llu promised, found %llu",
 	     (unsigned long long)h->claims_promised, (unsigned long long)promised);
 }

@@ -9,7 +9,8 @@
  *	function, file, line, module, offset, build id
  *
  * where names may be nil. Whoever finds more slots than it knows ignores them. Causes that are too
- * many or too deep are left out by the sender, so that a fault can always be sent.
+ * many or too deep are left out by the sender, so that a fault can always be sent: from the
+ * middle, as where it began and who told us matter most.
  */
 #include <limits.h>
 #include <stdlib.h>
@@ -36,8 +37,38 @@ static void put_frame(tarn_builder *b, const struct tarn__frame *f)
 	tarn_list_end(b);
 }
 
-static int put_fault(tarn_builder *b, const tarn_fault *f, unsigned causes)
+/* How many causes a fault at the builder's depth may have: each is one deeper. */
+static unsigned causes_that_fit(const tarn_builder *b)
 {
+	unsigned depth = b->depth + DEPTH_OF_FAULT;
+	unsigned fit = depth < TARN_DEPTH_MAX ? TARN_DEPTH_MAX - depth : 0;
+
+	return fit < TARN_CAUSES_MAX ? fit : TARN_CAUSES_MAX;
+}
+
+/* The cause to send with @left of them still to go; half of them are the oldest. */
+static const tarn_fault *next_cause(const tarn_fault *f, unsigned left, unsigned skip_at)
+{
+	const tarn_fault *cause = f->cause;
+	unsigned n = 0;
+
+	if (left == 0)
+		return NULL;
+	if (left != skip_at)
+		return cause;
+	for (const tarn_fault *c = cause; c != NULL; c = c->cause)
+		n++;
+	for (; n > left; n--)
+		cause = cause->cause;
+	return cause;
+}
+
+static void put_members(tarn_builder *b, const tarn_fault *f);
+
+static int put_fault(tarn_builder *b, const tarn_fault *f, unsigned left, unsigned skip_at)
+{
+	const tarn_fault *cause = next_cause(f, left, skip_at);
+
 	tarn__open(b, TARN_KIND_ERROR);
 	tarn_put_string(b, f->domain);
 	tarn_put_int(b, f->code);
@@ -50,21 +81,32 @@ static int put_fault(tarn_builder *b, const tarn_fault *f, unsigned causes)
 	for (size_t i = 0; i < f->n_frames; i++)
 		put_frame(b, &f->frames[i]);
 	tarn_list_end(b);
-	if (f->cause != NULL && causes > 0 && b->depth + DEPTH_OF_FAULT <= TARN_DEPTH_MAX)
-		put_fault(b, f->cause, causes - 1);
+	if (cause != NULL)
+		put_fault(b, cause, left - 1, skip_at);
 	else
 		tarn_put_nil(b);
+	put_members(b, f);
+	return tarn__close(b, TARN_KIND_ERROR);
+}
+
+static void put_members(tarn_builder *b, const tarn_fault *f)
+{
+	unsigned fit;
+
 	tarn_list_begin(b);
+	fit = causes_that_fit(b);
 	if (b->depth + DEPTH_OF_FAULT <= TARN_DEPTH_MAX)
 		for (size_t i = 0; i < f->n_children; i++)
-			put_fault(b, f->children[i], causes);
+			put_fault(b, f->children[i], fit, (fit + 1) / 2);
 	tarn_list_end(b);
-	return tarn__close(b, TARN_KIND_ERROR);
 }
 
 int tarn_put_error(tarn_builder *builder, const tarn_fault *fault)
 {
-	return fault != NULL ? put_fault(builder, fault, TARN_CAUSES_MAX) : tarn_put_nil(builder);
+	unsigned fit = causes_that_fit(builder);
+
+	return fault != NULL ? put_fault(builder, fault, fit, (fit + 1) / 2)
+			     : tarn_put_nil(builder);
 }
 
 /* ---- decoding ---- */

@@ -67,7 +67,21 @@ static bool ask_linker(const tarn_frame *place, tarn_frame *ret_names)
 	return true;
 }
 
-static void find_names(tarn_frame *f)
+/* Names from symbol tables may have a clone's or a version's mark behind them. */
+static void set_function(tarn_frame *f, const char *symbol, char *name, size_t bytes)
+{
+	size_t n = strcspn(symbol, ".@");
+
+	if (n == 0 || n >= bytes) {
+		f->function = symbol;
+		return;
+	}
+	memcpy(name, symbol, n);
+	name[n] = '\0';
+	f->function = name;
+}
+
+static void find_names(tarn_frame *f, char *name, size_t bytes)
 {
 	/* SYNC symbolizer, acquire. */
 	tarn_symbolize_fn *symbolize = __atomic_load_n(&symbolizer, __ATOMIC_ACQUIRE);
@@ -78,7 +92,7 @@ static void find_names(tarn_frame *f)
 	if ((symbolize == NULL || !symbolize(f, &names)) && !ask_linker(f, &names))
 		return;
 	if (names.function != NULL)
-		f->function = names.function;
+		set_function(f, names.function, name, bytes);
 	if (names.file != NULL) {
 		f->file = names.file;
 		f->line = names.line;
@@ -87,7 +101,9 @@ static void find_names(tarn_frame *f)
 
 static void add_frame(struct printer *p, tarn_frame f)
 {
-	find_names(&f);
+	char name[256];
+
+	find_names(&f, name, sizeof name);
 	if (f.file != NULL) {
 		begin_line(p, "  File \"");
 		add_foreign(p, f.file);

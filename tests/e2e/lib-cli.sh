@@ -1,5 +1,5 @@
-#!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 #
 # What the tests of the programs share. Sourced with the path of test-cli-client as $1: sets
 # $tools and $scratch, a server directory of its own, and cleans up at the end.
@@ -103,10 +103,11 @@ json() { # json FILTER: of the last output, which must be valid
 # try_serve NAME OPTION...: sets $server, which serves when this returns 0. @prefix is put in
 # front.
 prefix=()
+server_program=("$tools/tarnd")
 try_serve() {
 	local line=
 	[ -p "$scratch/ready" ] || mkfifo "$scratch/ready"
-	"${prefix[@]}" "$tools/tarnd" --name "$1" --ready-fd 3 "${@:2}" 3>"$scratch/ready" \
+	"${prefix[@]}" "${server_program[@]}" --name "$1" --ready-fd 3 "${@:2}" 3>"$scratch/ready" \
 		2>"$scratch/log" </dev/null &
 	server=$!
 	started[server]=1
@@ -115,7 +116,7 @@ try_serve() {
 }
 serve() {
 	try_serve "$@" || {
-		echo "Bail out! tarnd did not start: $(cat "$scratch/log")"
+		echo "Bail out! the server did not start: $(cat "$scratch/log")"
 		exit 1
 	}
 }

@@ -15,7 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/client/lane.h"
 #include "lib/server/state.h"
+#include "tests/common/seccomp.h"
 #include "tarn/tarn.h"
 
 static void must(int r, const char *what)
@@ -110,6 +112,36 @@ static void named(const char *server)
 	tarn_client_close(client);
 }
 
+/* One whose last request failed, and then one that breaks a rule. */
+static void fail(const char *server, bool offend)
+{
+	tarn_client *client = attach(server);
+	tarn_block *most, *b;
+
+	must(tarn_block_new(client, 40 << 20, 0, &most), "tarn_block_new");
+	if (tarn_block_new(client, 40 << 20, 0, &b) >= 0)
+		exit(1);
+	if (offend) {
+		const uint64_t word[7] = { tarn__header(200, 1, 0, 0) };
+
+		tarn__requests_post(&tarn__lane_mine(client)->requests, word);
+		while (tarn_client_ping(client, TARN_FOREVER) >= 0)
+			;
+	}
+	printf("client %u\n", tarn_client_id(client));
+	stay();
+	tarn_block_unref(most);
+	tarn_client_close(client);
+}
+
+/* Runs a program in a container that refuses io_uring. */
+static void confine(char **argv)
+{
+	must(tarn_test__refuse_io_uring(EPERM), "seccomp");
+	execv(argv[0], argv);
+	exit(127);
+}
+
 static void start(const char *name)
 {
 	tarn_server_options options = { .name = name, .arena_bytes = 16 << 20 };
@@ -169,6 +201,12 @@ int main(int argc, char **argv)
 		import(argv[2], argv[3]);
 	else if (argc == 3 && strcmp(argv[1], "named") == 0)
 		named(argv[2]);
+	else if (argc == 3 && strcmp(argv[1], "fail") == 0)
+		fail(argv[2], false);
+	else if (argc == 3 && strcmp(argv[1], "offend") == 0)
+		fail(argv[2], true);
+	else if (argc >= 3 && strcmp(argv[1], "confine") == 0)
+		confine(argv + 2);
 	else if (argc == 3 && strcmp(argv[1], "start") == 0)
 		start(argv[2]);
 	else if (argc == 4 && strcmp(argv[1], "damage") == 0)

@@ -35,7 +35,7 @@ TARN_BEGIN
 typedef struct tarn_fault tarn_fault;
 
 #define TARN_FRAMES_MAX 64u   /* frames kept of a stack: the innermost */
-#define TARN_CAUSES_MAX 16u   /* causes that travel; further ones are left out */
+#define TARN_CAUSES_MAX 16u   /* causes that travel; of more the middle is left out */
 
 /* One place on the stack: known by source line, by address, or both. */
 typedef struct tarn_frame {
@@ -124,8 +124,20 @@ TARN_EXPORT void tarn_error_print(FILE *to);
 
 /*
  * Fails with a fault of this place: what tarn_throw() in a method is made of. Makes it, with
- * the stack, and puts it into @slot, dropping what was there. Returns -TARN_EREMOTE.
+ * the stack, and puts it into @slot, dropping what was there. Returns -TARN_EREMOTE. Use the
+ * macros: they fill in the place, and keep the compiler from leaving the calling function
+ * before the stack is looked at ("return f(...)" would be a jump).
  */
+#define tarn_fault_throw_here(slot, ...) \
+	TARN_STAY(tarn_fault_throw((slot), __FILE__, __LINE__, __func__, __VA_ARGS__))
+#define tarn_fault_rethrow_here(slot) \
+	TARN_STAY(tarn_fault_rethrow((slot), __FILE__, __LINE__, __func__))
+#define TARN_STAY(call)                                 \
+	__extension__({                                 \
+		int tarn_stay = (call);                 \
+		__asm__ volatile("" : "+r"(tarn_stay)); \
+		tarn_stay;                              \
+	})
 TARN_EXPORT int tarn_fault_throw(tarn_fault **slot, const char *file, unsigned line,
 				 const char *function, const char *domain, const char *format, ...)
 	__attribute__((format(printf, 6, 7)));

@@ -122,8 +122,7 @@ typedef struct tarn_pending tarn_pending;
 /*
  * Posts a call and returns. Any number may be in flight; the server sees up to some 150 of a
  * thread at a time, or 40 where the type does not say that results are small. @object and the
- * references in @args may be dropped at once. The result may refer to 12 things, or fewer if it
- * is long, else -TARN_ERESULT: tarn_call() takes 64.
+ * references in @args may be dropped at once.
  * The caller ends @ret_pending with tarn_call_free().
  */
 TARN_EXPORT int tarn_call_start(tarn_object *object, const char *method, const tarn_builder *args,

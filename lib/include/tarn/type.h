@@ -168,14 +168,14 @@ TARN_EXPORT const tarn_type *tarn_registry_at(const tarn_registry *registry, uns
 /*
  * A module: a shared object for `tarnd --load` or tarn_registry_load(). It defines
  *
- *	const tarn_module tarn_module = { TARN_MODULE_VERSION, types, NULL };
+ *	const struct tarn_module tarn_module = { TARN_MODULE_VERSION, types, NULL };
  */
 #define TARN_MODULE_VERSION 1u
-typedef struct tarn_module {
+struct tarn_module { /* no typedef: the name is the symbol's */
 	unsigned version;              /* TARN_MODULE_VERSION */
 	const tarn_type *const *types; /* ends with NULL; may be NULL */
 	int (*load)(tarn_registry *registry); /* called last; may be NULL */
-} tarn_module;
+};
 
 /* Loads the module in the file @path and registers its types; all or none. It is never
  * unloaded. -ENOENT, -ENOEXEC no such symbol or another version, as tarn_type_register(), or

@@ -45,7 +45,8 @@ static struct scene scene_open(void)
 static void scene_close(struct scene *k)
 {
 	fake_kill(k->s, k->p);
-	fake_kill(k->s, k->q);
+	if (k->s->peer[k->q] != NULL) /* else dead already */
+		fake_kill(k->s, k->q);
 	QUIET(k->s);
 	cr_assert(eq(u64, k->s->st.head->n_live, 0));
 	cr_assert(eq(u64, k->s->st.head->n_granted, 0));
@@ -469,5 +470,134 @@ Test(protocol, a_full_arena_is_an_error_with_numbers_within_bounded_time)
 		tarn__epoch(k.s);
 	r = fake_reply(&k.pa);
 	cr_assert(eq(u64, (r.word[0] >> 16) & 0xffff, 0));
+	scene_close(&k);
+}
+
+/* ---- a MOVE applied at once ---- */
+
+Test(protocol, a_move_turns_the_senders_unit_into_the_ticket)
+{
+	struct scene k = scene_open();
+	uint64_t held = k.s->st.client[k.p].held;
+
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 1);
+	fake_read(k.s, &k.pa);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1), "nothing is left for later");
+	cr_assert(eq(u64, k.s->st.client[k.p].held, held - 1));
+	fake_settle(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1), "and nothing comes later");
+	cr_assert(eq(int, fake_verify(k.s), 0));
+	fake_absorb(&k.qa, k.channel, 0, k.block);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, k.block) == false);
+	scene_close(&k);
+}
+
+Test(protocol, a_move_read_before_its_unit_is_booked_gives_it_up_later)
+{
+	struct scene k = scene_open();
+	struct fake_lane qb = fake_lane(k.s, k.q);
+	uint64_t onward = fake_channel(k.s, &qb, &k.pb, 4);
+
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 1);
+	QUIET(k.s);
+	fake_recv(&k.qa, k.channel, 0, k.block);          /* Q.A receives ... */
+	fake_send(&qb, onward, 0, k.block, 100, 1);       /* ... and Q.B moves it on */
+	fake_read(k.s, &qb);                              /* read in the other order */
+	fake_read(k.s, &k.qa);
+	fake_phase_b(k.s);
+	cr_assert(fake_alive(k.s, k.block) == true);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1)); /* the ticket onward alone */
+	fake_absorb(&k.pb, onward, 0, k.block);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, k.block) == false);
+	scene_close(&k);
+}
+
+/* The ticket is all that is left of the sender's unit, and the channel closes in the epoch in
+ * which it came to be; what the sender's other thread shared before lies in a lane that was
+ * sampled before that. tests/model/move.pml, control NOWAIT. */
+Test(protocol, h1_a_moved_block_outlives_its_channel_until_earlier_sends_are_read)
+{
+	struct scene k = scene_open();
+	uint32_t r = fake_client(k.s);
+	struct fake_lane ra = fake_lane(k.s, r);
+	uint64_t other = fake_channel(k.s, &k.pb, &ra, 4);
+	struct channel *ch =
+		tarn__channel_of(&k.s->st, &k.s->st.object[tarn__id_index(k.channel)]);
+
+	fake_kill(k.s, k.q);
+	tarn__epoch(k.s); /* its death is seen */
+	fake_read(k.s, &k.pb);
+	fake_send(&k.pb, other, 0, k.block, 100, 0);     /* P.B shares it with R ... */
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 1); /* ... then P.A moves it to Q */
+	fake_read(k.s, &k.pa);
+	fake_phase_b(k.s);
+	tarn__clients_advance(k.s);
+	cr_assert(eq(u32, ch->consumer.state, END_GONE));
+	tarn__channel_sweep(k.s, ch);
+	cr_assert(fake_alive(k.s, k.block) == true, "R will receive it");
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1)); /* R's ticket alone */
+	fake_recv(&ra, other, 0, k.block);
+	fake_release(&ra, k.block, 1);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, k.block) == false);
+	fake_kill(k.s, r);
+	scene_close(&k);
+}
+
+/* ---- windows of tickets ---- */
+
+Test(protocol, tickets_beyond_the_window_are_kept_and_go_in_any_order)
+{
+	enum { N = 2600 }; /* the window has 2,048 places, a lane promises as many more */
+	struct scene k = scene_open();
+	const struct channel *ch =
+		tarn__channel_of(&k.s->st, &k.s->st.object[tarn__id_index(k.channel)]);
+
+	for (unsigned i = 0; i < N; i++) {
+		fake_send(&k.pa, k.channel, i, k.block, 100, 0);
+		if (i % 1000 == 999)
+			tarn__epoch(k.s);
+	}
+	QUIET(k.s);
+	cr_assert(eq(u32, ch->tickets, N));
+	cr_assert(eq(u32, ch->spilled, N - 2 * WINDOW_UNIT));
+	for (unsigned i = 0; i < N; i++) { /* 1777 is a prime */
+		fake_absorb(&k.qa, k.channel, i * 1777u % N, k.block);
+		if (i % 500 == 499)
+			QUIET(k.s);
+	}
+	QUIET(k.s);
+	cr_assert(eq(u32, ch->tickets, 0));
+	cr_assert(eq(u32, ch->spilled, 0));
+	cr_assert(eq(u64, ch->low, ch->sent));
+	fake_absorb(&k.qa, k.channel, 7, k.block); /* twice: voids nothing */
+	fake_send(&k.pa, k.channel, N, k.block, 100, 0);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, k.block), 2));
+	scene_close(&k);
+}
+
+Test(protocol, a_window_that_a_channel_left_serves_the_next_one)
+{
+	struct scene k = scene_open();
+	uint32_t units = 0;
+
+	for (unsigned i = 0; i < 20; i++) {
+		uint64_t ch = fake_channel(k.s, &k.pa, &k.qa, i % 2 == 0 ? 4096 : 8);
+
+		fake_send(&k.pa, ch, 0, k.block, 100, 0);
+		QUIET(k.s);
+		fake_post(&k.pa, TARN__MSG_CLOSE, 0, ch, TARN__ROLE_PRODUCER, 0, 0, 0, 0);
+		fake_post(&k.qa, TARN__MSG_CLOSE, 0, ch, TARN__ROLE_CONSUMER, 0, 0, 0, 0);
+		fake_release(&k.pa, ch, 1);
+		QUIET(k.s);
+		if (i == 1)
+			units = k.s->st.head->windows;
+	}
+	cr_assert(eq(u32, k.s->st.head->windows, units));
 	scene_close(&k);
 }

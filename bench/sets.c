@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sets.h"
+
+#include <stddef.h>
+#include <string.h>
+
+const struct program programs[] = {
+	{ "limits", "what the machine can do without Tarn", NULL },
+	{ "alloc", "a warm block beside malloc of glibc and mimalloc", NULL },
+	{ "refs", "one more reference within a process", NULL },
+	{ "handover", "a block to another process and the answer", NULL },
+	{ "value", "values encoded and decoded, beside a struct", NULL },
+	{ "server", "the server's work for a hand-over, in one process", NULL },
+	{ "stream", "blocks per second in one direction", NULL },
+	{ "touch", "first touch of memory against its use again", NULL },
+	{ "growth", "cost against the number of clients and of live blocks", NULL },
+	{ "reclaim", "from a kill until all is free again", NULL },
+	{ "idle", "a server with nothing to do: wake-ups, memory", NULL },
+	{ "boost", "Boost.Interprocess: segment manager, message_queue", "libboost-dev" },
+	{ "iceoryx", "Eclipse iceoryx: loan, publish/subscribe, request/response",
+	  "libiceoryx-posh-dev iceoryx" },
+	{ "zeromq", "ZeroMQ over ipc", "libzmq3-dev" },
+	{ "nng", "nng over ipc", "libnng-dev" },
+	{ "ucx", "UCX tagged messages over shared memory", "libucx-dev" },
+	{ "redis", "Redis over a unix socket", "redis-server" },
+	{ "python", "multiprocessing: managers, shared_memory", "python3" },
+	{ NULL, NULL, NULL },
+};
+
+#define ALLOC_OF_PEERS { "boost", { "--only", "allocate" } }, { "iceoryx", { "--only", "allocate" } }
+#define TRIP_OF_PEERS(only)                                                        \
+	{ "boost", { "--only", only } }, { "iceoryx", { "--only", only } },        \
+	{ "zeromq", { "--only", only } }, { "nng", { "--only", only } },           \
+	{ "ucx", { "--only", only } }
+
+const struct set sets[] = {
+	{ "tarn", "all of Tarn, with the limits, without peers",
+	  { { "limits", { 0 } }, { "alloc", { 0 } }, { "refs", { 0 } }, { "handover", { 0 } },
+	    { "value", { 0 } }, { "server", { 0 } }, { "stream", { 0 } }, { "touch", { 0 } }, { "growth", { 0 } }, { "reclaim", { "--big" } },
+	    { "idle", { 0 } } } },
+	{ "all", "the same, and all peers",
+	  { { "limits", { 0 } }, { "alloc", { 0 } }, { "refs", { 0 } }, { "handover", { 0 } },
+	    { "boost", { 0 } }, { "iceoryx", { 0 } }, { "zeromq", { 0 } }, { "nng", { 0 } },
+	    { "ucx", { 0 } }, { "redis", { 0 } }, { "python", { 0 } }, { "value", { 0 } },
+	    { "server", { 0 } }, { "stream", { 0 } },
+	    { "touch", { 0 } }, { "growth", { 0 } }, { "reclaim", { "--big" } }, { "idle", { 0 } } } },
+	{ "limits", "the machine alone", { { "limits", { 0 } } } },
+	{ "peers", "the peers alone, with the limits",
+	  { { "limits", { 0 } }, { "boost", { 0 } }, { "iceoryx", { 0 } }, { "zeromq", { 0 } },
+	    { "nng", { 0 } }, { "ucx", { 0 } }, { "redis", { 0 } }, { "python", { 0 } } } },
+	{ "alloc", "allocate and release, beside allocators", { { "alloc", { 0 } }, ALLOC_OF_PEERS } },
+	{ "refs", "references within a process", { { "refs", { 0 } } } },
+	{ "handover", "blocks to another process and back, beside messages of peers",
+	  { { "limits", { 0 } }, { "handover", { 0 } }, TRIP_OF_PEERS("back"),
+	    { "python", { "--only", "back" } } } },
+	{ "stream", "blocks per second in one direction", { { "limits", { 0 } }, { "stream", { 0 } } } },
+	{ "touch", "first touch against use again",
+	  { { "touch", { 0 } }, { "python", { "--only", "touch" } } } },
+	{ "growth", "cost against clients and live blocks", { { "growth", { 0 } } } },
+	{ "death", "from a kill until all is free again, up to 10^6 references",
+	  { { "reclaim", { "--big" } } } },
+	{ "idle", "a server with nothing to do", { { "idle", { 0 } } } },
+	{ NULL, NULL, { { NULL, { 0 } } } },
+};
+
+const struct program *program_find(const char *name)
+{
+	for (const struct program *p = programs; p->name != NULL; p++)
+		if (strcmp(p->name, name) == 0)
+			return p;
+	return NULL;
+}
+
+bool program_is_peer(const char *name)
+{
+	const struct program *p = program_find(name);
+
+	return p != NULL && p->packages != NULL;
+}
+
+const struct set *set_find(const char *name)
+{
+	for (const struct set *s = sets; s->name != NULL; s++)
+		if (strcmp(s->name, name) == 0)
+			return s;
+	return NULL;
+}
