@@ -157,12 +157,22 @@ struct reply {
 	const uint64_t *words;      /* NULL: in the first reference */
 	uint64_t bytes;             /* of the payload there */
 	const uint64_t *refs;
+	uint64_t more;              /* not 0: the references are to be fetched under this number */
 };
 
 /* Takes a reply apart; false: it does not hold together. */
 static bool parse(const uint64_t *word, unsigned n, struct reply *ret)
 {
 	uint64_t packed = word[1];
+
+	if (tarn__unlikely((tarn__pack_flags(packed) & TARN__CALL_MORE) != 0)) {
+		*ret = (struct reply){ .error = -(int)tarn__header_count(word[0]),
+				       .n_values = tarn__pack_values(packed),
+				       .n_refs = tarn__pack_refs(packed),
+				       .words = word[3] == 0 ? word + 4 : NULL,
+				       .bytes = word[3], .more = word[2] };
+		return ret->more != 0 && ret->n_refs != 0 && ret->n_refs <= TARN__CALL_REFS + 1;
+	}
 	bool spilled = (tarn__pack_flags(packed) & TARN__CALL_SPILLED) != 0;
 	unsigned at = spilled ? 3 : 2 + tarn__pack_words(packed);
 
@@ -173,8 +183,9 @@ static bool parse(const uint64_t *word, unsigned n, struct reply *ret)
 	ret->words = spilled ? NULL : word + 2;
 	ret->bytes = spilled ? word[2] : 0;
 	ret->refs = word + at;
+	ret->more = 0;
 	return at + 2 * ret->n_refs <= n && (!spilled || ret->n_refs > 0) &&
-	       ret->n_refs <= TARN__CALL_REFS;
+	       ret->n_refs <= TARN__CALL_REFS + 1;
 }
 
 /* The values of a reply as a parcel; its references are handles already, and taken over. */
@@ -219,12 +230,54 @@ static int fail_reply(const struct reply *a, const tarn_parcel *p)
 	return tarn__fail(a->error, "The server refused: %s.", tarn_error_text(a->error));
 }
 
-static int read_slow(struct tarn__lane *l, const struct reply *a, tarn_parcel *ret)
+static int ask(struct tarn__lane *l, struct tarn__message_out *m, unsigned reply_slots,
+	       int64_t timeout_ns);
+
+/* The message that asks for all references of a reply. */
+static void build_fetch(struct tarn__message_out *m, uint64_t number)
 {
-	struct tarn_block *ref[TARN__CALL_REFS];
+	m->spill = NULL;
+	m->slots = 1;
+	m->word[0] = tarn__header(TARN__MSG_FETCH, 1, 0, 0);
+	m->word[1] = number;
+	m->word[2] = tarn__pack(0, 0, 0, 0, TARN__REPLY_SLOTS, 0);
+	memset(&m->word[3], 0, 4 * sizeof m->word[0]);
+}
+
+/* Gets them: they fit into one answer of the most slots. */
+static int fetch(struct tarn__lane *l, const struct reply *a, uint64_t refs[2 * (TARN__CALL_REFS + 1)])
+{
+	uint64_t word[TARN__REPLY_WORDS];
+	struct tarn__message_out m;
+	struct reply got;
+	int r;
+
+	build_fetch(&m, a->more);
+	r = ask(l, &m, TARN__REPLY_SLOTS, TARN_FOREVER);
+	if (r < 0)
+		return r;
+	memcpy(word, l->answer.word, 7 * sizeof *word);
+	memcpy(word + 7, l->more, l->n_more * sizeof *word);
+	if (!parse(word, 7 + l->n_more, &got) || got.error != 0 || got.n_refs != a->n_refs)
+		return tarn__fail(-TARN_EPROTO, "The server's reply does not hold together.");
+	memcpy(refs, got.refs, 2 * sizeof *refs * got.n_refs);
+	return 0;
+}
+
+static int read_slow(struct tarn__lane *l, const struct reply *reply, tarn_parcel *ret)
+{
+	uint64_t fetched[2 * (TARN__CALL_REFS + 1)];
+	struct tarn_block *ref[TARN__CALL_REFS + 1];
+	struct reply with = *reply, *a = &with;
 	tarn_parcel p;
 	int r;
 
+	if (tarn__unlikely(a->more != 0)) {
+		r = fetch(l, a, fetched);
+		if (r < 0)
+			return r;
+		a->refs = fetched;
+	}
 	if (a->error == 0 && ret == NULL) {
 		tarn__refs_drop(l, a->refs, a->n_refs);
 		return 0;
@@ -272,8 +325,21 @@ void tarn__reply_drop(struct tarn__lane *l, const uint64_t *word, unsigned n)
 {
 	struct reply a;
 
-	if (n >= 7 && parse(word, n, &a))
+	if (n < 7 || !parse(word, n, &a))
+		return;
+	if (tarn__likely(a.more == 0)) {
 		tarn__refs_drop(l, a.refs, a.n_refs);
+		return;
+	}
+	/* Asked for, to be dropped when they come: nobody waits for that answer. */
+	struct tarn__message_out m;
+
+	if (l->outstanding + TARN__REPLY_SLOTS > TARN__REPLIES ||
+	    tarn__requests_room(&l->requests, 1) == 0)
+		return; /* the claims stay until this process ends */
+	build_fetch(&m, a.more);
+	tarn__lane_post_ask(l, m.word, 1, TARN__REPLY_SLOTS, 0);
+	tarn__lane_ring(l);
 }
 
 /* ---- waiting ---- */

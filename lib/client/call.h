@@ -14,7 +14,7 @@
 
 #define TARN__MESSAGE_WORDS (7u * TARN__MESSAGE_SLOTS)
 #define TARN__REPLY_WORDS (7u * TARN__REPLY_SLOTS)
-#define TARN__SYNC_REPLY 8u /* slots that a caller who waits asks a reply of */
+#define TARN__SYNC_REPLY TARN__REPLY_SLOTS /* slots that a caller who waits asks a reply of */
 
 /* A message with values, see layout.h. Not initialised but for what is used. */
 struct tarn__message_out {

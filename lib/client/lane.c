@@ -488,7 +488,7 @@ static void unreserve(struct tarn__lane *l, uint32_t cookie)
 static bool has_values(unsigned kind)
 {
 	return kind == TARN__MSG_CALL || kind == TARN__MSG_CREATE || kind == TARN__MSG_TYPE ||
-	       kind == TARN__MSG_WATCH;
+	       kind == TARN__MSG_WATCH || kind == TARN__MSG_FETCH;
 }
 
 /* A reply of several slots: all are there once the first is. The further words go to @to; how
@@ -755,7 +755,7 @@ int tarn__lane_reply_wait(struct tarn__lane *l, uint64_t deadline)
 bool tarn__lane_ask_later(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots,
 			  unsigned bin)
 {
-	if (l->outstanding + reply_slots > TARN__REPLIES - TARN__COOKIE_SLOTS ||
+	if (l->outstanding + reply_slots > TARN__REPLIES - TARN__REPLY_SLOTS ||
 	    tarn__requests_room(&l->requests, a->slots) < a->slots)
 		return false;
 	post_ask(l, a, reply_slots, bin);

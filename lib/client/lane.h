@@ -20,7 +20,7 @@
 #define TARN__PARKED_MAX 8u
 #define TARN__SLICE_NS 100000000u /* longest sleep between two looks at the server */
 
-#define TARN__REPLY_SLOTS 15u /* most slots that one asks a reply of: 4 bits of a cookie */
+#define TARN__REPLY_SLOTS 19u /* most slots that one asks a reply of: 64 references fit */
 
 struct tarn__lane {
 	uint32_t busy;           /* a call of this thread is inside */
@@ -166,13 +166,19 @@ static inline int tarn__lane_say(struct tarn__lane *l, uint64_t header, uint64_t
 
 /* ---- asking ---- */
 
-/* A cookie says how many reply slots it reserved and which cache bin asked. */
-#define TARN__COOKIE_SLOTS TARN__REPLY_SLOTS
+/* A cookie says how many reply slots it reserved, up to 14 or the most, and which cache bin or
+ * call in the background asked. */
+#define TARN__COOKIE_SLOTS 14u
 static inline uint32_t tarn__cookie(uint32_t sequence, unsigned bin, unsigned slots)
 {
-	return sequence << 12 | bin << 4 | slots;
+	return sequence << 12 | bin << 4 | (slots <= TARN__COOKIE_SLOTS ? slots : 15u);
 }
-static inline unsigned tarn__cookie_slots(uint32_t cookie) { return cookie & 15u; }
+static inline unsigned tarn__cookie_slots(uint32_t cookie)
+{
+	unsigned n = cookie & 15u;
+
+	return n <= TARN__COOKIE_SLOTS ? n : TARN__REPLY_SLOTS;
+}
 static inline unsigned tarn__cookie_bin(uint32_t cookie) { return cookie >> 4 & 255u; }
 
 /* A message under construction: the header and then payload words across slots. Calls, which

@@ -34,8 +34,9 @@ struct tarn_pending {
 	bool watch;
 	struct tarn__queued *queued;
 	struct tarn_pending *next, *previous; /* of all; next: of spare */
+	uint8_t slots;         /* of its reply */
 	unsigned n_words;
-	uint64_t word[7];      /* the reply */
+	uint64_t word[7 * TARN__BACKGROUND_REPLY]; /* the reply */
 };
 
 struct tarn__queued {
@@ -117,6 +118,7 @@ static void index_return(struct tarn__calls *k, struct tarn_pending *p)
 {
 	k->at[p->index] = NULL;
 	k->free[k->n_free++] = p->index;
+	k->reserved -= p->slots;
 	if (p->watch)
 		k->watches--;
 }
@@ -125,7 +127,9 @@ static bool has_place(struct tarn__lane *l, const struct tarn_pending *p, unsign
 {
 	if (tarn__requests_room(&l->requests, slots) < slots)
 		return false;
-	return p == NULL || (l->calls->n_free != 0 && l->outstanding < TARN__REPLIES);
+	return p == NULL || (l->calls->n_free != 0 &&
+			     l->calls->reserved + p->slots <= TARN__PENDING_MOST &&
+			     l->outstanding + p->slots <= TARN__REPLIES);
 }
 
 /* There is a place. */
@@ -139,7 +143,8 @@ static void post(struct tarn__lane *l, uint64_t *word, unsigned slots, struct ta
 	} else {
 		p->index = k->free[--k->n_free];
 		k->at[p->index] = p;
-		p->cookie = tarn__lane_post_ask(l, word, slots, 1, p->index);
+		k->reserved += p->slots;
+		p->cookie = tarn__lane_post_ask(l, word, slots, p->slots, p->index);
 		p->queued = NULL;
 		state_set(p, POSTED);
 	}
@@ -230,7 +235,7 @@ int tarn__pending_post(struct tarn__lane *l, struct tarn_object *o, unsigned met
 {
 	struct tarn__message_out m;
 	int r = tarn__message_build(l, &m, TARN__MSG_CALL, 0, o->base.id, method, flags,
-				    pending != NULL, p);
+				    pending != NULL ? pending->slots : 0, p);
 
 	if (r < 0)
 		return r;
@@ -271,7 +276,7 @@ void tarn__pending_answered(struct tarn__lane *l, uint32_t cookie, const uint64_
 		tarn__reply_drop(l, word, n);
 	} else {
 		index_return(k, p);
-		p->n_words = n < 7 ? n : 7;
+		p->n_words = n < 7u * p->slots ? n : 7u * p->slots;
 		memcpy(p->word, word, p->n_words * sizeof *word);
 		state_set(p, ANSWERED);
 	}
@@ -404,6 +409,17 @@ static int fail_detached(void)
 
 /* ---- public ---- */
 
+/* Slots for the reply of method @number: one where it is known to be small. */
+static uint8_t reply_slots(const tarn_object *o, unsigned number)
+{
+	/* SYNC types, acquire: as in tarn__type_of(). */
+	const struct tarn__type *t = (const void *)__atomic_load_n(&o->base.data, __ATOMIC_ACQUIRE);
+	const char *result = t != NULL && number < t->n_methods ? t->method[number].result : NULL;
+
+	return result != NULL && strpbrk(result, "[{v*e") == NULL && strlen(result) <= 2
+		       ? 1 : TARN__BACKGROUND_REPLY;
+}
+
 static int start(tarn_object *object, unsigned number, const tarn_builder *args,
 		 struct tarn__lane *l, tarn_pending **ret)
 {
@@ -418,6 +434,7 @@ static int start(tarn_object *object, unsigned number, const tarn_builder *args,
 	p = pending_new(l);
 	if (p == NULL)
 		return fail_memory();
+	p->slots = reply_slots(object, number);
 	r = tarn__pending_post(l, object, number, 0, &payload, p);
 	if (r < 0) {
 		unlink_pending(l->calls, p);
@@ -469,6 +486,7 @@ int tarn__pending_watch(struct tarn__lane *l, uint64_t whom, unsigned what, tarn
 	if (p == NULL)
 		return fail_memory();
 	p->watch = true;
+	p->slots = 1;
 	m.word[0] = tarn__header(TARN__MSG_WATCH, 1, 0, 0);
 	m.word[1] = whom;
 	m.word[2] = what;
@@ -654,7 +672,7 @@ int tarn_call_cancel(tarn_pending *pending)
 		pending->queued = NULL;
 		l->calls->watches -= pending->watch;
 		pending->n_words = 7;
-		memset(pending->word, 0, sizeof pending->word);
+		memset(pending->word, 0, 7 * sizeof *pending->word);
 		pending->word[0] = tarn__reply(TARN__MSG_CALL, 1, ECANCELED, 0);
 		state_set(pending, ANSWERED);
 		push(l);

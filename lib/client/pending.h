@@ -13,8 +13,9 @@ struct tarn_object;
 struct tarn_pending;
 struct tarn__payload;
 
-/* Most that are posted and not answered. The rest of the reply ring is for those who wait and
+/* Most reply slots of those that are posted and not answered. The rest of the reply ring is for those who wait and
  * for ALLOCs, so that calls that take long stop nobody. */
+#define TARN__BACKGROUND_REPLY 4u /* slots of a reply whose size is not known beforehand */
 #define TARN__PENDING_MOST (TARN__REPLIES - 7u * 11u - TARN__REPLY_SLOTS - 4u)
 static_assert(TARN__PENDING_MOST >= 32 && TARN__PENDING_MOST <= 256, "an index has 8 bits");
 
@@ -23,6 +24,7 @@ struct tarn__calls {
 	struct tarn_pending *at[256];   /* by index */
 	uint8_t free[256];              /* indices */
 	unsigned n_free;
+	unsigned reserved;              /* reply slots of those in flight */
 	unsigned watches;               /* of those in flight, notices */
 	struct tarn__queued *first, **end; /* not posted yet */
 	struct tarn_pending *all;       /* live ones of this lane */

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/entry.h"
 #include "lib/error.h"
 #include "shm/sizeclass.h"
 
@@ -20,6 +21,7 @@ struct tarn_registry {
 	pthread_mutex_t mutex;
 	unsigned n, room;
 	struct tarn__entry **entry; /* in the order of registration */
+	tarn_error wrong;           /* what was the matter with a table of the program; code 0: nothing */
 };
 
 /* ---- entries ---- */
@@ -193,13 +195,6 @@ tarn_registry *tarn_registry_new(void)
 	return r;
 }
 
-tarn_registry *tarn_registry_default(void)
-{
-	static tarn_registry process = { .mutex = PTHREAD_MUTEX_INITIALIZER };
-
-	return &process;
-}
-
 static int find(const tarn_registry *r, const char *name)
 {
 	for (unsigned i = 0; i < r->n; i++)
@@ -229,6 +224,36 @@ static int add(tarn_registry *r, const tarn_type *type)
 	return 0;
 }
 
+/* ---- the process's own ---- */
+
+static tarn_registry process = { .mutex = PTHREAD_MUTEX_INITIALIZER };
+
+static bool add_noted(void *target, const char *text, size_t bytes, void *arg)
+{
+	const tarn_type *type = *(const tarn_type *const *)target;
+	int r = check_type(type);
+
+	(void)text, (void)bytes, (void)arg;
+	if (r == 0)
+		r = add(&process, type);
+	if (r < 0)
+		process.wrong = *tarn_error_last();
+	return r < 0;
+}
+
+static void add_all_noted(void)
+{
+	tarn__notes_walk(TARN__NOTE_TYPE, add_noted, NULL);
+}
+
+tarn_registry *tarn_registry_default(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, add_all_noted);
+	return &process;
+}
+
 tarn_registry *tarn_registry_clone(const tarn_registry *registry)
 {
 	tarn_registry *from = (tarn_registry *)(uintptr_t)registry, *r = tarn_registry_new();
@@ -236,6 +261,7 @@ tarn_registry *tarn_registry_clone(const tarn_registry *registry)
 
 	if (r == NULL)
 		return NULL;
+	r->wrong = from->wrong;
 	pthread_mutex_lock(&from->mutex);
 	for (unsigned i = 0; i < from->n && e == 0; i++)
 		e = add(r, from->entry[i]->type);
@@ -311,7 +337,7 @@ const tarn_type *tarn_registry_at(const tarn_registry *registry, unsigned index)
 
 /* ---- modules ---- */
 
-static int register_all(tarn_registry *registry, const tarn_module *m)
+static int register_all(tarn_registry *registry, const struct tarn_module *m)
 {
 	unsigned done = 0;
 	int r = 0;
@@ -342,7 +368,7 @@ int tarn_registry_load(tarn_registry *registry, const char *path)
 	void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);
 	if (handle == NULL)
 		return tarn__fail(-ENOENT, "The module %s cannot be loaded: %s.", path, dlerror());
-	const tarn_module *m = dlsym(handle, "tarn_module");
+	const struct tarn_module *m = dlsym(handle, "tarn_module");
 	if (m == NULL || m->version != TARN_MODULE_VERSION) {
 		unsigned version = m != NULL ? m->version : 0;
 
@@ -365,6 +391,8 @@ int tarn_registry_load(tarn_registry *registry, const char *path)
 
 int tarn__registry_entries(tarn_registry *registry, struct tarn__entry ***ret, unsigned *ret_n)
 {
+	if (registry->wrong.code < 0)
+		return tarn__fail(registry->wrong.code, "%s", registry->wrong.message);
 	pthread_mutex_lock(&registry->mutex);
 	unsigned n = registry->n;
 	struct tarn__entry **e = calloc(n + 1u, sizeof(struct tarn__entry *));

@@ -254,6 +254,7 @@ void tarn__answer(struct server *s, int socket, uint32_t kind, int error, const 
 void tarn__waiters_answer(struct server *s);
 /* A request of a client, or its hang-up; @arg is its peer. */
 void tarn__on_client(void *arg, uint32_t events);
+
 /* Closes a peer's descriptors and mappings, frees it. */
 void tarn__peer_free(struct server *s, uint32_t client);
 

@@ -120,8 +120,9 @@ TARN_EXPORT int tarn_cast_n(tarn_object *object, unsigned number, const tarn_bui
 typedef struct tarn_pending tarn_pending;
 
 /*
- * Posts a call and returns. Any number may be in flight; the server sees up to some two hundred
- * of a thread at a time. @object and the references in @args may be dropped at once.
+ * Posts a call and returns. Any number may be in flight; the server sees up to some 150 of a
+ * thread at a time, or 40 where the type does not say that results are small. @object and the
+ * references in @args may be dropped at once.
  * The caller ends @ret_pending with tarn_call_free().
  */
 TARN_EXPORT int tarn_call_start(tarn_object *object, const char *method, const tarn_builder *args,

@@ -123,7 +123,9 @@ typedef struct tarn_type {
  */
 typedef struct tarn_registry tarn_registry;
 
-/* The process's own; never freed. TARN_TYPE_REGISTER() fills it. */
+/* The process's own; never freed. Has what TARN_TYPE_REGISTER() says in the program and in the
+ * libraries that were loaded when it is first asked for; a table that is wrong there fails the
+ * start of servers. */
 TARN_EXPORT tarn_registry *tarn_registry_default(void);
 
 /* NULL without memory. The caller frees it. */
@@ -147,23 +149,33 @@ TARN_EXPORT const tarn_type *tarn_type_find(const tarn_registry *registry, const
 /* Types one by one, @index from 0; NULL behind the last. */
 TARN_EXPORT const tarn_type *tarn_registry_at(const tarn_registry *registry, unsigned index);
 
-#define TARN_TYPE_REGISTER(type)                                                        \
-	__attribute__((constructor(65530))) static void tarn_type_register_##type(void)     \
-	{                                                                               \
-		tarn_type_register(tarn_registry_default(), &(type));                   \
-	}
+/* As notes in the program, not by constructors: a server that this program starts is the program
+ * again, and begins to serve before the program's constructors run. Two types of a program need
+ * different C names. */
+#define TARN_TYPE_REGISTER(type)                                                              \
+	extern const tarn_type *const tarn_registered_##type                                  \
+		__attribute__((visibility("hidden")));                                        \
+	__attribute__((used)) const tarn_type *const tarn_registered_##type = &(type);                              \
+	__asm__(".pushsection .note.tarn,\"a\",%note\n"                                       \
+		"	.balign 4\n"                                                          \
+		"	.long 2f - 1f, 4f - 3f, 2\n"                                          \
+		"1:	.asciz \"Tarn\"\n"                                                    \
+		"2:	.balign 4\n"                                                          \
+		"3:	.8byte tarn_registered_" #type " - .\n"                               \
+		"4:	.balign 4\n"                                                          \
+		".popsection\n");
 
 /*
  * A module: a shared object for `tarnd --load` or tarn_registry_load(). It defines
  *
- *	const tarn_module tarn_module = { TARN_MODULE_VERSION, types, NULL };
+ *	const struct tarn_module tarn_module = { TARN_MODULE_VERSION, types, NULL };
  */
 #define TARN_MODULE_VERSION 1u
-typedef struct tarn_module {
+struct tarn_module { /* no typedef: the name is the symbol's */
 	unsigned version;              /* TARN_MODULE_VERSION */
 	const tarn_type *const *types; /* ends with NULL; may be NULL */
 	int (*load)(tarn_registry *registry); /* called last; may be NULL */
-} tarn_module;
+};
 
 /* Loads the module in the file @path and registers its types; all or none. It is never
  * unloaded. -ENOENT, -ENOEXEC no such symbol or another version, as tarn_type_register(), or
