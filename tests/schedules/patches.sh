@@ -7,17 +7,17 @@ set -euo pipefail
 
 usage() {
 	cat <<'END'
-Usage: patches.sh [--ms N] [NAME...]
+Usage: patches.sh [--runs N] [NAME...]
 
 Applies each tests/schedules/patches/NAME.patch (default: all) to a copy of the sources in the
 build tree, builds test-schedules there, and expects the scenarios that the patch names to fail.
 Prints TAP.
 
-  --ms N  TARN_SCHED_MS of the search (default 3000)
+  --runs N  TARN_SCHED_RUNS of the search (default 6000)
 END
 }
 
-ms=3000
+runs=6000
 names=()
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -25,8 +25,8 @@ while [ $# -gt 0 ]; do
 		usage
 		exit
 		;;
-	--ms)
-		ms=${2:?--ms needs a number}
+	--runs)
+		runs=${2:?--runs needs a number}
 		shift
 		;;
 	-*)
@@ -70,7 +70,7 @@ for name in "${names[@]}"; do
 		verdict="the patch does not apply any more"
 	elif ! ninja -j2 -C build tests/schedules/test-schedules >log 2>&1; then
 		verdict="what is patched does not compile"
-	elif TARN_SCHED_MS=$ms build/tests/schedules/test-schedules "${scenarios[@]}" >log 2>&1; then
+	elif TARN_SCHED_RUNS=$runs build/tests/schedules/test-schedules "${scenarios[@]}" >log 2>&1; then
 		verdict="nothing was found"
 	elif ! grep -q '^not ok' log; then
 		verdict="the test could not run"

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <ucontext.h>
 
 #define STACK_BYTES (256u << 10)
@@ -70,14 +69,6 @@ static uint64_t next_random(void)
 	sched.state ^= sched.state >> 7;
 	sched.state ^= sched.state << 17;
 	return sched.state;
-}
-
-static uint64_t real_now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 /* ---- store buffers ---- */
@@ -474,7 +465,7 @@ struct search {
 	const struct sched_play *play;
 	struct sched_stats *stats;
 	unsigned switches;
-	uint64_t until;
+	uint64_t until; /* as many runs */
 	bool cut;
 };
 
@@ -500,7 +491,7 @@ static bool explore(struct search *s, unsigned left)
 		for (unsigned t = 0; fine && t < SCHED_THREADS; t++) {
 			if (t == chosen_then[i] || !(enabled_then[i] & 1u << t))
 				continue;
-			if (real_now() > s->until) {
+			if (s->stats->runs >= s->until) {
 				s->cut = true;
 				free(enabled_then);
 				return true;
@@ -514,9 +505,9 @@ static bool explore(struct search *s, unsigned left)
 }
 
 enum sched_verdict sched_search(const struct sched_play *p, bool buffers, unsigned switches,
-				uint64_t budget_ns, struct sched_stats *stats)
+				uint64_t budget_runs, struct sched_stats *stats)
 {
-	struct search s = { .play = p, .stats = stats, .until = real_now() + budget_ns };
+	struct search s = { .play = p, .stats = stats, .until = stats->runs + budget_runs };
 
 	sched.random = false;
 	sched.buffers = buffers;
@@ -527,13 +518,13 @@ enum sched_verdict sched_search(const struct sched_play *p, bool buffers, unsign
 }
 
 enum sched_verdict sched_random(const struct sched_play *p, bool buffers, uint64_t seed,
-				uint64_t budget_ns, struct sched_stats *stats)
+				uint64_t budget_runs, struct sched_stats *stats)
 {
-	uint64_t until = real_now() + budget_ns, longest = 300;
+	const uint64_t longest = 300;
 
 	sched.random = true;
 	sched.buffers = buffers;
-	for (uint64_t i = 0; real_now() < until; i++) {
+	for (uint64_t i = 0; i < budget_runs; i++) {
 		struct sched_stats one = { 0 };
 
 		sched.seed = seed + i;

@@ -78,9 +78,9 @@ struct sched_play {
 /* Searches with up to @switches deviations, at most @runs; true: all tried, none failed. */
 enum sched_verdict { SCHED_ALL, SCHED_SOME, SCHED_FAILED };
 enum sched_verdict sched_search(const struct sched_play *p, bool buffers, unsigned switches,
-				uint64_t budget_ns, struct sched_stats *stats);
+				uint64_t budget_runs, struct sched_stats *stats);
 enum sched_verdict sched_random(const struct sched_play *p, bool buffers, uint64_t seed,
-				uint64_t budget_ns, struct sched_stats *stats);
+				uint64_t budget_runs, struct sched_stats *stats);
 /* How the last run failed, and its schedule. */
 const char *sched_failure(void);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * T6: the traps of PROTOCOL 2 that are schedules, played with the real client and server. Each is
- * searched with up to three switches as far as its time goes, and then by random priorities;
+ * searched with up to three switches as far as its number of runs goes, and then by random priorities;
  * with stores seen at once and with store buffers.
  *
- *	TARN_SCHED_MS=N        for each of the four ways (default 700)
+ *	TARN_SCHED_RUNS=N      in each of the four ways (default 500)
  *	TARN_SCHED_SWITCHES=N  of the search (default 3)
  *	TARN_SCHED_SEED=N      of the random runs; printed
  *
@@ -61,7 +61,7 @@ static uint64_t now(void)
 
 static void search(const struct scenario *o)
 {
-	uint64_t budget = number("TARN_SCHED_MS", 700) * 1000000, seed = number("TARN_SCHED_SEED", now());
+	uint64_t budget = number("TARN_SCHED_RUNS", 500), seed = number("TARN_SCHED_SEED", now());
 	unsigned most = (unsigned)number("TARN_SCHED_SWITCHES", SCHED_SWITCHES);
 	struct sched_play play = world_play;
 
@@ -71,11 +71,9 @@ static void search(const struct scenario *o)
 	for (int buffers = 0; buffers < 2; buffers++) {
 		struct sched_stats all = { 0 }, random = { 0 };
 		unsigned done = 0;
-		uint64_t until = now() + budget;
-
 		/* Few switches first: what they find is short. */
-		for (unsigned n = 0; n <= most && now() < until; n++) {
-			enum sched_verdict v = sched_search(&play, buffers, n, until - now(), &all);
+		for (unsigned n = 0; n <= most && all.runs < budget; n++) {
+			enum sched_verdict v = sched_search(&play, buffers, n, budget - all.runs, &all);
 
 			PLAIN_CHECKF(v != SCHED_FAILED, "%s", sched_failure());
 			if (v == SCHED_SOME)
@@ -366,6 +364,21 @@ static void h5_late_begin(void)
 	world_thread(2, h5_killer);
 }
 SCENARIO(h5_a_consumer_reads_while_its_producer_is_reclaimed, 2, h5_late_begin, all_freed)
+
+/* The consumer is stopped somewhere in its receive while all of the reclaim happens. */
+static void h6_slow_begin(void)
+{
+	channel(0, 0, 1, 4);
+	block(0, 0, 1);
+	block(1, 0, 1);
+	MUST(tarn_client_ping(world->c[1], WORLD_FOREVER));
+	h5_p();
+	world->more_epochs = 6;
+	world_thread(1, h6_q);
+	world_thread(2, h5_killer);
+	world_server();
+}
+SCENARIO(h6_a_consumer_is_stopped_while_its_producer_is_reclaimed, 2, h6_slow_begin, all_freed)
 
 /* ---- H8: forwarded before the owner was heard ---- */
 

@@ -27,6 +27,7 @@ struct world {
 	uint64_t held[32];
 	uint64_t slept_out; /* waits that a time slice ended, not a wake-up; */
 	bool may_sleep;     /* which is allowed where somebody dies */
+	unsigned more_epochs; /* so many more than one before the server lets others go on */
 	bool crash_points;  /* the server may stop after any store to META */
 };
 extern struct world *world;
