@@ -641,7 +641,7 @@ static int supervise(uint64_t seconds, uint64_t kill_every_ms, bool stops)
 		struct timespec pause = { 0, 2000000 };
 
 		new_channel(client);
-		if (sup.deep && below(&sup.random, 300) == 0)
+		if (sup.deep && below(&sup.random, 50) == 0)
 			go_deep(client);
 		nanosleep(&pause, NULL);
 		for (int i = 0; stops && i < sup.n; i++)
