@@ -337,6 +337,12 @@ void tarn__channel_abandon(struct server *s, struct channel *ch)
 struct marks {
 	uint32_t *inside; /* tickets that name it */
 	bool *reached;    /* from somebody who can still receive it */
+	struct edge {
+		uint32_t to, next; /* of the same channel, from 1; 0: no more */
+	} *edge;
+	uint32_t *first;  /* edge of each channel */
+	uint32_t *todo;   /* reached, and its edges not yet followed */
+	uint32_t n_edges, room;
 };
 
 static uint32_t record_of(const struct state *st, uint64_t id)
@@ -346,36 +352,60 @@ static uint32_t record_of(const struct state *st, uint64_t id)
 	return o != NULL && object_kind(o) == TARN__KIND_CHANNEL ? st->channel_of[o - st->object] : NIL;
 }
 
-/* The next ticket that names a channel: the records of the channel in which it is, and of the
- * one it names. */
-static bool next_edge(const struct state *st, struct ticket_walk *w, uint32_t *from, uint32_t *to)
+static bool add_edge(struct marks *m, uint32_t from, uint32_t to)
 {
-	while (tarn__ticket_next(st, w)) {
-		*from = w->record;
-		*to = record_of(st, w->id);
-		if (*to != NIL)
-			return true;
+	if (m->n_edges + 1 >= m->room) {
+		uint32_t room = m->room * 2 + 64;
+		struct edge *more = realloc(m->edge, room * sizeof *more);
+
+		if (more == NULL)
+			return false;
+		m->edge = more;
+		m->room = room;
 	}
-	return false;
+	m->edge[++m->n_edges] = (struct edge){ to, m->first[from] };
+	m->first[from] = m->n_edges;
+	m->inside[to]++;
+	return true;
 }
 
-/* Spreads "reached" along the tickets until nothing changes; as many rounds as chains are
- * long, which are short. */
-static void spread(const struct state *st, struct marks *m)
+/* All tickets that name a channel, by the channel they are in. False: no memory. */
+static bool collect_edges(const struct state *st, struct marks *m)
 {
-	bool changed = true;
+	for (uint32_t i = 1; i < st->head->channels; i++) {
+		const struct channel *ch = &st->channel[i];
+		uint64_t left = ch->id != 0 ? ch->tickets : 0;
 
-	while (changed) {
-		changed = false;
-		struct ticket_walk w = { 0 };
-		uint32_t from, to;
+		for (uint64_t p = ch->low; left > 0 && p < ch->sent; p++) {
+			uint64_t id = tarn__ticket_find(st, ch, p);
+			uint32_t to = id != 0 ? record_of(st, id) : NIL;
 
-		while (next_edge(st, &w, &from, &to)) {
-			if (!m->reached[from] || m->reached[to])
-				continue;
-			m->reached[to] = changed = true;
+			left -= id != 0;
+			if (to != NIL && !add_edge(m, i, to))
+				return false;
 		}
 	}
+	return true;
+}
+
+/* Spreads "reached" along the tickets; each channel and each ticket once, however deep they hang
+ * in each other. */
+static void spread(struct marks *m, uint32_t n)
+{
+	uint32_t left = 0;
+
+	for (uint32_t i = 1; i < n; i++)
+		if (m->reached[i])
+			m->todo[left++] = i;
+	while (left > 0)
+		for (uint32_t e = m->first[m->todo[--left]]; e != 0; e = m->edge[e].next) {
+			uint32_t to = m->edge[e].to;
+
+			if (!m->reached[to]) {
+				m->reached[to] = true;
+				m->todo[left++] = to;
+			}
+		}
 }
 
 /*
@@ -388,30 +418,33 @@ void tarn__channels_collect(struct server *s)
 {
 	struct state *st = &s->st;
 	uint32_t n = st->head->channels;
-	struct marks m = { calloc(n, sizeof *m.inside), calloc(n, sizeof *m.reached) };
+	struct marks m = { .inside = calloc(n, sizeof *m.inside),
+			   .reached = calloc(n, sizeof *m.reached),
+			   .first = calloc(n, sizeof *m.first),
+			   .todo = calloc(n, sizeof *m.todo) };
 
-	struct ticket_walk w = { 0 };
-	uint32_t from, to;
-
-	while (m.inside != NULL && m.reached != NULL && next_edge(st, &w, &from, &to))
-		m.inside[to]++;
-	for (uint32_t i = 1; m.inside != NULL && m.reached != NULL && i < n; i++) {
+	if (m.inside == NULL || m.reached == NULL || m.first == NULL || m.todo == NULL ||
+	    !collect_edges(st, &m))
+		goto out; /* another time */
+	for (uint32_t i = 1; i < n; i++) {
 		const struct channel *ch = &st->channel[i];
 
 		if (ch->id != 0 && record_of(st, ch->id) == i)
 			m.reached[i] = st->object[tarn__id_index(ch->id)].ext > m.inside[i];
 	}
-	if (m.inside != NULL && m.reached != NULL) {
-		spread(st, &m);
-		for (uint32_t i = 1; i < n; i++) {
-			struct channel *ch = &st->channel[i];
+	spread(&m, n);
+	for (uint32_t i = 1; i < n; i++) {
+		struct channel *ch = &st->channel[i];
 
-			if (ch->id == 0 || m.reached[i] || record_of(st, ch->id) != i)
-				continue;
-			tarn__channel_abandon(s, ch);
-			tarn__commit(s);
-		}
+		if (ch->id == 0 || m.reached[i] || record_of(st, ch->id) != i)
+			continue;
+		tarn__channel_abandon(s, ch);
+		tarn__commit(s);
 	}
+out:
 	free(m.inside);
+	free(m.first);
+	free(m.todo);
+	free(m.edge);
 	free(m.reached);
 }

@@ -33,6 +33,7 @@
 #define LOOP_EVERY 64u                  /* epochs between two looks at descriptors */
 #define REAP_SLICES 64u
 #define PENDING_TICK_NS 2000000
+#define COLLECT_REST_NS 50000000u
 #define KEEP_EVERY 4096u                /* epochs between two housekeepings of a busy server */
 
 /* ---- publication ---- */
@@ -263,6 +264,22 @@ static bool sweep_channels(struct server *s)
 	return more;
 }
 
+/* A walk over all tickets in flight. It takes a tenth of the time at most, however often it is
+ * asked for; until then the server does not sleep. */
+static bool collect(struct server *s)
+{
+	uint64_t from = tarn__now();
+
+	if (from >= s->collect_after) {
+		s->collect = false;
+		tarn__channels_collect(s);
+		uint64_t to = tarn__now(), rest = 9 * (to - from);
+
+		s->collect_after = to + (rest < COLLECT_REST_NS ? rest : COLLECT_REST_NS);
+	}
+	return true;
+}
+
 bool tarn__epoch(struct server *s)
 {
 	bool busy = false;
@@ -281,10 +298,8 @@ bool tarn__epoch(struct server *s)
 		reap(s);
 		busy = true;
 	}
-	if (s->collect) {
-		s->collect = false;
-		tarn__channels_collect(s);
-	}
+	if (s->collect)
+		busy |= collect(s);
 	if (s->prefault != NULL)
 		tarn__prefault_want(s->prefault);
 	if (s->st.head->n_pending != 0)
@@ -351,7 +366,7 @@ static void sleep_now(struct server *s)
 	bool busy = tarn__epoch(s);
 
 	tarn__store_release(&s->ctrl->epoch, s->st.head->epoch);
-	if (s->eager == eager && s->st.head->n_dying == 0 && s->st.head->dead == NIL &&
+	if (s->eager == eager && !s->collect && s->st.head->n_dying == 0 && s->st.head->dead == NIL &&
 	    !s->sweeping && s->waiters == NULL && !s->stopping) {
 		/* Decrements read in that last look are applied at the next wake-up: lazy
 		 * as their messages. But what was deferred before is not left lying. */

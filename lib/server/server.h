@@ -117,6 +117,7 @@ struct server {
 	tarn_server_event_fn *event;
 	void *event_arg;
 	bool collect;                  /* channels may hold each other, and nobody them */
+	uint64_t collect_after;        /* time before which that has to wait */
 	uint32_t n_visitors;
 	int spare_fd;                  /* given up to turn a caller away when there are no more */
 

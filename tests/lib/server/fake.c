@@ -180,6 +180,7 @@ void fake_phase_b(struct server *s)
 void fake_settle(struct server *s)
 {
 	for (int i = 0; i < 100000; i++) {
+		s->collect_after = 0; /* without its patience */
 		bool busy = tarn__epoch(s);
 
 		if (!busy && tarn__quiet(s) && !s->sweeping)
