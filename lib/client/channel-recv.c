@@ -14,6 +14,7 @@
 #include "tarn/channel.h"
 
 #include "channel.h"
+#include "lib/probe.h"
 
 static struct tarn__slot *slot_at(struct tarn_channel *ch, uint64_t position)
 {
@@ -572,6 +573,7 @@ int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *r
 	if (r < 0)
 		return r;
 	if (tarn__likely(recv_fast(channel, l, timeout_ns, ret_block, ret_tag, &polled))) {
+		TARN__PROBE2(recv, channel->base.id, (*ret_block)->id);
 		tarn__lane_leave(l);
 		return 0;
 	}
@@ -580,6 +582,8 @@ int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *r
 		r = fail_kind(&i);
 	else if (r == 0)
 		r = take_block(channel, l, &i, timeout_ns, ret_block);
+	if (r == 0)
+		TARN__PROBE2(recv, channel->base.id, (*ret_block)->id);
 	tarn__lane_leave(l);
 	if (r == 0 && ret_tag != NULL)
 		*ret_tag = i.tag;
