@@ -37,6 +37,9 @@ enum tarn__control {
 	TARN__CTL_CLASSES = 12,   /* fd: rows, as 6; likewise: */
 	TARN__CTL_MESSAGES = 13,
 	TARN__CTL_DUMP = 14,      /* fd: a dump, see server/dump.h */
+	TARN__CTL_EVENT = 40,     /* argument: lane. fd: reading end of a pipe into which the server
+				   * writes when a reply goes to that lane and it asks for it
+				   * (notify). The writing end's flags are out of reach */
 };
 
 struct tarn__request {

@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The table of entries: ELF notes "Tarn", type 1, in whatever is loaded.
+ * The tables of entries and types: ELF notes "Tarn", type 1 and 2, in whatever is loaded.
  *
  * Why notes and not constructors that register: the constructor that turns a fresh image
  * into a server runs before those of the executable (libtarn is its dependency), so it
  * would look into a table that is still empty. Notes are mapped before any code runs.
  */
-#include "tarn/entry.h"
+#include "entry.h"
 
 #include <elf.h>
 #include <link.h>
 #include <stdint.h>
 #include <string.h>
 
-#define NOTE_ENTRY 1u
-
-struct search {
-	const char *name;
-	tarn_entry_fn *found;
+struct walk {
+	uint32_t type;
+	tarn__note_fn *fn;
+	void *arg;
+	bool done;
 };
 
 /* In @bytes of notes that begin at @p. All of this lies in a mapping that the linker made. */
-static void look(const unsigned char *p, size_t bytes, size_t align, struct search *s)
+static void look(const unsigned char *p, size_t bytes, size_t align, struct walk *w)
 {
 	while (bytes >= sizeof(ElfW(Nhdr))) {
 		ElfW(Nhdr) h;
@@ -34,15 +34,15 @@ static void look(const unsigned char *p, size_t bytes, size_t align, struct sear
 		if (at + h.n_descsz > bytes || next == 0)
 			return;
 		const unsigned char *d = p + at;
-		const char *name = (const char *)d + sizeof distance;
-		if (h.n_type == NOTE_ENTRY && h.n_namesz == 5 &&
-		    memcmp(p + sizeof h, "Tarn", 5) == 0 && h.n_descsz > sizeof distance &&
-		    strnlen(name, h.n_descsz - sizeof distance) < h.n_descsz - sizeof distance &&
-		    strcmp(name, s->name) == 0) {
+		if (h.n_type == w->type && h.n_namesz == 5 &&
+		    memcmp(p + sizeof h, "Tarn", 5) == 0 && h.n_descsz >= sizeof distance) {
 			memcpy(&distance, d, sizeof distance);
-			s->found = (tarn_entry_fn *)((uintptr_t)d + (uintptr_t)distance);
-			return;
+			w->done = w->fn((void *)((uintptr_t)d + (uintptr_t)distance),
+					(const char *)d + sizeof distance,
+					h.n_descsz - sizeof distance, w->arg);
 		}
+		if (w->done)
+			return;
 		if (next >= bytes)
 			return;
 		p += next;
@@ -52,17 +52,41 @@ static void look(const unsigned char *p, size_t bytes, size_t align, struct sear
 
 static int look_in_object(struct dl_phdr_info *o, size_t size, void *arg)
 {
-	struct search *s = arg;
+	struct walk *w = arg;
 
 	(void)size;
-	for (unsigned i = 0; i < o->dlpi_phnum && s->found == NULL; i++) {
+	for (unsigned i = 0; i < o->dlpi_phnum && !w->done; i++) {
 		const ElfW(Phdr) *h = &o->dlpi_phdr[i];
 
 		if (h->p_type == PT_NOTE)
 			look((const unsigned char *)(uintptr_t)(o->dlpi_addr + h->p_vaddr),
-			     h->p_memsz, h->p_align >= 8 ? 8 : 4, s);
+			     h->p_memsz, h->p_align >= 8 ? 8 : 4, w);
 	}
-	return s->found != NULL;
+	return w->done;
+}
+
+void tarn__notes_walk(uint32_t type, tarn__note_fn *fn, void *arg)
+{
+	struct walk w = { .type = type, .fn = fn, .arg = arg };
+
+	dl_iterate_phdr(look_in_object, &w);
+}
+
+/* ---- entries ---- */
+
+struct search {
+	const char *name;
+	tarn_entry_fn *found;
+};
+
+static bool is_entry(void *target, const char *text, size_t bytes, void *arg)
+{
+	struct search *s = arg;
+
+	if (strnlen(text, bytes) == bytes || strcmp(text, s->name) != 0)
+		return false;
+	s->found = (tarn_entry_fn *)target;
+	return true;
 }
 
 tarn_entry_fn *tarn_entry_find(const char *name)
@@ -70,6 +94,6 @@ tarn_entry_fn *tarn_entry_find(const char *name)
 	struct search s = { .name = name };
 
 	if (name != NULL)
-		dl_iterate_phdr(look_in_object, &s);
+		tarn__notes_walk(TARN__NOTE_ENTRY, is_entry, &s);
 	return s.found;
 }

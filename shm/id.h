@@ -31,6 +31,7 @@ enum tarn__kind {
 	TARN__KIND_NONE = 0,
 	TARN__KIND_BLOCK = 1,
 	TARN__KIND_CHANNEL = 2, /* a block that holds the ring of a channel */
+	TARN__KIND_OBJECT = 3,  /* the instance of a type */
 };
 
 #endif

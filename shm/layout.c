@@ -29,6 +29,7 @@ uint64_t tarn__layout_hash(void)
 		offsetof(struct tarn__lane_server, notice),
 		offsetof(struct tarn__lane_server, evicted),
 		offsetof(struct tarn__lane_client, waiting),
+		offsetof(struct tarn__lane_client, notify),
 		sizeof(struct tarn__ctrl),
 		offsetof(struct tarn__ctrl, server_state),
 		offsetof(struct tarn__ctrl, incarnation),
@@ -44,6 +45,8 @@ uint64_t tarn__layout_hash(void)
 		offsetof(struct tarn__channel_ring, consumer_wake),
 		offsetof(struct tarn__channel_ring, slot),
 		TARN__CH_SPARE,
+		TARN__CALL_REFS,
+		TARN__DIR_TYPE_SHIFT,
 	};
 
 	return tarn__hash64(facts, sizeof facts, 0);

@@ -23,10 +23,10 @@
 #include "id.h"
 #include "sizeclass.h"
 
-#define TARN__LAYOUT_VERSION 1u
+#define TARN__LAYOUT_VERSION 2u
 #define TARN__REQUESTS 1024u       /* slots of a request ring */
 #define TARN__REPLIES 256u         /* slots of a reply ring */
-#define TARN__MESSAGE_SLOTS 4u     /* most slots of one message */
+#define TARN__MESSAGE_SLOTS 32u    /* most slots of one message or reply */
 #define TARN__NAME_BYTES 64u       /* names with their final 0 */
 #define TARN__CLIENT_LANES 1024u   /* most threads of one client */
 #define TARN__GIVEBACK_IDS 3u      /* so that one message is one deferred decrement */
@@ -65,6 +65,24 @@ static_assert(sizeof(struct tarn__slot) == 64, "one line");
  *	IMPORT   id, nonce x 2
  *	REVOKE   id, nonce x 2
  *	PING
+ *
+ * Objects and calls. "values" is a payload of values (lib/value) and then the references that
+ * its slots name, two words each (tarn__ref_...), laid out over the slots without gaps:
+ * word k of a message is word k % 7 of its slot k / 7.
+ *
+ *	TYPE     index or TARN__TYPE_BY_NAME, reply slots, name...   count bytes of name
+ *	CREATE   type index, packed, values     arguments of the creator
+ *	CALL     object, packed, values         packed: tarn__pack_...
+ *	RESULT   call number, packed, values    count: -errno of the method; host lanes only
+ *	CANCEL   cookie of a CALL, CREATE or WATCH of this lane; it is answered -ECANCELED
+ *	HOLD     object, id                     an edge more; host lanes only
+ *	UNHOLD   object, id                     an edge less; host lanes only
+ *	DESTROYED object                        its destructor has run; host lanes only
+ *	NAME     id, flags, name...             count bytes of name; TARN__NAME_...
+ *	GRAB     id                             books a unit; reply as LOOKUP's
+ *	WATCH    id or client, what, incarnation  answered when it is gone; TARN__WATCH_...
+ *	MADE     object                         its creator has run; host lanes only
+ *	FETCH    number, packed                 references of a reply with MORE: method is the first
  */
 enum tarn__message {
 	TARN__MSG_NONE = 0,
@@ -87,7 +105,21 @@ enum tarn__message {
 	TARN__MSG_REVOKE = 17,
 	TARN__MSG_PING = 18,
 	TARN__MSG_LANE_CLOSE = 19, /* internal: a lane on its way out (control socket) */
-	TARN__MSG_KINDS = 20,
+	/* 20 is free */
+	TARN__MSG_TYPE = 21,
+	TARN__MSG_CREATE = 22,
+	TARN__MSG_CALL = 23,
+	TARN__MSG_RESULT = 24,
+	TARN__MSG_CANCEL = 25,
+	TARN__MSG_HOLD = 26,
+	TARN__MSG_UNHOLD = 27,
+	TARN__MSG_DESTROYED = 28,
+	TARN__MSG_NAME = 29,
+	TARN__MSG_GRAB = 30,
+	TARN__MSG_WATCH = 31,
+	TARN__MSG_MADE = 32,
+	TARN__MSG_FETCH = 33,
+	TARN__MSG_KINDS = 34,
 };
 
 /* EXPORT's flags. */
@@ -97,6 +129,7 @@ enum tarn__message {
 /* SEND's flags, also in a channel's slot. */
 #define TARN__SEND_SEALED 1u
 #define TARN__SEND_CHANNEL 2u /* the reference names a channel, not a block */
+#define TARN__SEND_OBJECT 4u  /* it names an object */
 
 static inline uint64_t tarn__header(enum tarn__message kind, unsigned slots, unsigned count,
 				    uint32_t cookie)
@@ -122,6 +155,78 @@ static inline uint64_t tarn__reply(unsigned kind, unsigned ids, int error, uint3
 	       (uint64_t)cookie << 32;
 }
 
+/* ---- calls ----
+ *
+ * The second word of CREATE, CALL and RESULT, and of the replies to CREATE and CALL:
+ *	bits 0..15 method   16..23 values   24..31 references   32..39 flags
+ *	40..47 slots that the caller reserved for the reply     48..63 words of the payload
+ *
+ * A reply has the slots that it takes in its header's count of ids; of several the first mark
+ * is stored last. Its word 1 is packed, then values. With SPILLED the payload lies in a
+ * block, which is the first reference; word 3 of a message (2 of a reply) is its length in
+ * bytes and the references follow. A block that the server made for a reply belongs to the
+ * caller. The reply to CREATE has one value, the object.
+ *
+ * Failures of the machinery: the header's error and one value, a string: the sentence.
+ * Failures of a method: TARN_EREMOTE and one value of kind error.
+ */
+/* The method that every type has: a string, what its describe says of the instance, or nil. */
+#define TARN__METHOD_DESCRIBE 0xffffu
+
+#define TARN__CALL_REFS 64u     /* most references of one message */
+#define TARN__CALL_ONEWAY 1u    /* no reply */
+#define TARN__CALL_SPILLED 2u
+#define TARN__CALL_ERROR 4u     /* RESULT: the value is an error */
+#define TARN__CALL_RAW 8u       /* CREATE: no creator is run; host lanes only */
+/* A reply whose references do not fit: word 2 is a number for FETCH, word 3 the bytes of the
+ * payload, which lies in the first reference (0: there is none); the count of references is of
+ * all. Their units are booked. FETCH (until the last was fetched: then the number ends) is answered
+ * by as many, from the one that it names on, as fit into its own reserved slots. */
+#define TARN__CALL_MORE 16u
+
+/* Most words of a message behind the packed word, and of a reply. */
+#define TARN__CALL_ROOM (7u * TARN__MESSAGE_SLOTS - 3u)
+#define TARN__REPLY_ROOM(slots) (7u * (slots) - 2u)
+
+static inline uint64_t tarn__pack(unsigned method, unsigned values, unsigned refs, unsigned flags,
+				  unsigned reply_slots, unsigned payload_words)
+{
+	return (uint64_t)method | (uint64_t)values << 16 | (uint64_t)refs << 24 |
+	       (uint64_t)flags << 32 | (uint64_t)reply_slots << 40 | (uint64_t)payload_words << 48;
+}
+static inline unsigned tarn__pack_method(uint64_t w) { return (unsigned)(w & 0xffff); }
+static inline unsigned tarn__pack_values(uint64_t w) { return (unsigned)(w >> 16 & 0xff); }
+static inline unsigned tarn__pack_refs(uint64_t w) { return (unsigned)(w >> 24 & 0xff); }
+static inline unsigned tarn__pack_flags(uint64_t w) { return (unsigned)(w >> 32 & 0xff); }
+static inline unsigned tarn__pack_reply_slots(uint64_t w) { return (unsigned)(w >> 40 & 0xff); }
+static inline unsigned tarn__pack_words(uint64_t w) { return (unsigned)(w >> 48); }
+
+/* A reference's second word: its exact size and whether it is sealed, as the sender knows it
+ * (0 for objects and channels). */
+static inline uint64_t tarn__ref_word(uint64_t size, bool sealed)
+{
+	return size << 2 | (uint64_t)sealed << 1;
+}
+static inline uint64_t tarn__ref_size(uint64_t w) { return w >> 2; }
+static inline bool tarn__ref_sealed(uint64_t w) { return (w & 2) != 0; }
+
+/*
+ * TYPE. With reply slots 0 the reply is one slot: word 1 index, 2 hash of the table, 3 flags
+ * (of tarn_type) | concurrency << 32, 4 methods, 5 size of an instance. Else it is as a
+ * CALL's, with one value: a map with name, index, hash, flags, concurrency, size, and methods,
+ * a list of maps with name, flags, args, result, result_type (nil where there is none).
+ */
+#define TARN__TYPE_BY_NAME UINT64_MAX
+
+/* NAME's flags. A name holds what it names: until its client ends, or for good. UNPUBLISH may
+ * have id 0: whatever bears the name. */
+#define TARN__NAME_UNPUBLISH 1u
+#define TARN__NAME_PINNED 2u
+#define TARN__NAME_REPLACE 4u /* even if the name is in use */
+
+#define TARN__WATCH_ID 0u
+#define TARN__WATCH_CLIENT 1u /* word 1: the client's number; word 3: incarnation, 0 any */
+
 /* ---- LANE(c): one area per thread of the client ---- */
 
 struct tarn__lane_server { /* written by the server only */
@@ -132,7 +237,8 @@ struct tarn__lane_server { /* written by the server only */
 };
 struct tarn__lane_client { /* written by the client only */
 	uint32_t waiting;  /* 1: sleeps on wake; see wake.h */
-	uint32_t pad0;
+	uint32_t notify;   /* SYNC event: changes when replies are to be told of by the lane's
+			    * pipe, once per value; 0: never */
 	uint64_t tid;      /* thread that owns the lane, for people */
 	char thread[16];   /* its name, for people */
 	uint64_t pad[4];
@@ -220,6 +326,13 @@ static_assert(sizeof(struct tarn__dir_entry) == 32, "half a line");
 #define TARN__DIR_CHANNEL 2u
 #define TARN__DIR_PRODUCER_GONE 4u
 #define TARN__DIR_CONSUMER_GONE 8u
+#define TARN__DIR_OBJECT 16u
+#define TARN__DIR_TYPE_SHIFT 32u /* of an object: index of its type, 16 bits */
+
+static inline uint32_t tarn__dir_type(uint64_t state)
+{
+	return (uint32_t)(state >> TARN__DIR_TYPE_SHIFT & 0xffff);
+}
 
 /* Reads an entry that the server may be changing. False: not this id (any more). */
 static inline bool tarn__dir_read(const struct tarn__dir_entry *e, uint64_t id,

@@ -16,7 +16,8 @@ static const char *text_of(const char *const *names, unsigned n, unsigned i)
 static struct value kind(const void *row)
 {
 	static const char *const names[] = { [TARN_BLOCK_PLAIN] = "block",
-					     [TARN_BLOCK_CHANNEL] = "channel" };
+					     [TARN_BLOCK_CHANNEL] = "channel",
+					     [TARN_BLOCK_OBJECT] = "object" };
 	const tarn_block_row *b = row;
 
 	return (struct value){ .kind = VALUE_TEXT, .text = text_of(names, 3, b->kind) };

@@ -17,7 +17,7 @@ static struct value kind(const void *row)
 	static const char *const names[] = {
 		[TARN_CLAIM_HELD] = "held",	[TARN_CLAIM_TRANSIT] = "transit",
 		[TARN_CLAIM_EXPORTED] = "exported", [TARN_CLAIM_STORED] = "stored",
-		[TARN_CLAIM_GRANTED] = "granted",
+		[TARN_CLAIM_GRANTED] = "granted", [TARN_CLAIM_NAMED] = "named",
 	};
 	const tarn_claim_row *c = row;
 	bool known = c->kind < sizeof names / sizeof *names && names[c->kind] != NULL;

@@ -13,7 +13,7 @@
  */
 #include "tarn/channel.h"
 
-#include "channel.h"
+#include "object.h"
 #include "lib/probe.h"
 
 static struct tarn__slot *slot_at(struct tarn_channel *ch, uint64_t position)
@@ -292,7 +292,7 @@ static struct tarn_block *new_handle(struct tarn__lane *l, struct tarn_block *b,
 	struct tarn_client *c = l->client;
 
 	if (!tarn__handle_fill(c, b, i->id, i->size) ||
-	    (dir_state(c, i->id) & TARN__DIR_CHANNEL)) {
+	    (dir_state(c, i->id) & (TARN__DIR_CHANNEL | TARN__DIR_OBJECT))) {
 		tarn__handle_free(l, b);
 		return NULL;
 	}
@@ -387,7 +387,7 @@ static int take_known(struct tarn_channel *ch, struct tarn__lane *l, const struc
 		return r;
 	}
 	say(ch, l, TARN__MSG_ABSORB, ch->consumer.position, i->id);
-	if (!(tarn__refs(b) & (REF_SEALED | REF_CHANNEL))) {
+	if (!(tarn__refs(b) & (REF_SEALED | REF_CHANNEL | REF_OBJECT))) {
 		if (i->flags & TARN__SEND_SEALED)
 			tarn__seal_here(l->client, b);
 		/* Its size may have changed since we got it. */
@@ -405,7 +405,8 @@ static int take_block(struct tarn_channel *ch, struct tarn__lane *l, const struc
 	struct tarn_block *b = tarn__table_find(l->client, i->id), *slice;
 	int r;
 
-	if (b != NULL && ((tarn__refs(b) & REF_CHANNEL) || i->size == 0 || i->size > b->capacity)) {
+	if (b != NULL && ((tarn__refs(b) & (REF_CHANNEL | REF_OBJECT)) || i->size == 0 ||
+			  i->size > b->capacity)) {
 		tarn__handle_put(l, b);
 		return skip(ch, l, i);
 	}
@@ -556,11 +557,32 @@ static inline bool recv_fast(struct tarn_channel *ch, struct tarn__lane *l, int6
 
 /* ---- public ---- */
 
+static enum tarn_item kind_of(const struct item *i)
+{
+	return i->flags & TARN__SEND_CHANNEL ? TARN_ITEM_CHANNEL
+	       : i->flags & TARN__SEND_OBJECT ? TARN_ITEM_OBJECT : TARN_ITEM_BLOCK;
+}
+
 static int fail_kind(const struct item *i)
 {
-	return tarn__fail(-TARN_EKIND, i->flags & TARN__SEND_CHANNEL
-			  ? "The next item is a channel: take it with tarn_channel_recv_channel()."
-			  : "The next item is a block: take it with tarn_channel_recv().");
+	static const char *const sentence[] = {
+		[TARN_ITEM_BLOCK] = "The next item is a block: take it with tarn_channel_recv().",
+		[TARN_ITEM_CHANNEL] = "The next item is a channel: take it with "
+				      "tarn_channel_recv_channel().",
+		[TARN_ITEM_OBJECT] = "The next item is an object: take it with "
+				     "tarn_channel_recv_object().",
+	};
+
+	return tarn__fail(-TARN_EKIND, "%s", sentence[kind_of(i)]);
+}
+
+/* The next item, which must be of kind @wanted; it stays if it is not. */
+static int next_of(struct tarn_channel *ch, struct tarn__lane *l, enum tarn_item wanted,
+		   int64_t timeout_ns, bool polled, struct item *ret)
+{
+	int r = next_item(ch, l, timeout_ns, polled, ret);
+
+	return r < 0 || tarn__likely(kind_of(ret) == wanted) ? r : fail_kind(ret);
 }
 
 int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *ret_tag,
@@ -578,10 +600,8 @@ int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *r
 		tarn__lane_leave(l);
 		return 0;
 	}
-	r = next_item(channel, l, timeout_ns, polled, &i);
-	if (r == 0 && (i.flags & TARN__SEND_CHANNEL))
-		r = fail_kind(&i);
-	else if (r == 0)
+	r = next_of(channel, l, TARN_ITEM_BLOCK, timeout_ns, polled, &i);
+	if (r == 0)
 		r = take_block(channel, l, &i, timeout_ns, ret_block);
 	if (r == 0)
 		TARN__PROBE2(recv, channel->base.id, (*ret_block)->id);
@@ -639,13 +659,83 @@ int tarn_channel_recv_channel(tarn_channel *channel, tarn_channel **ret_channel,
 
 	if (r < 0)
 		return r;
-	r = next_item(channel, l, timeout_ns, false, &i);
-	if (r == 0 && !(i.flags & TARN__SEND_CHANNEL))
-		r = fail_kind(&i);
-	else if (r == 0)
+	r = next_of(channel, l, TARN_ITEM_CHANNEL, timeout_ns, false, &i);
+	if (r == 0)
 		r = take_channel(channel, l, &i, timeout_ns, ret_channel);
 	tarn__lane_leave(l);
 	if (r == 0 && ret_tag != NULL)
 		*ret_tag = i.tag;
+	return r;
+}
+
+static int take_object(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
+		       int64_t timeout_ns, struct tarn_object **ret)
+{
+	struct tarn_client *c = l->client;
+	struct tarn_block *b = tarn__table_find(c, i->id);
+	struct tarn_object *got;
+	int r;
+
+	if (b != NULL && !(tarn__refs(b) & REF_OBJECT)) {
+		tarn__handle_put(l, b);
+		return skip(ch, l, i);
+	}
+	if (b != NULL) {
+		r = take_known(ch, l, i, timeout_ns, b);
+		if (r < 0)
+			return r;
+	} else {
+		r = prepare(l, timeout_ns);
+		if (r < 0)
+			return r;
+		got = tarn__object_handle(l, i->id);
+		if (got == NULL) {
+			tarn__hold_return(l);
+			r = tarn_error_last()->code;
+			return r == -ENOMEM ? r : skip(ch, l, i);
+		}
+		say(ch, l, TARN__MSG_RECV, ch->consumer.position, i->id);
+		b = tarn__table_merge(c, &got->base);
+		if (b != &got->base) {
+			tarn__handle_free(l, &got->base);
+			tarn__hold_return(l);
+		}
+	}
+	ch->consumer.position++;
+	*ret = tarn__object_of_base(b);
+	follow_up(ch, l);
+	return 0;
+}
+
+int tarn_channel_recv_object(tarn_channel *channel, tarn_object **ret_object, uint64_t *ret_tag,
+			     int64_t timeout_ns)
+{
+	struct tarn__lane *l;
+	struct item i;
+	int r = tarn__lane_enter(channel->base.client, &l);
+
+	if (r < 0)
+		return r;
+	r = next_of(channel, l, TARN_ITEM_OBJECT, timeout_ns, false, &i);
+	if (r == 0)
+		r = take_object(channel, l, &i, timeout_ns, ret_object);
+	tarn__lane_leave(l);
+	if (r == 0 && ret_tag != NULL)
+		*ret_tag = i.tag;
+	return r;
+}
+
+int tarn_channel_peek(tarn_channel *channel, enum tarn_item *ret_item, int64_t timeout_ns)
+{
+	struct tarn__lane *l;
+	struct item i;
+	int r = tarn__lane_enter(channel->base.client, &l);
+
+	if (r < 0)
+		return r;
+	r = next_item(channel, l, timeout_ns, false, &i);
+	tarn__lane_leave(l);
+	if (r == 0)
+		*ret_item = kind_of(&i);
 	return r;
 }

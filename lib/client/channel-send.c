@@ -10,7 +10,7 @@
  */
 #include "tarn/channel.h"
 
-#include "channel.h"
+#include "object.h"
 #include "lib/probe.h"
 
 struct item {
@@ -247,23 +247,35 @@ int tarn_channel_give(tarn_channel *channel, tarn_block *block, uint64_t tag, in
 	return r;
 }
 
-int tarn_channel_send_channel(tarn_channel *channel, tarn_channel *sent, uint64_t tag,
-			      int64_t timeout_ns)
+/* Something that is shared from the beginning: a channel or an object. */
+static int send_handle(struct tarn_channel *ch, const struct tarn_block *b, uint64_t flags,
+		       uint64_t tag, int64_t timeout_ns)
 {
 	struct tarn__lane *l;
-	int r = check(channel, &sent->base);
+	int r = check(ch, b);
 
 	if (r == 0)
-		r = tarn__lane_enter(channel->base.client, &l);
+		r = tarn__lane_enter(ch->base.client, &l);
 	if (r < 0)
 		return r;
-	r = prepare(channel, l, timeout_ns);
+	r = prepare(ch, l, timeout_ns);
 	if (r == 0) {
-		const struct item i = { .id = sent->base.id, .flags = TARN__SEND_CHANNEL,
-					.size = sent->base.size, .tag = tag };
+		const struct item i = { .id = b->id, .flags = flags, .size = b->size, .tag = tag };
 
-		publish(channel, l, &i);
+		publish(ch, l, &i);
 	}
 	tarn__lane_leave(l);
 	return r;
+}
+
+int tarn_channel_send_channel(tarn_channel *channel, tarn_channel *sent, uint64_t tag,
+			      int64_t timeout_ns)
+{
+	return send_handle(channel, &sent->base, TARN__SEND_CHANNEL, tag, timeout_ns);
+}
+
+int tarn_channel_send_object(tarn_channel *channel, tarn_object *object, uint64_t tag,
+			     int64_t timeout_ns)
+{
+	return send_handle(channel, &object->base, TARN__SEND_OBJECT, tag, timeout_ns);
 }

@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "block.h"
 #include "lib/auth.h"
+#include "object.h"
 
 #define CACHE_DEFAULT (64u << 20)
 #define LONG_NS 30000000000ll /* a server that takes longer to answer hangs */
@@ -83,8 +83,8 @@ static int skip_answers(struct tarn_client *c, uint64_t deadline)
 	return 0;
 }
 
-int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
-		     uint64_t deadline, struct tarn__answer *ret)
+int tarn__client_ask_fd(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
+			uint64_t deadline, struct tarn__answer *ret, int *ret_fd)
 {
 	const struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = kind,
 					   .argument = argument };
@@ -97,8 +97,12 @@ int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t ar
 		r = tarn__control_ask(c->control, &ask, ret, fds, deadline);
 		if (r == -ETIMEDOUT)
 			c->answers_due++;
-		for (unsigned i = 0; r == 0 && i < ret->n_fds; i++)
-			close(fds[i]);
+		for (unsigned i = 0; r == 0 && i < ret->n_fds; i++) {
+			if (i == 0 && ret_fd != NULL)
+				*ret_fd = fds[i];
+			else
+				close(fds[i]);
+		}
 	}
 	pthread_mutex_unlock(&c->mutex);
 	if (r == -TARN_ESRVDOWN) {
@@ -106,6 +110,12 @@ int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t ar
 		return tarn__fail_down(c);
 	}
 	return r;
+}
+
+int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
+		     uint64_t deadline, struct tarn__answer *ret)
+{
+	return tarn__client_ask_fd(c, kind, argument, deadline, ret, NULL);
 }
 
 bool tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument)
@@ -308,6 +318,7 @@ static struct tarn_client *client_new(const char *name)
 	c->ctrl_segment = c->lane_segment = TARN__SEGMENT_NONE;
 	pthread_mutex_init(&c->mutex, NULL);
 	pthread_mutex_init(&c->pool, NULL);
+	pthread_mutex_init(&c->types.mutex, NULL);
 	snprintf(c->name, sizeof c->name, "%s", name);
 	return c;
 }
@@ -325,6 +336,7 @@ static void client_free(struct tarn_client *c)
 		tarn__table_fini(c);
 		tarn__lanes_free(c);
 		tarn__chunks_free(c);
+		tarn__types_free(c);
 	}
 	if (c->sealed_data != NULL)
 		munmap(c->sealed_data, c->data_bytes);
@@ -343,20 +355,17 @@ static void client_free(struct tarn_client *c)
 	if (!forked) {
 		pthread_mutex_destroy(&c->mutex);
 		pthread_mutex_destroy(&c->pool);
+		pthread_mutex_destroy(&c->types.mutex);
 	}
 	munmap(c, tarn__round_up(sizeof *c, TARN__OS_PAGE));
 }
 
-static int open_once(const char *name, const tarn_client_options *o, uint64_t deadline,
-		     struct tarn_client **ret_client)
+int tarn__client_open_on(int fd, const char *name, const tarn_client_options *o,
+			 struct tarn_client **ret_client)
 {
-	struct tarn_client *c;
-	int r, fd;
+	struct tarn_client *c = client_new(name);
+	int r;
 
-	r = tarn__control_connect(name, deadline, &fd);
-	if (r < 0)
-		return r;
-	c = client_new(name);
 	if (c == NULL) {
 		close(fd);
 		return tarn__fail(-ENOMEM, "No memory for a client.");
@@ -382,6 +391,14 @@ static int open_once(const char *name, const tarn_client_options *o, uint64_t de
 fail:
 	client_free(c);
 	return r;
+}
+
+static int open_once(const char *name, const tarn_client_options *o, uint64_t deadline,
+		     struct tarn_client **ret_client)
+{
+	int fd, r = tarn__control_connect(name, deadline, &fd);
+
+	return r < 0 ? r : tarn__client_open_on(fd, name, o, ret_client);
 }
 
 int tarn_client_open(const char *name, const tarn_client_options *options, tarn_client **ret_client)

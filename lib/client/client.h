@@ -9,7 +9,8 @@
  * opened it. The serial is never used twice, hence what a thread remembers of a closed
  * client is never followed.
  *
- * Locks: client.mutex (lanes, control socket), client.pool (handles, credits), the shards.
+ * Locks: client.mutex (lanes, control socket), client.pool (handles, credits), types.mutex,
+ * the shards.
  * They are leaves: none is held while another is taken, nor while a thread posts or
  * waits on a lane (I17). A forked child takes none of them.
  */
@@ -28,6 +29,8 @@
 #include "tarn/client.h"
 
 struct tarn__lane;
+struct tarn__type;
+struct tarn__direct;
 
 /* ---- handles ---- */
 
@@ -40,6 +43,8 @@ struct tarn__lane;
 #define REF_CHANNEL (1ull << 35)  /* struct tarn_channel around it */
 #define REF_DEFERRED (1ull << 36) /* received, RECV not yet posted: see channel-recv.c */
 #define REF_UNLISTED (1ull << 37) /* shared, but in no shard (deferred, or unlinked) */
+#define REF_OBJECT (1ull << 38)   /* a proxy: struct tarn_object, see object.h */
+#define REF_UNHELD (1ull << 39)   /* stands for no hold of a lane: see tarn__refs_drop() */
 
 /* 64 bytes, one line. It stays with a granted block as long as the block is in this
  * process's caches, so that a warm allocation writes only this line. */
@@ -59,7 +64,7 @@ struct tarn_block {
 				   * under the shard lock once it is shared */
 	uint8_t bin;              /* of the cache */
 	uint8_t populated;        /* its pages were mapped in advance */
-	uint16_t spare;
+	uint16_t type;            /* of an object: its type's index */
 };
 static_assert(sizeof(struct tarn_block) == 64, "one line");
 
@@ -82,6 +87,15 @@ struct tarn__shard {
 	uint32_t n;
 	uint32_t buckets; /* power of two */
 	struct tarn_block **bucket;
+};
+
+/* ---- types of objects, as the server describes them (type.c) ---- */
+
+#define TARN__TYPE_BUCKETS 64u
+struct tarn__types {
+	pthread_mutex_t mutex; /* of writers */
+	/* SYNC types: read without the mutex; entries stay until the client is closed. */
+	struct tarn__type *by_name[TARN__TYPE_BUCKETS], *by_index[TARN__TYPE_BUCKETS];
 };
 
 /* ---- the client ---- */
@@ -135,6 +149,9 @@ struct tarn_client {
 	unsigned char *sealed_data;  /* second, read-only mapping of DATA; NULL: not yet */
 
 	struct tarn__shard shard[TARN__SHARDS];
+
+	struct tarn__types types;
+	const struct tarn__direct *direct; /* calls in place, in the server itself (call.h) */
 };
 static_assert(offsetof(struct tarn_client, data) == TARN__OS_PAGE, "own page");
 
@@ -152,10 +169,17 @@ int tarn__fail_down(const struct tarn_client *c);
  * for slow paths. @l may be NULL. */
 int tarn__client_health(struct tarn_client *c, const struct tarn__lane *l);
 
+/* Attaches over a connection that there is already, and takes it over. */
+int tarn__client_open_on(int fd, const char *name, const tarn_client_options *options,
+			 struct tarn_client **ret_client);
+
 /* A question on the control socket; under the mutex, so never with a lane's message
  * to wait for. Waits until the server answers or is gone, or @deadline. */
 int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
 		     uint64_t deadline, struct tarn__answer *ret);
+/* The same where the answer brings a descriptor, the caller's to close. */
+int tarn__client_ask_fd(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
+			uint64_t deadline, struct tarn__answer *ret, int *ret_fd);
 /* Says what is not answered, without waiting; the caller holds the mutex. False: not said. */
 bool tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument);
 

@@ -414,13 +414,15 @@ static void release(struct tarn__lane *l, struct tarn_block *b)
 	units = flags & REF_UNLISTED ? b->units : tarn__table_remove(c, b);
 
 	tarn__lane_post(l, tarn__header(TARN__MSG_RELEASE, 1, 0, 0), b->id, units, 0, 0, 0, 0);
-	if (flags & REF_CHANNEL) {
+	/* A channel's peer waits for its end, an object's destructor is to run promptly. */
+	if (flags & (REF_CHANNEL | REF_OBJECT))
 		tarn__lane_ring(l);
+	if (flags & REF_CHANNEL)
 		tarn__channel_handle_free(b);
-	} else {
+	else
 		tarn__handle_free(l, b);
-	}
-	tarn__hold_return(l);
+	if (!(flags & REF_UNHELD))
+		tarn__hold_return(l);
 }
 
 void tarn__handle_last(struct tarn__lane *l, struct tarn_block *b)

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "handle.h"
+#include "pending.h"
 
 __thread struct tarn__here tarn__here = { .serial = 1 }; /* no client has serial 1 */
 
@@ -67,6 +68,7 @@ static void start(struct tarn__lane *l, struct tarn_client *c, uint32_t number)
 	l->outstanding = 0;
 	l->allocs = 0;
 	l->awaited = 0;
+	l->answered = false;
 	l->requests = (struct tarn__requests){ .slot = tarn__lane_requests(area, number),
 					       .server_head = &area->server.head };
 	l->replies = (struct tarn__replies){ .slot = tarn__lane_replies(area, number) };
@@ -218,7 +220,7 @@ static void close_lane(struct tarn_client *c, struct tarn__lane *l)
 	bool told;
 
 	tarn__lane_drain(l);
-	if (!tarn__cache_empty(l) || !all_read(l) || l->outstanding != 0) {
+	if (!tarn__cache_empty(l) || !all_read(l) || l->outstanding != 0 || tarn__pending_queued(l)) {
 		tarn__lane_ring(l);
 		put_parked(c, l);
 		return;
@@ -230,6 +232,7 @@ static void close_lane(struct tarn_client *c, struct tarn__lane *l)
 	pthread_mutex_lock(&c->mutex);
 	told = tarn__client_tell(c, TARN__CTL_LANE_CLOSE, l->number);
 	if (told) {
+		tarn__pending_lane_closed(l);
 		__atomic_store_n(&l->closed, true, __ATOMIC_RELEASE);
 		l->next_parked = c->closed;
 		c->closed = l;
@@ -262,6 +265,7 @@ void tarn__lane_park(void *lane)
 		tarn__here.serial = 1;
 	tarn__lane_try(l); /* not inside a call: a thread does not end there */
 	tarn__lane_settle(l, true);
+	tarn__pending_abandon(l);
 	tarn__lane_notice(l);
 	if (tarn__backlog_any(c))
 		tarn__backlog_post(l);
@@ -276,6 +280,7 @@ void tarn__lanes_free(struct tarn_client *c)
 		struct tarn__lane *l = c->lanes;
 
 		c->lanes = l->next_all;
+		tarn__pending_free_all(l);
 		free(l);
 	}
 	c->parked = NULL;
@@ -344,24 +349,31 @@ static bool is_asked(struct tarn__lane *l)
 	return tarn__load_relaxed(&l->area->server.notice) != l->notice_seen && has_room(l, 1);
 }
 
-/* Waits for a reply, or for room if @need > 0. Returns without them after it gave grants
- * back, which may take a reply that nobody awaits: callers look anyway. The server wakes
- * those who wait for a reply only, so who waits for room looks more often. */
-static int lane_wait(struct tarn__lane *l, unsigned need, uint64_t deadline)
-{
 #define READY() (need > 0 ? has_room(l, need) || has_reply(l) : has_reply(l))
-	struct tarn__lane_area *area = l->area;
-	struct tarn_client *c = l->client;
-	uint64_t looked = 0;
 
+/* Polls for a short while; true: ready. */
+static bool lane_spin(struct tarn__lane *l, unsigned need)
+{
 	for (uint32_t i = 0; i < l->spin.rounds; i++) {
 		if (READY()) {
 			tarn__spin_paid(&l->spin);
-			return 0;
+			return true;
 		}
 		tarn__pause();
 	}
 	tarn__spin_failed(&l->spin);
+	return false;
+}
+
+/* Yields, then sleeps, until there is a reply, or room if @need > 0. Returns without them after
+ * it gave grants back, which may take a reply that nobody awaits: callers look anyway. The
+ * server wakes those who wait for a reply only, so who waits for room looks more often. */
+static int lane_sleep(struct tarn__lane *l, unsigned need, uint64_t deadline)
+{
+	struct tarn__lane_area *area = l->area;
+	struct tarn_client *c = l->client;
+	uint64_t looked = 0;
+
 	for (uint64_t until = 0; tarn__yield_until(&until);)
 		if (READY())
 			return 0;
@@ -400,7 +412,17 @@ static int lane_wait(struct tarn__lane *l, unsigned need, uint64_t deadline)
 	if (!READY())
 		tarn__lane_notice(l);
 	return 0;
+}
 #undef READY
+
+static int lane_wait(struct tarn__lane *l, unsigned need, uint64_t deadline)
+{
+	return lane_spin(l, need) ? 0 : lane_sleep(l, need, deadline);
+}
+
+int tarn__lane_wait_reply(struct tarn__lane *l, uint64_t deadline)
+{
+	return lane_wait(l, 0, deadline);
 }
 
 int tarn__lane_room_slow(struct tarn__lane *l, unsigned need, uint64_t deadline)
@@ -434,7 +456,7 @@ static uint64_t *payload(struct tarn__ask *a, unsigned at)
 {
 	unsigned slot = at < 7 ? 0 : at / 7;
 
-	assert(at > 0 && slot < TARN__MESSAGE_SLOTS);
+	assert(at > 0 && slot < TARN__ASK_SLOTS);
 	if (a->slots < slot + 1)
 		a->slots = slot + 1;
 	return &a->word[slot][at % 7];
@@ -456,11 +478,65 @@ void tarn__ask_bytes(struct tarn__ask *a, unsigned at, const void *bytes, size_t
 	}
 }
 
+static void unreserve(struct tarn__lane *l, uint32_t cookie)
+{
+	uint32_t n = tarn__cookie_slots(cookie);
+
+	l->outstanding -= n < l->outstanding ? n : l->outstanding;
+}
+
+static bool has_values(unsigned kind)
+{
+	return kind == TARN__MSG_CALL || kind == TARN__MSG_CREATE || kind == TARN__MSG_TYPE ||
+	       kind == TARN__MSG_WATCH || kind == TARN__MSG_FETCH;
+}
+
+/* A reply of several slots: all are there once the first is. The further words go to @to; how
+ * many. */
+static unsigned take_more(struct tarn__lane *l, const struct tarn__slot *first, uint64_t *to)
+{
+	unsigned n = tarn__header_slots(first->word[0]), words = 0;
+	struct tarn__slot s;
+
+	for (unsigned k = 1; k < n && k < TARN__REPLY_SLOTS; k++, words += 7) {
+		if (!tarn__replies_take(&l->replies, &s))
+			break;
+		memcpy(to + words, s.word, sizeof s.word);
+	}
+	return words;
+}
+
+/* A reply with values: the caller's who waits, of a call in the background, or of one that was
+ * given up. */
+static void take_values(struct tarn__lane *l, const struct tarn__slot *s)
+{
+	uint32_t cookie = tarn__header_cookie(s->word[0]);
+	uint64_t word[7 * TARN__REPLY_SLOTS];
+	unsigned n;
+
+	unreserve(l, cookie);
+	if (tarn__likely(cookie == l->awaited)) {
+		l->answer = *s;
+		l->n_more = tarn__likely(tarn__header_slots(s->word[0]) == 1)
+				    ? 0 : take_more(l, s, l->more);
+		l->answered = true;
+		return;
+	}
+	memcpy(word, s->word, sizeof s->word);
+	n = 7 + take_more(l, s, word + 7);
+	tarn__pending_answered(l, cookie, word, n);
+}
+
 /* Understands one reply. */
 static void take(struct tarn__lane *l, const struct tarn__slot *s)
 {
 	uint64_t h = s->word[0];
 	unsigned kind = tarn__header_kind(h);
+
+	if (tarn__likely(has_values(kind))) {
+		take_values(l, s);
+		return;
+	}
 	uint32_t cookie = tarn__header_cookie(h);
 	int error = tarn__reply_error(s);
 	bool last = kind != TARN__MSG_ALLOC || error != 0 ||
@@ -468,11 +544,9 @@ static void take(struct tarn__lane *l, const struct tarn__slot *s)
 
 	if (kind == TARN__MSG_ALLOC)
 		tarn__cache_granted(l, s);
-	if (last)
-		l->outstanding -= tarn__cookie_slots(cookie) < l->outstanding
-					  ? tarn__cookie_slots(cookie) : l->outstanding;
 	if (!last)
 		return;
+	unreserve(l, cookie);
 	if (kind == TARN__MSG_ALLOC && l->allocs > 0)
 		l->allocs--;
 	if (cookie == l->awaited) {
@@ -481,7 +555,8 @@ static void take(struct tarn__lane *l, const struct tarn__slot *s)
 		return;
 	}
 	/* Its caller gave up. What the server booked for it is given back, and its hold. */
-	if (kind != TARN__MSG_CHANNEL && kind != TARN__MSG_LOOKUP && kind != TARN__MSG_IMPORT)
+	if (kind != TARN__MSG_CHANNEL && kind != TARN__MSG_LOOKUP && kind != TARN__MSG_IMPORT &&
+	    kind != TARN__MSG_GRAB)
 		return;
 	if (error != 0) {
 		tarn__hold_return(l);
@@ -504,26 +579,34 @@ void tarn__lane_drain(struct tarn__lane *l)
 		take(l, &s);
 }
 
-/* Reserves reply slots and posts. There is room for the message. */
-static uint32_t post_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots,
-			 unsigned bin)
+uint32_t tarn__lane_post_ask(struct tarn__lane *l, uint64_t *word, unsigned slots,
+			     unsigned reply_slots, unsigned bin)
 {
-	uint64_t h = a->word[0][0];
+	uint64_t h = word[0];
 	uint32_t cookie;
 
 	l->sequence = (l->sequence + 1) & 0xfffff;
 	cookie = tarn__cookie(l->sequence, bin, reply_slots);
 	if (cookie >> 12 == 0)
 		cookie |= 1u << 12; /* 0 means none; sequence 0 and 1 share a cookie, a million apart */
-	a->word[0][0] = tarn__header((enum tarn__message)tarn__header_kind(h), a->slots,
-				     tarn__header_count(h), cookie);
+	word[0] = tarn__header((enum tarn__message)tarn__header_kind(h), slots,
+			       tarn__header_count(h), cookie);
 	l->outstanding += reply_slots;
 	if (tarn__header_kind(h) == TARN__MSG_ALLOC)
 		l->allocs++;
-	tarn__requests_post_long(&l->requests, (const uint64_t(*)[7])a->word, a->slots);
+	if (tarn__likely(slots == 1))
+		tarn__requests_post(&l->requests, word);
+	else
+		tarn__requests_post_long(&l->requests, (const uint64_t(*)[7])word, slots);
 	if (l->requests.tail >= l->bell_at)
 		tarn__lane_bell(l);
 	return cookie;
+}
+
+static uint32_t post_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots,
+			 unsigned bin)
+{
+	return tarn__lane_post_ask(l, a->word[0], a->slots, reply_slots, bin);
 }
 
 static int give_up(struct tarn__lane *l, int r)
@@ -571,10 +654,9 @@ static void note_wait(struct tarn__lane *l, unsigned kind, uint64_t ns)
 	}
 }
 
-int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots, unsigned bin,
-		   uint64_t deadline, struct tarn__slot *ret)
+int tarn__lane_prepare(struct tarn__lane *l, unsigned slots, unsigned reply_slots,
+		       uint64_t deadline)
 {
-	uint64_t began = is_timed(l) ? tarn__now() : 0;
 	int r;
 
 	if (tarn__backlog_any(l->client))
@@ -585,14 +667,57 @@ int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slo
 		close_spares(l->client);
 	tarn__lane_notice(l);
 	tarn__lane_drain(l);
-	while (l->outstanding + reply_slots > TARN__REPLIES) {
+	while (tarn__unlikely(l->outstanding + reply_slots > TARN__REPLIES)) {
 		tarn__lane_ring(l);
 		r = lane_wait(l, 0, deadline);
 		if (r < 0)
 			return give_up(l, r);
 		tarn__lane_drain(l);
 	}
-	r = tarn__lane_room(l, a->slots, deadline);
+	return tarn__lane_room(l, slots, deadline);
+}
+
+static int evicted(struct tarn__lane *l)
+{
+	tarn__store32_relaxed(&l->client->down, TARN_EEVICTED);
+	return tarn__fail_down(l->client);
+}
+
+int tarn__lane_await(struct tarn__lane *l, int64_t timeout_ns)
+{
+	uint64_t deadline = 0;
+
+	tarn__lane_ring(l);
+	for (;;) {
+		int r;
+
+		/* The clock is not looked at before spinning has failed once. */
+		if (tarn__likely(lane_spin(l, 0)))
+			tarn__lane_drain(l);
+		if (tarn__likely(l->answered))
+			break;
+		if (deadline == 0)
+			deadline = tarn__deadline(timeout_ns);
+		r = lane_sleep(l, 0, deadline);
+		tarn__lane_drain(l);
+		if (l->answered)
+			break;
+		/* Answers to others may come all the time. */
+		if (r == 0 && deadline != UINT64_MAX && tarn__now() >= deadline)
+			r = -ETIMEDOUT;
+		if (r < 0)
+			return r;
+	}
+	l->awaited = 0;
+	return tarn__unlikely(tarn__reply_error(&l->answer) == -TARN_EEVICTED) ? evicted(l) : 0;
+}
+
+int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots, unsigned bin,
+		   uint64_t deadline, struct tarn__slot *ret)
+{
+	uint64_t began = is_timed(l) ? tarn__now() : 0;
+	int r = tarn__lane_prepare(l, a->slots, reply_slots, deadline);
+
 	if (r < 0)
 		return r;
 	l->answered = false;
@@ -609,10 +734,8 @@ int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slo
 	l->awaited = 0;
 	if (began != 0)
 		note_wait(l, tarn__header_kind(a->word[0][0]), tarn__now() - began);
-	if (tarn__unlikely(tarn__reply_error(&l->answer) == -TARN_EEVICTED)) {
-		tarn__store32_relaxed(&l->client->down, TARN_EEVICTED);
-		return tarn__fail_down(l->client);
-	}
+	if (tarn__unlikely(tarn__reply_error(&l->answer) == -TARN_EEVICTED))
+		return evicted(l);
 	*ret = l->answer;
 	return 0;
 }
@@ -632,7 +755,7 @@ int tarn__lane_reply_wait(struct tarn__lane *l, uint64_t deadline)
 bool tarn__lane_ask_later(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots,
 			  unsigned bin)
 {
-	if (l->outstanding + reply_slots > TARN__REPLIES - TARN__COOKIE_SLOTS ||
+	if (l->outstanding + reply_slots > TARN__REPLIES - TARN__REPLY_SLOTS ||
 	    tarn__requests_room(&l->requests, a->slots) < a->slots)
 		return false;
 	post_ask(l, a, reply_slots, bin);

@@ -20,6 +20,8 @@
 #define TARN__PARKED_MAX 8u
 #define TARN__SLICE_NS 100000000u /* longest sleep between two looks at the server */
 
+#define TARN__REPLY_SLOTS 19u /* most slots that one asks a reply of: 64 references fit */
+
 struct tarn__lane {
 	uint32_t busy;           /* a call of this thread is inside */
 	uint32_t number;
@@ -39,6 +41,9 @@ struct tarn__lane {
 	uint32_t awaited;        /* cookie of the reply that the caller waits for; 0: none */
 	bool answered;           /* answer is it */
 	struct tarn__slot answer;
+	uint32_t n_more;         /* words of it behind those of the first slot */
+	uint64_t more[7 * (TARN__REPLY_SLOTS - 1)];
+	struct tarn__calls *calls; /* in the background (pending.c); NULL: none so far */
 	uint64_t notice_seen;
 	/* The channel of which RECVs are put off, see channel-recv.c. Set by this thread, by
 	 * others only to NULL; hazard is it while this thread works on it outside of its
@@ -139,6 +144,15 @@ static inline void tarn__lane_post(struct tarn__lane *l, uint64_t header, uint64
 		tarn__lane_bell(l);
 }
 
+/* The same of up to TARN__MESSAGE_SLOTS slots. */
+static inline void tarn__lane_post_silent(struct tarn__lane *l, const uint64_t *word,
+					  unsigned slots)
+{
+	tarn__requests_post_long(&l->requests, (const uint64_t(*)[7])word, slots);
+	if (tarn__unlikely(l->requests.tail >= l->bell_at))
+		tarn__lane_bell(l);
+}
+
 /* A lazy message with up to six words. Waits for room. */
 static inline int tarn__lane_say(struct tarn__lane *l, uint64_t header, uint64_t a, uint64_t b,
 				 uint64_t c, uint64_t d, uint64_t e, uint64_t f)
@@ -152,18 +166,26 @@ static inline int tarn__lane_say(struct tarn__lane *l, uint64_t header, uint64_t
 
 /* ---- asking ---- */
 
-/* A cookie says how many reply slots it reserved and which cache bin asked. */
-#define TARN__COOKIE_SLOTS 15u
+/* A cookie says how many reply slots it reserved, up to 14 or the most, and which cache bin or
+ * call in the background asked. */
+#define TARN__COOKIE_SLOTS 14u
 static inline uint32_t tarn__cookie(uint32_t sequence, unsigned bin, unsigned slots)
 {
-	return sequence << 12 | bin << 4 | slots;
+	return sequence << 12 | bin << 4 | (slots <= TARN__COOKIE_SLOTS ? slots : 15u);
 }
-static inline unsigned tarn__cookie_slots(uint32_t cookie) { return cookie & 15u; }
+static inline unsigned tarn__cookie_slots(uint32_t cookie)
+{
+	unsigned n = cookie & 15u;
+
+	return n <= TARN__COOKIE_SLOTS ? n : TARN__REPLY_SLOTS;
+}
 static inline unsigned tarn__cookie_bin(uint32_t cookie) { return cookie >> 4 & 255u; }
 
-/* A message under construction: the header and then payload words across slots. */
+/* A message under construction: the header and then payload words across slots. Calls, which
+ * can be longer, write theirs into the ring themselves. */
+#define TARN__ASK_SLOTS 4u
 struct tarn__ask {
-	uint64_t word[TARN__MESSAGE_SLOTS][7];
+	uint64_t word[TARN__ASK_SLOTS][7];
 	unsigned slots;
 };
 void tarn__ask_init(struct tarn__ask *a, enum tarn__message kind, unsigned count);
@@ -178,6 +200,21 @@ int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slo
 /* Posts @a without waiting; false if there is no room for it or its reply now. */
 bool tarn__lane_ask_later(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slots,
 			  unsigned bin);
+
+/* The three parts of tarn__lane_ask(), for messages that are no struct tarn__ask. The first waits
+ * until there is room for a message of @slots and its reply. */
+int tarn__lane_prepare(struct tarn__lane *l, unsigned slots, unsigned reply_slots,
+		       uint64_t deadline);
+/* Posts @word, whose header has kind and count, and returns its cookie. There is room. */
+uint32_t tarn__lane_post_ask(struct tarn__lane *l, uint64_t *word, unsigned slots,
+			     unsigned reply_slots, unsigned bin);
+/* Waits for the reply to the message posted last as l->awaited; it is in l->answer, and in
+ * l->more. -ETIMEDOUT without a sentence, health, -TARN_EEVICTED. */
+int tarn__lane_await(struct tarn__lane *l, int64_t timeout_ns);
+
+/* Waits until a reply has come, looking at the server now and then. May return without one.
+ * -ETIMEDOUT without a sentence, health. */
+int tarn__lane_wait_reply(struct tarn__lane *l, uint64_t deadline);
 
 /* Waits for some reply to what was asked and not waited for, and takes it. */
 int tarn__lane_reply_wait(struct tarn__lane *l, uint64_t deadline);

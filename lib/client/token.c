@@ -15,7 +15,7 @@
 
 #include <string.h>
 
-#include "channel.h"
+#include "object.h"
 #include "shm/hash.h"
 
 #define VERSION 1u
@@ -55,7 +55,7 @@ static int unpack(const tarn_token *token, struct wire *ret)
 				  w.version, VERSION);
 	if (w.sum != sum_of(&w))
 		return tarn__fail(-EINVAL, "The token is damaged: its checksum does not match.");
-	if ((w.kind != TARN__KIND_BLOCK && w.kind != TARN__KIND_CHANNEL) || w.id == 0)
+	if (w.kind < TARN__KIND_BLOCK || w.kind > TARN__KIND_OBJECT || w.id == 0)
 		return tarn__fail(-EINVAL, "The token is of an unknown kind (%u).", w.kind);
 	*ret = w;
 	return 0;
@@ -159,11 +159,25 @@ int tarn_channel_export(tarn_channel *channel, const tarn_export_options *option
 	return r;
 }
 
+int tarn_object_export(tarn_object *object, const tarn_export_options *options,
+		       tarn_token *ret_token)
+{
+	const struct range range = { .size = 0 };
+	struct tarn__lane *l;
+	int r = tarn__lane_enter(object->base.client, &l);
+
+	if (r < 0)
+		return r;
+	r = export(l, TARN__KIND_OBJECT, object->base.id, range, options, ret_token);
+	tarn__lane_leave(l);
+	return r;
+}
+
 /* ---- importing ---- */
 
 static const char *kind_name(unsigned kind)
 {
-	return kind == TARN__KIND_CHANNEL ? "channel" : "block";
+	return kind == TARN__KIND_CHANNEL ? "channel" : kind == TARN__KIND_OBJECT ? "object" : "block";
 }
 
 /* Checks that @token is of this arena and @kind (0: any). */
@@ -207,36 +221,21 @@ static int ask(struct tarn__lane *l, enum tarn__message kind, const struct wire 
 static int adopt_block(struct tarn__lane *l, const struct tarn__slot *s, struct tarn_block **ret)
 {
 	uint64_t size = s->word[2], state = s->word[3], offset = s->word[4], length = s->word[5];
-	struct tarn_client *c = l->client;
-	struct tarn_block *b = tarn__handle_new(l), *known;
+	struct tarn_block *b;
+	int r = tarn__block_adopt(l, s->word[1], size, (state & TARN__DIR_SEALED) != 0, &b);
 
-	if (b == NULL || !tarn__handle_fill(c, b, s->word[1], size) ||
-	    (length != 0 && (offset > size || length > size - offset))) {
-		if (b != NULL)
-			tarn__handle_free(l, b);
-		tarn__lane_say(l, tarn__header(TARN__MSG_RELEASE, 1, 0, 0), s->word[1], 1, 0, 0, 0, 0);
-		tarn__hold_return(l);
-		return b == NULL ? tarn__fail(-ENOMEM, "No memory for a block's handle.")
-				 : tarn__fail(-TARN_EPROTO, "The server described a block that cannot "
-					      "be.");
-	}
-	b->refs = 1 | REF_SHARED; /* not yet known to others */
-	tarn__from_server(c);
-	tarn__show(b->data, b->size);
-	if (state & TARN__DIR_SEALED)
-		tarn__seal_here(c, b);
-	known = tarn__table_merge(c, b);
-	if (known != b) {
-		tarn__handle_free(l, b);
-		tarn__hold_return(l);
-		b = known;
-	}
+	if (r < 0)
+		return r;
 	if (length != 0) {
-		struct tarn_block *slice = tarn__slice_new(l, b, offset, length);
+		struct tarn_block *slice = NULL;
 
+		if (offset <= size && length <= size - offset)
+			slice = tarn__slice_new(l, b, offset, length);
+		else
+			r = tarn__fail(-TARN_EPROTO, "The server described a slice that cannot be.");
 		if (slice == NULL) {
 			tarn__handle_put(l, b);
-			return tarn__fail(-ENOMEM, "No memory for the handle of a slice.");
+			return r < 0 ? r : tarn__fail(-ENOMEM, "No memory for the handle of a slice.");
 		}
 		b = slice;
 	}
@@ -245,7 +244,8 @@ static int adopt_block(struct tarn__lane *l, const struct tarn__slot *s, struct 
 }
 
 static int import(tarn_client *client, const tarn_token *token, enum tarn__kind kind,
-		  struct tarn_block **ret_block, struct tarn_channel **ret_channel)
+		  struct tarn_block **ret_block, struct tarn_channel **ret_channel,
+		  struct tarn_object **ret_object)
 {
 	struct tarn__lane *l;
 	struct tarn__slot s;
@@ -265,6 +265,8 @@ static int import(tarn_client *client, const tarn_token *token, enum tarn__kind 
 		tarn__hold_return(l);
 	else if (kind == TARN__KIND_CHANNEL)
 		r = tarn__channel_adopt(l, s.word[1], ret_channel);
+	else if (kind == TARN__KIND_OBJECT)
+		r = tarn__object_adopt(l, s.word[1], NULL, ret_object);
 	else
 		r = adopt_block(l, &s, ret_block);
 out:
@@ -274,12 +276,17 @@ out:
 
 int tarn_block_import(tarn_client *client, const tarn_token *token, tarn_block **ret_block)
 {
-	return import(client, token, TARN__KIND_BLOCK, ret_block, NULL);
+	return import(client, token, TARN__KIND_BLOCK, ret_block, NULL, NULL);
 }
 
 int tarn_channel_import(tarn_client *client, const tarn_token *token, tarn_channel **ret_channel)
 {
-	return import(client, token, TARN__KIND_CHANNEL, NULL, ret_channel);
+	return import(client, token, TARN__KIND_CHANNEL, NULL, ret_channel, NULL);
+}
+
+int tarn_object_import(tarn_client *client, const tarn_token *token, tarn_object **ret_object)
+{
+	return import(client, token, TARN__KIND_OBJECT, NULL, NULL, ret_object);
 }
 
 int tarn_token_revoke(tarn_client *client, const tarn_token *token)

@@ -2,9 +2,8 @@
 /* What values need to know of handles (lib/value/value.h). */
 #include <stdio.h>
 
-#include "channel.h"
-#include "handle.h"
 #include "lib/value/value.h"
+#include "object.h"
 
 static void ref(struct tarn_block *handle)
 {
@@ -13,6 +12,7 @@ static void ref(struct tarn_block *handle)
 
 static void unref(struct tarn_block *handle)
 {
+	/* Objects end as blocks do. */
 	if (tarn__flags(handle) & REF_CHANNEL)
 		tarn_channel_unref(tarn__channel_of_base(handle));
 	else
@@ -21,7 +21,10 @@ static void unref(struct tarn_block *handle)
 
 static enum tarn_kind kind_of(const struct tarn_block *handle)
 {
-	return tarn__flags(handle) & REF_CHANNEL ? TARN_KIND_CHANNEL : TARN_KIND_BLOCK;
+	uint64_t flags = tarn__flags(handle);
+
+	return flags & REF_OBJECT ? TARN_KIND_OBJECT
+	       : flags & REF_CHANNEL ? TARN_KIND_CHANNEL : TARN_KIND_BLOCK;
 }
 
 /* A block received twice in a row may have two handles for a while. Two slices are the same
@@ -36,6 +39,8 @@ static int format(const struct tarn_block *handle, char *text, size_t bytes)
 {
 	if (kind_of(handle) == TARN_KIND_BLOCK)
 		return tarn_block_format(handle, text, bytes);
+	if (kind_of(handle) == TARN_KIND_OBJECT)
+		return tarn_object_format((const struct tarn_object *)(const void *)handle, text, bytes);
 	return snprintf(text, bytes, "<channel %u:%llu>", tarn__id_index(handle->id),
 			(unsigned long long)tarn__id_generation(handle->id));
 }

@@ -14,22 +14,11 @@
 #include "heap.h"
 #include "ledger.h"
 #include "server.h"
+#include "things.h"
 #include "tickets.h"
+#include "turn.h"
 
 #include <string.h>
-
-enum verdict { FINE, OFFENCE };
-
-struct turn {
-	struct server *s;
-	struct state *st;
-	struct lane_view *v;
-	uint32_t client;
-	const uint64_t *w; /* first slot's words */
-	const struct tarn__slot *slot;
-	unsigned n;
-	const char *offence;
-};
 
 void tarn__touch(struct server *s, uint32_t index)
 {
@@ -57,6 +46,8 @@ static void dir_publish(struct server *s, uint32_t index)
 		if (ch != NULL && ch->consumer.state == END_GONE)
 			state |= TARN__DIR_CONSUMER_GONE;
 	}
+	if (there && object_kind(o) == TARN__KIND_OBJECT)
+		state |= tarn__thing_state(st, o);
 	if (there && e->id == o->id) {
 		/* Same life: only the flags can have changed. */
 		tarn__store_release(&e->state, state);
@@ -80,12 +71,16 @@ void tarn__commit(struct server *s)
 	for (uint32_t i = 0; i < s->n_touched; i++)
 		dir_publish(s, s->touched[i]);
 	s->n_touched = 0;
+	if (tarn__unlikely(s->jobs != NULL))
+		tarn__jobs_submit(s);
 }
 
 void tarn__rollback(struct server *s)
 {
 	tarn__meta_rollback(&s->st.meta);
 	s->n_touched = 0;
+	if (tarn__unlikely(s->jobs != NULL))
+		tarn__jobs_discard(s);
 }
 
 void tarn__reply_put(struct server *s, struct lane_view *v, const uint64_t word[7])
@@ -396,10 +391,11 @@ static void answer_object(struct turn *t, const struct object *o, struct answer 
 {
 	a->id = o->id;
 	a->size = o->size;
-	a->state = object_kind(o) == TARN__KIND_CHANNEL ? TARN__DIR_CHANNEL : 0;
+	a->state = object_kind(o) == TARN__KIND_CHANNEL ? TARN__DIR_CHANNEL
+		 : object_kind(o) == TARN__KIND_OBJECT	? tarn__thing_state(t->st, o)
+							: 0;
 	if (object_flags(o) & OBJECT_SEALED)
 		a->state |= TARN__DIR_SEALED;
-	(void)t;
 }
 
 static enum verdict on_lookup(struct turn *t)
@@ -510,21 +506,76 @@ static enum verdict (*const phase_a[TARN__MSG_KINDS])(struct turn *) = {
 	[TARN__MSG_BIND] = on_bind,	[TARN__MSG_LOOKUP] = on_lookup,
 	[TARN__MSG_EXPORT] = on_export, [TARN__MSG_IMPORT] = on_import,
 	[TARN__MSG_REVOKE] = on_revoke, [TARN__MSG_PING] = on_ping,
+	[TARN__MSG_TYPE] = tarn__on_type, [TARN__MSG_CREATE] = tarn__on_create,
+	[TARN__MSG_CALL] = tarn__on_call, [TARN__MSG_RESULT] = tarn__on_result,
+	[TARN__MSG_CANCEL] = tarn__on_cancel, [TARN__MSG_HOLD] = tarn__on_hold,
+	[TARN__MSG_UNHOLD] = tarn__on_unhold, [TARN__MSG_DESTROYED] = tarn__on_destroyed,
+	[TARN__MSG_NAME] = tarn__on_name, [TARN__MSG_GRAB] = tarn__on_grab,
+	[TARN__MSG_WATCH] = tarn__on_watch, [TARN__MSG_MADE] = tarn__on_made,
+	[TARN__MSG_FETCH] = tarn__on_fetch,
 };
 
 /* Kinds that ask for something. An evicted client gets none of it; its bookkeeping goes on, for
  * the sake of those who hold what it sent. */
 static bool asks_for_service(unsigned kind)
 {
-	return kind >= TARN__MSG_ALLOC && kind <= TARN__MSG_PING;
+	return (kind >= TARN__MSG_ALLOC && kind <= TARN__MSG_PING) ||
+	       (kind >= TARN__MSG_TYPE && kind <= TARN__MSG_CALL) ||
+	       (kind >= TARN__MSG_NAME && kind <= TARN__MSG_WATCH) || kind == TARN__MSG_FETCH;
 }
 
 static enum verdict refuse(struct turn *t)
 {
 	const struct answer none = { 0 };
+	unsigned kind = tarn__header_kind(t->w[0]);
 
+	if ((kind == TARN__MSG_CALL || kind == TARN__MSG_CREATE) &&
+	    (tarn__pack_flags(t->w[2]) & TARN__CALL_ONEWAY))
+		return FINE;
 	answer(t, -TARN_EEVICTED, &none);
 	return FINE;
+}
+
+/* ---- for the other files ---- */
+
+enum verdict tarn__turn_offence(struct turn *t, const char *what)
+{
+	return offence(t, what);
+}
+
+struct object *tarn__turn_named(struct turn *t, uint64_t id)
+{
+	return named(t, id);
+}
+
+void tarn__turn_defer(struct turn *t, enum tarn__message kind, uint64_t id, uint64_t at,
+		      uint64_t units)
+{
+	defer(t, kind, id, at, units);
+}
+
+enum verdict tarn__turn_name(struct turn *t, struct object *o, uint64_t size, bool sealed)
+{
+	if (anticipate(t, o, size, sealed ? TARN__EXPORT_SEALED : 0) == OFFENCE)
+		return OFFENCE;
+	return publish(t, o);
+}
+
+void tarn__turn_answer(struct turn *t, int r, const struct answer *a)
+{
+	answer(t, r, a);
+}
+
+enum verdict tarn__turn_text(struct turn *t, unsigned skip, char ret[TARN__NAME_BYTES])
+{
+	return text_of(t, skip, ret);
+}
+
+void tarn__turn_describe(const struct state *st, const struct object *o, struct answer *ret)
+{
+	const struct turn t = { .st = (struct state *)(uintptr_t)st };
+
+	answer_object((struct turn *)(uintptr_t)&t, o, ret);
 }
 
 void tarn__apply(struct server *s, struct lane_view *v, const struct tarn__slot *slot, unsigned n)
@@ -568,8 +619,6 @@ static bool release_now(struct server *s, const struct deferred *d)
 	}
 	if (tarn__ledger_sub(&s->st, o, d->client, d->units) < 0)
 		return false;
-	const struct channel *ch = o->state == OBJECT_LIVE ? tarn__channel_of(&s->st, o) : NULL;
-	s->collect |= ch != NULL && ch->tickets != 0;
 	return true;
 }
 
@@ -582,7 +631,7 @@ static bool giveback_now(struct server *s, const struct deferred *d)
 
 		if (o == NULL || o->state != OBJECT_GRANTED || o->owner != d->client)
 			return false;
-		if (o->ext != 0) {
+		if (o->ext != 0 || o->edges != 0) {
 			/* A stranger named it, for which its owner cannot be blamed: the
 			 * counts decide. */
 			tarn__object_live(&s->st, o);
@@ -607,7 +656,6 @@ static bool close_now(struct server *s, const struct deferred *d)
 		return false;
 	if (e->state == END_HELD)
 		tarn__channel_end_gone(s, ch, (enum tarn__role)d->at);
-	s->collect |= ch->tickets != 0;
 	return true;
 }
 
@@ -620,6 +668,14 @@ bool tarn__apply_deferred(struct server *s, const struct deferred *d)
 		return giveback_now(s, d);
 	case TARN__MSG_CLOSE:
 		return close_now(s, d);
+	case TARN__MSG_RESULT:
+		return tarn__result_now(s, d);
+	case TARN__MSG_UNHOLD:
+		tarn__unhold_now(s, d);
+		return true;
+	case TARN__MSG_DESTROYED:
+		tarn__destroyed_now(s, d);
+		return true;
 	case TARN__MSG_RECV:
 	case TARN__MSG_ABSORB: {
 		struct object *o = tarn__object_find(&s->st, d->id);

@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/error.h"
 #include "server.h"
 #include "shm/hash.h"
 
@@ -186,4 +187,51 @@ bool tarn__attach_here(struct server *s, struct visitor *v, const struct tarn__r
 	v->challenge = 0;
 	set_passcred(v->socket, 0);
 	return admit(s, v, TARN__CTL_HERE, who);
+}
+
+/* ---- the host ---- */
+
+/* The host is a client before it attaches, so that calls can be booked on it from the first
+ * moment: the connection is made here, and the host's end handed over. */
+int tarn__host_client(struct server *s)
+{
+	uint32_t client;
+	int ends[2], pidfd;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+		return tarn__fail(-errno, "no socket for the host of objects: %s", strerror(errno));
+	fcntl(ends[0], F_SETFL, fcntl(ends[0], F_GETFL) | O_NONBLOCK);
+	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	int r = pidfd >= 0 ? tarn__client_attach(s, ends[0], getpid(), geteuid(), pidfd, 0, &client)
+			   : -errno;
+	if (r < 0) {
+		close(ends[0]);
+		close(ends[1]);
+		if (pidfd >= 0)
+			close(pidfd);
+		return tarn__fail(r, "no client for the host of objects: %s", strerror(-r));
+	}
+	struct peer *p = s->peer[client];
+
+	SET(&s->st, s->st.head->host, client);
+	SET(&s->st, s->st.client[client].quota, 0);
+	tarn__commit(s);
+	p->socket_watch = (struct tarn__loop_watch){ .fd = p->socket, .fn = tarn__on_client, .arg = p };
+	p->pidfd_watch = (struct tarn__loop_watch){ .fd = p->pidfd, .fn = on_death, .arg = p };
+	r = tarn__loop_watch(s->loop, &p->socket_watch);
+	if (r == 0)
+		r = tarn__loop_watch(s->loop, &p->pidfd_watch);
+	s->job = calloc(MAX_CALLS, sizeof(struct tarn__job *));
+	if (r == 0 && s->job == NULL)
+		r = -ENOMEM;
+	if (r < 0) {
+		close(ends[1]);
+		return tarn__fail(r, "no host of objects: %s", strerror(-r));
+	}
+	return tarn__host_attach(s->host, ends[1], s->name);
+}
+
+void tarn__host_welcome(struct server *s, struct peer *p)
+{
+	welcome(s, p, TARN__CTL_ATTACH);
 }

@@ -21,6 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "calls.h"
 #include "claims.h"
 #include "heap.h"
 #include "ledger.h"
@@ -66,6 +67,7 @@ static int view_add(struct server *s, uint32_t lane)
 
 	memset(v, 0, sizeof *v);
 	v->lane = lane;
+	v->event = -1;
 	const struct lane *l = &s->st.lane[lane];
 	v->requests = tarn__lane_requests(tarn__view_area(s, v), l->number);
 	v->position = l->position;
@@ -84,6 +86,8 @@ static void view_drop(struct server *s, uint32_t lane)
 
 	if (v == NULL)
 		return;
+	if (v->event >= 0)
+		close(v->event);
 	*v = s->view[--s->n_views];
 	s->n_hot = 0; /* it names views by place */
 }
@@ -168,6 +172,8 @@ void tarn__lane_close(struct server *s, uint32_t client, uint32_t number)
 		SET(st, l->wanted, 0);
 		SET(st, st->head->n_pending, st->head->n_pending - 1);
 	}
+	if (st->client[client].calls != 0)
+		tarn__calls_lane_closed(s, i);
 	SET(st, l->client, NIL);
 	SET(st, l->next, st->head->free_lane);
 	SET(st, st->head->free_lane, i);
@@ -349,6 +355,7 @@ void tarn__clients_notice_deaths(struct server *s)
 		SET(st, c->state, CLIENT_DYING1);
 		SET(st, st->head->n_dying, st->head->n_dying + 1);
 		tarn__commit(s);
+		st->watched_gone = true; /* somebody may wait for it */
 		s->deaths += !p->detach_asked; /* an orderly end is none */
 		if (p->detach_asked)
 			TARN__PROBE2(detach, i, c->pid);
@@ -401,7 +408,7 @@ static bool reclaim_object(struct state *st, struct object *o, uint32_t client)
 	if (o->state != OBJECT_LIVE && o->state != OBJECT_GRANTED)
 		return false;
 	if (o->owner == client && o->state == OBJECT_GRANTED) {
-		if (o->ext == 0) {
+		if (o->ext == 0 && o->edges == 0) {
 			tarn__object_ungrant(st, o);
 			return true;
 		}
@@ -454,7 +461,7 @@ static void reclaim_record(struct server *s, uint32_t client)
 	SET(st, st->head->n_clients, st->head->n_clients - 1);
 	SET(st, st->head->n_dying, st->head->n_dying - 1);
 	tarn__commit(s);
-	s->collect = st->head->n_channels != 0;
+	st->watched_gone = true;
 	tarn__log(s, 7, "client %u (%s, pid %u) is reclaimed", client, c->name, c->pid);
 	tarn__peer_free(s, client);
 }
@@ -495,6 +502,7 @@ static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 	}
 	if (c->reclaim_step == STEP_EXPORTS) {
 		reclaim_exports(s, client);
+		tarn__names_reclaim(s, client);
 		SET(st, c->reclaim_step, STEP_OBJECTS);
 		SET(st, c->reclaim_at, 1);
 		tarn__commit(s);

@@ -20,6 +20,8 @@
  * the next bell: an eager message, a lane that is half full, a death (I18 as relaxed
  * by the decisions in PROTOCOL).
  */
+#include "calls.h"
+#include "collect.h"
 #include "heap.h"
 #include "hot.h"
 #include "ledger.h"
@@ -27,13 +29,13 @@
 #include "server.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #define HEAD_EVERY (TARN__REQUESTS / 4) /* publish the head so often within a batch */
 #define HOT_EVERY 8u                    /* idle lanes between two looks at the busy ones */
 #define LOOP_EVERY 64u                  /* epochs between two looks at descriptors */
 #define REAP_SLICES 64u
 #define PENDING_TICK_NS 2000000
-#define COLLECT_REST_NS 50000000u
 #define KEEP_EVERY 4096u                /* epochs between two housekeepings of a busy server */
 
 /* ---- publication ---- */
@@ -55,9 +57,24 @@ void tarn__publish_replies(struct server *s, struct lane_view *v)
 	struct tarn__lane_area *a = tarn__view_area(s, v);
 	struct tarn__slot *ring = tarn__lane_replies(a, l->number);
 
-	for (; v->published_replies < l->replies; v->published_replies++)
-		tarn__reply_publish(ring, v->published_replies,
-				    from[v->published_replies % TARN__REPLIES].word);
+	/* The newest first: of a reply of several slots the first is seen last. */
+	for (uint64_t at = l->replies; at > v->published_replies; at--)
+		tarn__reply_publish(ring, at - 1, from[(at - 1) % TARN__REPLIES].word);
+	v->published_replies = l->replies;
+}
+
+/* Tells a thread's event loop of replies, once for each time that it asked. A full pipe is
+ * readable anyway. */
+static void notify(struct lane_view *v, const struct tarn__lane_area *a)
+{
+	/* SYNC event: as in arm() of the client's event.c; the caller passed the barrier. */
+	uint32_t wanted = tarn__load32_relaxed(&a->client.notify);
+
+	if (tarn__likely(wanted == v->notified))
+		return;
+	v->notified = wanted;
+	if (write(v->event, "", 1) < 0)
+		return;
 }
 
 /* After the batch: one barrier, then whoever sleeps on this lane is woken. */
@@ -78,6 +95,8 @@ static void publish_lane(struct server *s, struct lane_view *v)
 		tarn__futex_wake(&a->wake, 1);
 		s->wakeups++;
 	}
+	if (tarn__unlikely(v->event >= 0))
+		notify(v, a);
 }
 
 void tarn__publish_all(struct server *s)
@@ -227,7 +246,7 @@ bool tarn__apply_older(struct server *s)
 
 /* ---- the rest of an epoch ---- */
 
-/* Dead channel objects: their tickets first, in slices, then the object. */
+/* Dead channels and objects: what they hold first, in slices, then the memory. */
 static void reap(struct server *s)
 {
 	struct state *st = &s->st;
@@ -236,6 +255,11 @@ static void reap(struct server *s)
 		struct object *o = &st->object[st->head->dead];
 		struct channel *ch = tarn__channel_of(st, o);
 
+		if (object_kind(o) == TARN__KIND_OBJECT) {
+			if (!tarn__thing_reap(s, o))
+				break;
+			continue;
+		}
 		if (ch != NULL && ch->id == o->id && ch->consumer.state != END_GONE) {
 			tarn__channel_abandon(s, ch);
 			tarn__commit(s);
@@ -264,22 +288,6 @@ static bool sweep_channels(struct server *s)
 	return more;
 }
 
-/* A walk over all tickets in flight. It takes a tenth of the time at most, however often it is
- * asked for; until then the server does not sleep. */
-static bool collect(struct server *s)
-{
-	uint64_t from = tarn__now();
-
-	if (from >= s->collect_after) {
-		s->collect = false;
-		tarn__channels_collect(s);
-		uint64_t to = tarn__now(), rest = 9 * (to - from);
-
-		s->collect_after = to + (rest < COLLECT_REST_NS ? rest : COLLECT_REST_NS);
-	}
-	return true;
-}
-
 bool tarn__epoch(struct server *s)
 {
 	bool busy = false;
@@ -298,8 +306,10 @@ bool tarn__epoch(struct server *s)
 		reap(s);
 		busy = true;
 	}
-	if (s->collect)
-		busy |= collect(s);
+	if (tarn__unlikely(s->st.suspects.n != 0))
+		busy |= tarn__collect(s, !busy);
+	if (tarn__unlikely(s->st.watched_gone) && s->st.head->n_watches != 0)
+		tarn__watches_answer(s);
 	if (s->prefault != NULL)
 		tarn__prefault_want(s->prefault);
 	if (s->st.head->n_pending != 0)
@@ -316,7 +326,8 @@ bool tarn__quiet(const struct server *s)
 {
 	const struct state_head *h = s->st.head;
 
-	if (h->n_deferred[0] != 0 || h->n_deferred[1] != 0 || h->n_dying != 0 || h->dead != NIL)
+	if (h->n_deferred[0] != 0 || h->n_deferred[1] != 0 || h->n_dying != 0 || h->dead != NIL ||
+	    s->st.suspects.n != 0)
 		return false;
 	for (uint32_t i = 0; i < s->n_views; i++)
 		if (!s->view[i].stopped &&
@@ -340,6 +351,11 @@ static int64_t sleep_limit(const struct server *s)
 {
 	if (s->st.head->n_pending != 0)
 		return PENDING_TICK_NS; /* others' lazy releases may be what it waits for */
+	if (s->st.suspects.n != 0) {
+		uint64_t now = tarn__now();
+
+		return s->collect_next_ns > now ? (int64_t)(s->collect_next_ns - now) : 0;
+	}
 	if (s->next_deadline != 0) {
 		uint64_t now = boottime();
 
@@ -366,7 +382,7 @@ static void sleep_now(struct server *s)
 	bool busy = tarn__epoch(s);
 
 	tarn__store_release(&s->ctrl->epoch, s->st.head->epoch);
-	if (s->eager == eager && !s->collect && s->st.head->n_dying == 0 && s->st.head->dead == NIL &&
+	if (s->eager == eager && s->st.head->n_dying == 0 && s->st.head->dead == NIL &&
 	    !s->sweeping && s->waiters == NULL && !s->stopping) {
 		/* Decrements read in that last look are applied at the next wake-up: lazy
 		 * as their messages. But what was deferred before is not left lying. */

@@ -187,15 +187,22 @@ void tarn__exports_expire(struct server *s)
 
 /* ---- names: few, so a list that is walked ---- */
 
-uint64_t tarn__name_find(const struct state *st, const char *text)
+struct name *tarn__name_record(const struct state *st, const char *text)
 {
 	for (uint32_t i = 1; i < st->head->names; i++)
 		/* A dead channel has its entry until it is reaped; its name is free. */
 		if (st->name[i].id != 0 &&
 		    strncmp(st->name[i].text, text, TARN__NAME_BYTES) == 0 &&
 		    tarn__object_find(st, st->name[i].id) != NULL)
-			return st->name[i].id;
-	return 0;
+			return &st->name[i];
+	return NULL;
+}
+
+uint64_t tarn__name_find(const struct state *st, const char *text)
+{
+	const struct name *n = tarn__name_record(st, text);
+
+	return n != NULL ? n->id : 0;
 }
 
 int tarn__name_add(struct state *st, const char *text, uint64_t id)
@@ -222,20 +229,39 @@ int tarn__name_add(struct state *st, const char *text, uint64_t id)
 	for (unsigned k = 0; k < TARN__NAME_BYTES / 8; k++)
 		tarn__meta_set64(&st->meta, (uint64_t *)(void *)n->text + k, word[k]);
 	SET(st, n->id, id);
+	pair_set(st, &n->next, NIL, 0);
+	pair_set(st, &n->issuer, NIL, 0);
 	SET(st, h->n_names, h->n_names + 1);
 	return 0;
 }
 
-void tarn__name_drop(struct state *st, uint64_t id)
+static void name_free(struct state *st, struct name *n)
 {
 	struct state_head *h = st->head;
 
-	for (uint32_t i = 1; i < h->names; i++)
-		if (st->name[i].id == id) {
-			SET(st, st->name[i].id, 0);
-			SET(st, st->name[i].next, h->free_name);
-			SET(st, h->free_name, i);
-			SET(st, h->n_names, h->n_names - 1);
+	SET(st, n->id, 0);
+	pair_set(st, &n->next, h->free_name, 0);
+	SET(st, h->free_name, (uint32_t)(n - st->name));
+	SET(st, h->n_names, h->n_names - 1);
+}
+
+void tarn__name_end(struct state *st, struct name *n)
+{
+	struct object *o = tarn__object_find(st, n->id);
+	bool holds = n->holds != 0;
+
+	if (n->issuer != NIL)
+		SET(st, st->client[n->issuer].names, st->client[n->issuer].names - 1);
+	name_free(st, n);
+	if (holds && o != NULL)
+		tarn__object_drop(st, o);
+}
+
+void tarn__name_drop(struct state *st, uint64_t id)
+{
+	for (uint32_t i = 1; i < st->head->names; i++)
+		if (st->name[i].id == id && !st->name[i].holds) {
+			name_free(st, &st->name[i]);
 			return;
 		}
 }

@@ -198,7 +198,7 @@ static inline bool can_free(struct batch *b, const struct object *o)
 {
 	const struct span *s = &b->st->span[o->place];
 
-	if (o->state != OBJECT_LIVE || o->edges != 0 || (object_flags(o) & OBJECT_LARGE) ||
+	if (o->state != OBJECT_LIVE || o->edges != 0 || (object_flags(o) & (OBJECT_LARGE | OBJECT_WATCHED)) ||
 	    tarn__id_generation(o->id) >= TARN__GENERATION_MAX)
 		return false;
 	uint32_t used = b->span == o->place ? b->used : s->used;

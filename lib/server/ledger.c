@@ -9,6 +9,7 @@
 #include "ledger.h"
 
 #include "claims.h"
+#include "collect.h"
 #include "heap.h"
 
 struct object *tarn__object_find(const struct state *st, uint64_t id)
@@ -53,7 +54,7 @@ static int holder_new(struct state *st, struct object *o, uint32_t client, uint3
 
 	/* A client counts a drop when it posts it, we one epoch after it is read: what lies
 	 * in its lanes and in the buffers is beyond its credits for so long. */
-	if (cl->held >= cl->credits + lanes_claims(cl->lanes))
+	if (cl->held >= cl->credits + lanes_claims(cl->lanes) && client != st->head->host)
 		return -EDQUOT;
 	SET(st, cl->held, cl->held + 1);
 	for (int i = 0; i < 2; i++)
@@ -132,6 +133,13 @@ void tarn__object_drop(struct state *st, struct object *o)
 	tarn__object_settle(st, o);
 }
 
+void tarn__object_edge(struct state *st, struct object *o, uint32_t units, bool more)
+{
+	counts_set(st, o, o->ext, more ? o->edges + units : o->edges - units);
+	if (!more)
+		tarn__object_settle(st, o);
+}
+
 void tarn__object_grant(struct state *st, struct object *o, uint32_t client)
 {
 	struct client *cl = &st->client[client];
@@ -197,21 +205,17 @@ void tarn__object_ungrant(struct state *st, struct object *o)
 
 void tarn__object_settle(struct state *st, struct object *o)
 {
+	if (o->ext == 0 && o->edges == 0 && o->state == OBJECT_LIVE)
+		tarn__object_kill(st, o);
+	else if (tarn__unlikely(object_kind(o) != TARN__KIND_BLOCK))
+		tarn__suspect(st, o);
+}
+
+static void dead_append(struct state *st, uint32_t i)
+{
 	struct state_head *h = st->head;
 
-	if (o->ext != 0 || o->edges != 0 || o->state != OBJECT_LIVE)
-		return;
-	SET(st, h->n_live, h->n_live - 1);
-	if (object_kind(o) == TARN__KIND_BLOCK) {
-		discharge(st, o);
-		tarn__heap_free(st, object_index(st, o));
-		return;
-	}
-	tarn__object_disown(st, o);
-	uint32_t i = object_index(st, o);
-
-	object_state_set(st, o, OBJECT_DEAD);
-	SET(st, o->next, NIL);
+	SET(st, st->object[i].next, NIL);
 	if (h->dead == NIL)
 		SET(st, h->dead, i);
 	else
@@ -220,13 +224,48 @@ void tarn__object_settle(struct state *st, struct object *o)
 	SET(st, h->n_dead, h->n_dead + 1);
 }
 
-void tarn__object_reaped(struct state *st, struct object *o)
+static void dead_pop(struct state *st)
 {
 	struct state_head *h = st->head;
 
-	SET(st, h->dead, o->next);
+	SET(st, h->dead, st->object[h->dead].next);
 	if (h->dead == NIL)
 		SET(st, h->dead_last, NIL);
 	SET(st, h->n_dead, h->n_dead - 1);
+}
+
+void tarn__object_kill(struct state *st, struct object *o)
+{
+	struct state_head *h = st->head;
+
+	/* Not a word of META: whoever looks finds out by himself. */
+	st->watched_gone |= (object_flags(o) & OBJECT_WATCHED) != 0;
+	SET(st, h->n_live, h->n_live - 1);
+	if (object_kind(o) == TARN__KIND_BLOCK) {
+		discharge(st, o);
+		tarn__heap_free(st, object_index(st, o));
+		return;
+	}
+	tarn__object_disown(st, o);
+	object_state_set(st, o, OBJECT_DEAD);
+	dead_append(st, object_index(st, o));
+}
+
+void tarn__object_aside(struct state *st, struct object *o)
+{
+	(void)o;
+	dead_pop(st);
+	SET(st, st->head->n_aside, st->head->n_aside + 1);
+}
+
+void tarn__object_back(struct state *st, struct object *o)
+{
+	SET(st, st->head->n_aside, st->head->n_aside - 1);
+	dead_append(st, object_index(st, o));
+}
+
+void tarn__object_reaped(struct state *st, struct object *o)
+{
+	dead_pop(st);
 	tarn__heap_free(st, object_index(st, o));
 }

@@ -47,6 +47,9 @@ int tarn__ledger_sub(struct state *st, struct object *o, uint32_t client, uint64
 void tarn__object_hold(struct state *st, struct object *o);
 void tarn__object_drop(struct state *st, struct object *o);
 
+/* Counts of edges: @units more or fewer. */
+void tarn__object_edge(struct state *st, struct object *o, uint32_t units, bool more);
+
 /* FREE -> GRANTED to @client, which pays. */
 void tarn__object_grant(struct state *st, struct object *o, uint32_t client);
 /* The same for @n small blocks of one size. */
@@ -57,6 +60,11 @@ void tarn__object_live(struct state *st, struct object *o);
 void tarn__object_ungrant(struct state *st, struct object *o);
 /* Frees a LIVE object if nothing claims it: a block at once, others by way of the dead list. */
 void tarn__object_settle(struct state *st, struct object *o);
+/* LIVE without claims from outside -> DEAD (a block: FREE): what settle does, and the collector. */
+void tarn__object_kill(struct state *st, struct object *o);
+/* A DEAD object leaves the head of the dead list for a while; comes back to its end. */
+void tarn__object_aside(struct state *st, struct object *o);
+void tarn__object_back(struct state *st, struct object *o);
 /* DEAD -> FREE, at the end of the reaper's work. The object is at the head of the list. */
 void tarn__object_reaped(struct state *st, struct object *o);
 /* The owner is gone: nobody pays any more. */

@@ -160,6 +160,25 @@ static int read_request(int socket, struct tarn__request *ret, struct ucred *ret
 	return n == (int)sizeof q || q.layout != tarn__layout_hash() ? 1 : -EPROTO;
 }
 
+/* A pipe for the events of a lane: the client's end is sent, ours kept. Its flags are ours: a
+ * client cannot make us wait. */
+static int give_event(struct server *s, const struct peer *p, uint32_t lane)
+{
+	struct lane_view *v = tarn__view_of(s, lane);
+	int end[2];
+
+	if (v == NULL)
+		return -EINVAL;
+	if (pipe2(end, O_CLOEXEC | O_NONBLOCK) != 0)
+		return -errno;
+	if (v->event >= 0)
+		close(v->event);
+	v->event = end[1];
+	tarn__answer(s, p->socket, TARN__CTL_EVENT, 0, NULL, 0, &end[0], 1, NULL);
+	close(end[0]);
+	return 0;
+}
+
 void tarn__on_client(void *arg, uint32_t events)
 {
 	struct peer *p = arg;
@@ -199,6 +218,18 @@ void tarn__on_client(void *arg, uint32_t events)
 			SET(&s->st, s->st.lane[p->lane[number]].closing, 1);
 			tarn__commit(s);
 		}
+		break;
+	case TARN__CTL_EVENT:
+		r = q.argument < TARN__CLIENT_LANES && p->lane[number] != NIL
+			    ? give_event(s, p, p->lane[number]) : -EINVAL;
+		if (r < 0)
+			tarn__answer(s, p->socket, q.kind, r, NULL, 0, NULL, 0, NULL);
+		break;
+	case TARN__CTL_ATTACH:
+		if (p->client == s->st.head->host)
+			tarn__host_welcome(s, p);
+		else
+			ask(s, p->socket, (uid_t)s->st.client[p->client].uid, &q);
 		break;
 	case TARN__CTL_DETACH:
 		p->detach_asked = true;

@@ -65,7 +65,13 @@ static const char *const kind_names[] = {
 	[TARN__MSG_CHANNEL] = "channel", [TARN__MSG_BIND] = "bind",
 	[TARN__MSG_LOOKUP] = "lookup",	[TARN__MSG_EXPORT] = "export",
 	[TARN__MSG_IMPORT] = "import",	[TARN__MSG_REVOKE] = "revoke",
-	[TARN__MSG_PING] = "ping",
+	[TARN__MSG_PING] = "ping",	[TARN__MSG_TYPE] = "type",
+	[TARN__MSG_CREATE] = "create",	[TARN__MSG_CALL] = "call",
+	[TARN__MSG_RESULT] = "result",	[TARN__MSG_CANCEL] = "cancel",
+	[TARN__MSG_HOLD] = "hold",	[TARN__MSG_UNHOLD] = "unhold",
+	[TARN__MSG_DESTROYED] = "destroyed", [TARN__MSG_NAME] = "name",
+	[TARN__MSG_GRAB] = "grab",	[TARN__MSG_WATCH] = "watch",
+	[TARN__MSG_MADE] = "made",	[TARN__MSG_FETCH] = "fetch",
 };
 
 static const char *kind_name(unsigned kind)
@@ -143,8 +149,9 @@ static void put_stat(const struct sight *s, struct answer_file *f)
 	t.blocks_granted = h->n_granted;
 	t.blocks_dead = h->n_dead;
 	t.indices_used = h->heap.objects - 1;
-	t.clients = h->n_clients;
-	t.lanes = h->open_lanes;
+	/* Others than the server itself, which is one where it has objects. */
+	t.clients = h->n_clients - (h->host != NIL);
+	t.lanes = h->open_lanes - (h->host != NIL ? st->client[h->host].lanes : 0);
 	t.channels = h->n_channels;
 	t.exports = h->n_exports;
 	t.names = h->n_names;
@@ -378,7 +385,8 @@ static int put_classes(const struct sight *s, struct answer_file *f)
 static_assert((int)TARN_BLOCK_GRANTED == OBJECT_GRANTED && (int)TARN_BLOCK_LIVE == OBJECT_LIVE &&
 	      (int)TARN_BLOCK_DEAD == OBJECT_DEAD, "states");
 static_assert((int)TARN_BLOCK_PLAIN == TARN__KIND_BLOCK &&
-	      (int)TARN_BLOCK_CHANNEL == TARN__KIND_CHANNEL, "kinds");
+	      (int)TARN_BLOCK_CHANNEL == TARN__KIND_CHANNEL &&
+	      (int)TARN_BLOCK_OBJECT == TARN__KIND_OBJECT, "kinds");
 static_assert((int)TARN_BLOCK_IS_LARGE == OBJECT_LARGE &&
 	      (int)TARN_BLOCK_IS_SEALED == OBJECT_SEALED, "flags");
 
@@ -480,6 +488,15 @@ static int put_refs(const struct sight *s, struct answer_file *f, uint64_t id)
 
 		if (c->who == 0)
 			continue;
+		if ((c->who & CLAIM_EDGE) && !(c->who & CLAIM_TICKET)) {
+			const struct edge *e = &st->edge[c->value];
+
+			if (id == 0 || c->what == id)
+				put_claim(s, f, (tarn_claim_row){ .id = c->what, .kind = TARN_CLAIM_STORED,
+								  .units = e->count,
+								  .via = st->thing[e->from].id });
+			continue;
+		}
 		if ((c->who & CLAIM_TICKET) == 0 && (id == 0 || c->what == id))
 			put_claim(s, f, (tarn_claim_row){ .id = c->what, .kind = TARN_CLAIM_HELD,
 							  .client = c->who,
@@ -505,6 +522,13 @@ static int put_refs(const struct sight *s, struct answer_file *f, uint64_t id)
 				.units = e->uses,
 				.doubt = e->issuer == NIL && e->deadline == 0 ? TARN_DOUBT_NO_END
 									      : TARN_DOUBT_NONE });
+	}
+	for (uint32_t i = 1; i < h->names; i++) {
+		const struct name *n = &st->name[i];
+
+		if (n->id != 0 && n->holds && (id == 0 || n->id == id))
+			put_claim(s, f, (tarn_claim_row){ .id = n->id, .kind = TARN_CLAIM_NAMED,
+							  .client = n->issuer, .units = 1 });
 	}
 	return 0;
 }

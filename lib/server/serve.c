@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "calls.h"
 #include "claims.h"
 #include "heap.h"
 #include "lib/error.h"
@@ -174,6 +175,33 @@ static int open_loop(struct server *s, const tarn_server_options *o)
 	return 0;
 }
 
+#define EXECUTORS_MOST 4096u
+#define EXECUTORS_DEFAULT 256u
+
+/* What objects there can be; none: there is no host, and nothing of it costs. */
+static int open_types(struct server *s, const tarn_server_options *o)
+{
+	tarn_registry *registry = o->registry != NULL ? o->registry : tarn_registry_default();
+	uint32_t most = o->max_executors != 0 ? o->max_executors : EXECUTORS_DEFAULT;
+	struct tarn__catalog *catalog;
+
+	if (most > EXECUTORS_MOST)
+		return tarn__fail(-EINVAL, "%u executors were asked for; the most is %u", most,
+				  EXECUTORS_MOST);
+	if (tarn_registry_at(registry, 0) == NULL)
+		return 0;
+	int r = tarn__catalog_new(registry, &catalog);
+	if (r < 0)
+		return r;
+	s->host = tarn__host_new(catalog, most, s->st.head->max_objects, s->st.data.base,
+				 s->st.head->arena_bytes);
+	if (s->host == NULL) {
+		tarn__catalog_free(catalog);
+		return tarn__fail(-ENOMEM, "no memory for the host of objects");
+	}
+	return tarn__host_client(s);
+}
+
 static void say_ready(const struct server *s, int fd)
 {
 	char line[160];
@@ -231,12 +259,17 @@ static int open_all(struct server *s, const tarn_server_options *o)
 	r = tarn__prefault_open(s, &s->prefault);
 	if (r < 0)
 		return tarn__fail(r, "cannot start the prefault thread: %s", strerror(-r));
+	r = open_types(s, o);
+	if (r < 0)
+		return r;
 	r = stop_register(s->stop_event);
 	if (r < 0)
 		return tarn__fail(r, "more than %d servers run in this process", RUNS_MOST);
 	r = tarn__socket_open(s, o->listen_fd);
 	return r == 0 ? tarn__listen_open(s) : r;
 }
+
+#define METHODS_END_NS 10000000000
 
 static void close_all(struct server *s)
 {
@@ -248,7 +281,13 @@ static void close_all(struct server *s)
 
 			tarn__store32_release(&a->wake, a->wake + 1);
 			tarn__futex_wake(&a->wake, INT32_MAX);
+			if (s->view[i].event >= 0)
+				close(s->view[i].event);
 		}
+	}
+	if (!tarn__host_free(s->host, METHODS_END_NS)) {
+		tarn__log(s, 3, "a method does not end: what it uses stays until the process ends");
+		s->st.data = TARN__SEGMENT_NONE; /* left mapped */
 	}
 	while (s->waiters != NULL) {
 		struct waiter *w = s->waiters;
@@ -263,6 +302,9 @@ static void close_all(struct server *s)
 	for (uint32_t i = 1; i < MAX_CLIENTS; i++)
 		if (s->peer[i] != NULL)
 			tarn__peer_free(s, i);
+	tarn__jobs_free(s);
+	free(s->errors);
+	free(s->st.suspects.index);
 	s->prefault = tarn__prefault_close(s->prefault);
 	if (s->loop != NULL)
 		tarn__loop_close(s->loop);

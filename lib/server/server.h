@@ -11,6 +11,7 @@
 #include "access.h"
 #include "lib/control.h"
 #include "facts.h"
+#include "lib/host.h"
 #include "loop.h"
 #include "shm/lane.h"
 #include "shm/wake.h"
@@ -55,6 +56,8 @@ struct lane_view {
 	uint32_t lane;                 /* record in META */
 	bool stopped;                  /* not read any more: its client died and it is drained */
 	bool wake;                     /* replies were published in this batch */
+	int event;                     /* writing end of the lane's pipe, or -1 */
+	uint32_t notified;             /* value of the client's notify word that it was told for */
 };
 
 /* An answer that waits for epochs to pass. */
@@ -94,6 +97,16 @@ struct server {
 	uint32_t touched[TOUCHED_MOST];
 	uint32_t n_touched;
 
+	/* of objects and calls; see calls.h */
+	struct tarn__host *host;       /* NULL: a server without types */
+	struct tarn__job *jobs;        /* of the transaction in hand: submitted after its commit */
+	struct tarn__job **job;        /* by call record: what a successor does not know */
+	struct errors *errors;         /* what methods threw, for people */
+	uint64_t gather[7 * TARN__MESSAGE_SLOTS]; /* words of the message in hand, without marks */
+	uint64_t collect_next_ns;      /* searches for cycles cost at most a share of the time */
+	uint32_t collect_budget;
+	uint64_t calls_inline, calls_queued, collected;
+
 	bool stopping;
 	bool sweeping;                 /* some channel has tickets to drop */
 	bool cheap_look;               /* the loop can be looked at without a system call */
@@ -116,8 +129,6 @@ struct server {
 	int log_level;
 	tarn_server_event_fn *event;
 	void *event_arg;
-	bool collect;                  /* channels may hold each other, and nobody them */
-	uint64_t collect_after;        /* time before which that has to wait */
 	uint32_t n_visitors;
 	int spare_fd;                  /* given up to turn a caller away when there are no more */
 
@@ -174,9 +185,6 @@ void tarn__channel_overrun(struct server *s, struct channel *ch);
 void tarn__channel_abandon(struct server *s, struct channel *ch);
 bool tarn__channel_ticket_drop(struct server *s, struct channel *ch, uint64_t position,
 			       uint64_t id, uint32_t client);
-/* Ends channels that are held by nothing but tickets in each other. Bounded by the tables'
- * size, so only when something made it likely (s->collect). */
-void tarn__channels_collect(struct server *s);
 /* Drops tickets of closed ends in slices; commits by itself. True if there is more. */
 bool tarn__channel_sweep(struct server *s, struct channel *ch);
 /* Reads the ring's positions (untrusted) without touching DATA's mapping. */
@@ -196,7 +204,10 @@ int tarn__export_revoke(struct server *s, uint64_t id, const uint64_t nonce[2]);
 void tarn__exports_expire(struct server *s);
 void tarn__export_end(struct state *st, struct export *e);
 
+struct name *tarn__name_record(const struct state *st, const char *text);
 int tarn__name_add(struct state *st, const char *text, uint64_t id);
+/* The record leaves, with what it holds. */
+void tarn__name_end(struct state *st, struct name *n);
 uint64_t tarn__name_find(const struct state *st, const char *text);
 void tarn__name_drop(struct state *st, uint64_t id);
 
@@ -232,12 +243,17 @@ void tarn__publish_all(struct server *s);
 
 /* ---- listen.c: the control socket ---- */
 int tarn__listen_open(struct server *s);
+/* Makes the host of objects a client of this server. Sets the thread's last failure. */
+int tarn__host_client(struct server *s);
+/* The host asks to attach: answers with what that made. */
+void tarn__host_welcome(struct server *s, struct peer *p);
 void tarn__listen_close(struct server *s);
 void tarn__answer(struct server *s, int socket, uint32_t kind, int error, const uint64_t *value,
 		  unsigned n_values, const int *fds, unsigned n_fds, const char *text);
 void tarn__waiters_answer(struct server *s);
 /* A request of a client, or its hang-up; @arg is its peer. */
 void tarn__on_client(void *arg, uint32_t events);
+
 /* Closes a peer's descriptors and mappings, frees it. */
 void tarn__peer_free(struct server *s, uint32_t client);
 

@@ -33,7 +33,7 @@ struct table {
 #define AT(field) offsetof(struct state_head, field)
 #define PTR(field) offsetof(struct state, field)
 
-enum { T_OBJECTS, T_CHANNEL_OF, T_LANES, T_REPLIES, T_DEFERRED0, T_DEFERRED1, T_RUNS, TABLES = 15 };
+enum { T_OBJECTS, T_CHANNEL_OF, T_LANES, T_REPLIES, T_DEFERRED0, T_DEFERRED1, T_RUNS, TABLES = 18 };
 
 static const struct table tables[TABLES] = {
 	[T_OBJECTS] = { AT(at_objects), PTR(object), sizeof(struct object), 0 },
@@ -54,6 +54,9 @@ static const struct table tables[TABLES] = {
 	{ AT(at_exports), PTR(export), sizeof(struct export), MAX_EXPORTS },
 	{ AT(at_names), PTR(name), sizeof(struct name), MAX_NAMES },
 	{ AT(at_spans), PTR(span), sizeof(struct span), 0 },
+	{ AT(at_things), PTR(thing), sizeof(struct thing), 0 },
+	{ AT(at_edges), PTR(edge), sizeof(struct edge), MAX_EDGES },
+	{ AT(at_calls), PTR(call), sizeof(struct call), MAX_CALLS },
 };
 
 static uint64_t table_entries(const struct table *t, uint64_t arena_bytes, uint64_t max_objects)

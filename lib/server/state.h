@@ -31,6 +31,8 @@
 #define MAX_CLAIMS (1u << 24)
 #define MAX_BUCKETS (1u << 23)
 #define MAX_DEFERRED (MAX_LANES * TARN__REQUESTS)
+#define MAX_EDGES (1u << 24)
+#define MAX_CALLS (1u << 16)
 #define MAX_WINDOWS (1u << 17)
 
 enum object_state {
@@ -46,13 +48,14 @@ enum object_flag {
 	OBJECT_LARGE = 1,  /* a run of heap pages, not a slot of a span */
 	OBJECT_SEALED = 2, /* contents are final; receivers get a read-only view */
 	OBJECT_SIZED = 4,  /* size is what a client said, not the capacity */
+	OBJECT_WATCHED = 8, /* somebody waits for its end */
 };
 
 /* One cache line. next/place/class belong to the heap. */
 struct object {
 	uint64_t id;       /* generation << 28 | own index: the id it has or last had */
 	uint32_t ext;      /* units + tickets + exports + held ends (I2) */
-	uint32_t edges;    /* references from containers in META (none yet) */
+	uint32_t edges;    /* references that objects hold (struct edge) */
 	uint64_t offset;   /* of its memory in DATA */
 	uint64_t size;     /* exact bytes as the owner said; capacity until then */
 	struct holder {
@@ -105,7 +108,9 @@ struct client {
 	uint32_t reclaim_pad;
 	uint64_t reclaim_at;  /* next entry that the reclaim looks at */
 	char name[16];        /* of the process, as /proc says; set at attach */
-	uint64_t spare[3];
+	uint32_t calls;       /* call records in which it is the client */
+	uint32_t names;       /* names that end with it */
+	uint64_t spare[2];
 };
 static_assert(sizeof(struct client) == 128, "two lines");
 
@@ -139,10 +144,12 @@ static_assert(sizeof(struct deferred) == 32, "half a line");
  * hashing (Litwin 1980), so that it grows one bucket at a time.
  *	holder: who = client,               what = id,       value = units
  *	ticket: who = CLAIM_TICKET | index, what = position, value = id
+ *	edge:   who = CLAIM_EDGE | thing,   what = id,       value = edge record
  * index = line of the channel's object (a channel's tickets are gone before its
- * index is used again).
+ * index is used again). An edge is counted in edges, not in ext.
  */
 #define CLAIM_TICKET (1u << 31)
+#define CLAIM_EDGE (1u << 30)
 /* Messages of one lane that are unread or deferred: one ring unread, one ring in each buffer.
  * Each can keep a claim alive that its sender has already given up. */
 #define LANE_CLAIMS (3ull * TARN__REQUESTS)
@@ -161,7 +168,7 @@ struct claim {
 };
 static_assert(sizeof(struct claim) == 24, "small: thousands are promised to each client");
 static_assert(offsetof(struct claim, next) == 4, "who and next: one logged word");
-static_assert(TARN__INDEX_BITS < 31 && MAX_CLIENTS < CLAIM_TICKET, "who");
+static_assert(TARN__INDEX_BITS < 30 && MAX_CLIENTS < CLAIM_EDGE, "who");
 
 /* A unit of the windows in which tickets lie, see tickets.h. */
 #define WINDOW_UNIT 1024u
@@ -200,6 +207,68 @@ struct channel {
 };
 static_assert(sizeof(struct channel) == 128, "two lines");
 
+/* ---- objects ---- */
+
+enum thing_flag {
+	THING_MADE = 1,       /* its creator has succeeded: its destructor will run */
+	THING_DESTROYING = 2, /* DEAD, on the dead list no more: its destructor is running */
+	THING_PARKED = 4,     /* DEAD, on the dead list no more: others of its cycle hold it */
+	THING_ENDED = 8,      /* its destructor has run, or it has none */
+};
+
+/* What an object is besides memory and counts: found by channel_of[] of its index. */
+struct thing {
+	uint64_t id;       /* of its object; 0: the record is free */
+	uint64_t created;  /* grows by one with each object: the order of creation */
+	uint32_t type;     /* index in the server's types */
+	uint32_t flags;    /* enum thing_flag */
+	uint32_t edge;     /* first of its edges; a list */
+	uint32_t n_edges;
+	uint32_t creator;  /* client, for people */
+	uint32_t next;     /* list of free records */
+	uint64_t spare[3];
+};
+static_assert(sizeof(struct thing) == 64, "one line");
+
+/* A reference that an object holds: @count times, one record. In the book as CLAIM_EDGE. */
+struct edge {
+	uint64_t to;    /* id; its object has count of its edges from here. 0: free */
+	uint32_t from;  /* thing */
+	uint32_t count;
+	uint32_t next;  /* list of the thing, of free records */
+	uint32_t prev;
+	uint64_t pad;
+};
+static_assert(sizeof(struct edge) == 32, "half a line");
+
+enum call_state {
+	CALL_FREE = 0,
+	CALL_RUNNING, /* queued, or in the hands of an executor */
+	CALL_DONE,    /* its result was read; the host's units go one epoch later */
+	CALL_WATCH,   /* no call: answered when its target is gone */
+	CALL_STASH,   /* no call: references of a reply, to be fetched */
+};
+
+/* A question that is answered later than it was read. The units that keep a call's target and
+ * references alive are the host's in the ledger; which they are, the process knows (calls.c):
+ * where a successor finds no process, the host is dead and reclaimed. */
+struct call {
+	uint64_t number;      /* serial << 16 | own index */
+	uint64_t target;      /* id; WATCH: or a client's number */
+	uint64_t started_ns;  /* CLOCK_BOOTTIME */
+	uint32_t state;       /* enum call_state */
+	uint32_t client;      /* who asked; NIL: nobody waits (any more) */
+	uint32_t incarnation; /* of that client; WATCH of a client: see watched */
+	uint32_t lane;        /* record */
+	uint32_t cookie;
+	uint32_t packed;      /* method | reply slots << 16 | kind of message << 24 */
+	uint32_t watched;     /* WATCH: 0 an id; else incarnation of the client + 1 */
+	uint32_t next;        /* list of free records */
+	uint32_t type;
+	uint32_t pad;
+};
+static_assert(sizeof(struct call) == 64, "one line");
+
 struct export {
 	uint64_t id;      /* 0: the record is free */
 	uint64_t nonce[2]; /* random; the token must show both */
@@ -218,8 +287,11 @@ struct name {
 	uint64_t id; /* 0: the record is free */
 	char text[TARN__NAME_BYTES];
 	uint32_t next;
+	uint32_t holds;  /* 1: it counts in ext (NAME); 0: it goes with its object (CHANNEL) */
+	uint32_t issuer; /* client with whom it ends; NIL: it stays */
 	uint32_t pad;
 };
+static_assert(sizeof(struct name) == 88, "name");
 
 /* ---- heap (heap.c, heap-runs.c) ---- */
 
@@ -315,7 +387,8 @@ struct state_head {
 	uint64_t max_objects;
 	uint64_t default_quota;
 	uint64_t at_objects, at_clients, at_lanes, at_replies, at_deferred[2], at_claims,
-		at_buckets, at_windows, at_channels, at_channel_of, at_exports, at_names, at_runs, at_spans;
+		at_buckets, at_windows, at_channels, at_channel_of, at_exports, at_names, at_runs,
+		at_spans, at_things, at_edges, at_calls;
 	uint64_t meta_bytes;
 
 	/* Epochs: two buffers of decrements, the one being filled and the one read
@@ -350,6 +423,16 @@ struct state_head {
 	uint64_t n_pending;              /* lanes with a pending ALLOC */
 	uint64_t n_dying;                /* clients in DYING1, DYING2, RECLAIM */
 	uint64_t n_exports, n_outliving, n_channels, n_names;
+
+	uint32_t free_thing, things;     /* records: free list, ever used + 1 */
+	uint32_t free_edge, edges;
+	uint32_t free_call, calls;
+	uint32_t things_reserved, edges_reserved, calls_reserved;
+	uint32_t host;                   /* client of this process's own executors; NIL: none */
+	uint64_t n_things, n_edges, n_calls, n_watches;
+	uint64_t n_aside;                /* DEAD objects that are not on the dead list */
+	uint64_t things_made;            /* ever: the order of creation */
+	uint64_t calls_made;             /* ever: their serial numbers */
 };
 
 /* The process's view of META. */
@@ -365,11 +448,20 @@ struct state {
 	uint32_t *bucket;
 	struct ticket_unit *window;
 	struct channel *channel;
-	uint32_t *channel_of; /* object index -> channel record: sparse */
+	uint32_t *channel_of; /* object index -> channel record, or thing: sparse */
 	struct export *export;
 	struct name *name;
 	struct run *run;
 	struct span *span;
+	struct thing *thing;
+	struct edge *edge;
+	struct call *call;
+	/* Private to the process. */
+	bool watched_gone; /* something with OBJECT_WATCHED has ended */
+	struct suspects {  /* objects that lost a claim and may be held by cycles only: collect.c */
+		uint32_t *index;
+		uint32_t n, room;
+	} suspects;
 	struct tarn__segment meta_segment, data, dir_segment;
 	struct tarn__dir_entry *dir;
 	uint32_t *born; /* by object: the tick when it became LIVE (facts.h); NULL: nobody keeps it */

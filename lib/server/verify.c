@@ -3,7 +3,8 @@
  * The full check of META (PROTOCOL T3): every count, list and cursor is recomputed from
  * scratch and compared with what is written. Reads only, so it also runs on a copy.
  *
- *	count(id) = units of clients + tickets + exports + ends of channels (I2, A1)
+ *	count(id) = units of clients + tickets + exports + names + ends of channels (I2, A1)
+ *	edges(id) = what objects hold of it
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,6 +23,8 @@ struct check {
 	void *arg;
 	int findings;
 	uint32_t *ext;         /* recomputed, by object */
+	uint32_t *edges;
+	uint64_t edge_claims;
 	uint64_t *held;        /* by client */
 	uint64_t *owned, *owned_bytes;
 	uint32_t *exports_of;
@@ -77,7 +80,14 @@ static void count_claims(struct check *c)
 
 		if (k->who == 0)
 			continue;
-		if (k->who & CLAIM_TICKET) {
+		if ((k->who & CLAIM_EDGE) && !(k->who & CLAIM_TICKET)) {
+			const struct edge *e = k->value < h->edges ? &st->edge[k->value] : NULL;
+
+			c->edge_claims++;
+			MUST(c, e != NULL && e->to == k->what && (CLAIM_EDGE | e->from) == k->who,
+			     "claim of an edge from %x to %llx: another edge", k->who,
+			     (unsigned long long)k->what);
+		} else if (k->who & CLAIM_TICKET) {
 			uint32_t index = (uint32_t)k->who & TARN__INDEX_MASK;
 			uint32_t record = index < h->heap.objects ? st->channel_of[index] : NIL;
 
@@ -113,6 +123,24 @@ static void count_claims(struct check *c)
 		if (e->issuer != NIL && e->issuer < h->clients_used)
 			c->exports_of[e->issuer]++;
 	}
+}
+
+static void count_names(struct check *c, uint32_t *names_of)
+{
+	const struct state *st = c->st;
+
+	for (uint32_t i = 1; i < st->head->names; i++) {
+		const struct name *n = &st->name[i];
+
+		if (n->id == 0 || !n->holds)
+			continue;
+		count_on(c, n->id, 1, "name");
+		if (n->issuer != NIL && n->issuer < st->head->clients_used)
+			names_of[n->issuer]++;
+	}
+	for (uint32_t i = 1; i < st->head->clients_used; i++)
+		MUST(c, st->client[i].names == names_of[i], "client %u: %u names, found %u", i,
+		     st->client[i].names, names_of[i]);
 }
 
 static void count_tickets(struct check *c)
@@ -175,7 +203,8 @@ static void check_objects(struct check *c)
 		MUST(c, o->ext == c->ext[i], "object %u: count %u, claims %u", i, o->ext, c->ext[i]);
 		MUST(c, o->spilled == c->spilled[i], "object %u: %u further holders, %u in the book",
 		     i, o->spilled, c->spilled[i]);
-		MUST(c, o->edges == 0, "object %u: edges %u", i, o->edges);
+		MUST(c, o->edges == c->edges[i], "object %u: %u edges lead to it, found %u", i, o->edges,
+		     c->edges[i]);
 		MUST(c, s != OBJECT_LIVE || o->ext + o->edges != 0, "object %u is live without a claim",
 		     i);
 		live += s == OBJECT_LIVE;
@@ -194,7 +223,7 @@ static void check_objects(struct check *c)
 			MUST(c, o->size != 0 && o->size <= tarn__heap_capacity(st, o),
 			     "object %u: size %llu", i, (unsigned long long)o->size);
 	}
-	MUST(c, live == h->n_live && granted == h->n_granted && dead == h->n_dead,
+	MUST(c, live == h->n_live && granted == h->n_granted && dead == h->n_dead + h->n_aside,
 	     "states: %llu live, %llu granted, %llu dead; counted %llu, %llu, %llu",
 	     (unsigned long long)live, (unsigned long long)granted, (unsigned long long)dead,
 	     (unsigned long long)h->n_live, (unsigned long long)h->n_granted,
@@ -208,8 +237,8 @@ static void check_objects(struct check *c)
 		}
 		last = i;
 	}
-	MUST(c, n == h->n_dead && last == h->dead_last, "the dead list has %llu entries",
-	     (unsigned long long)n);
+	MUST(c, n == h->n_dead && last == h->dead_last, "the dead list has %llu entries, counted %llu",
+	     (unsigned long long)n, (unsigned long long)h->n_dead);
 }
 
 static void check_clients(struct check *c)
@@ -260,6 +289,7 @@ static void check_clients(struct check *c)
 	free(lanes_of);
 	MUST(c, open == h->open_lanes && pending == h->n_pending, "lanes: %llu open, %llu pending",
 	     (unsigned long long)open, (unsigned long long)pending);
+	promised += h->n_edges;
 	MUST(c, promised == h->claims_promised, "claims: %llu promised, found %llu",
 	     (unsigned long long)h->claims_promised, (unsigned long long)promised);
 }
@@ -306,6 +336,123 @@ static void check_channels(struct check *c)
 	     (unsigned long long)exports, (unsigned long long)names);
 }
 
+/* ---- objects ---- */
+
+static uint64_t list_length(const struct check *c, uint32_t thing)
+{
+	const struct state *st = c->st;
+	uint64_t n = 0;
+	uint32_t prev = NIL;
+
+	for (uint32_t e = st->thing[thing].edge; e != NIL; e = st->edge[e].next, n++) {
+		if (e >= st->head->edges || n > st->head->n_edges || st->edge[e].from != thing ||
+		    st->edge[e].prev != prev)
+			return UINT64_MAX;
+		prev = e;
+	}
+	return n;
+}
+
+static void count_edges(struct check *c)
+{
+	const struct state *st = c->st;
+	const struct state_head *h = st->head;
+	uint64_t n = 0;
+
+	for (uint32_t i = 1; i < h->edges; i++) {
+		const struct edge *e = &st->edge[i];
+		uint32_t to = tarn__id_index(e->to);
+
+		if (e->to == 0)
+			continue;
+		n++;
+		if (e->from == NIL || e->from >= h->things || st->thing[e->from].id == 0 ||
+		    e->count == 0 || to >= h->heap.objects || st->object[to].id != e->to) {
+			finding(c, "edge %u from %u to %llx: one of them is not there", i, e->from,
+				(unsigned long long)e->to);
+			continue;
+		}
+		c->edges[to] += e->count;
+	}
+	MUST(c, n == h->n_edges && c->edge_claims == n, "%llu edges, %llu claims of them, counted %llu",
+	     (unsigned long long)n, (unsigned long long)c->edge_claims,
+	     (unsigned long long)h->n_edges);
+}
+
+static void check_things(struct check *c)
+{
+	const struct state *st = c->st;
+	const struct state_head *h = st->head;
+	uint64_t n = 0, aside = 0, edges = 0, kind = 0;
+
+	for (uint32_t i = 1; i < h->things; i++) {
+		const struct thing *t = &st->thing[i];
+		uint32_t index = tarn__id_index(t->id);
+
+		if (t->id == 0)
+			continue;
+		n++;
+		if (index >= h->heap.objects || st->object[index].id != t->id ||
+		    object_kind(&st->object[index]) != TARN__KIND_OBJECT || st->channel_of[index] != i) {
+			finding(c, "object record %u: %llx does not know it", i,
+				(unsigned long long)t->id);
+			continue;
+		}
+		enum object_state s = (enum object_state)st->object[index].state;
+		bool away = (t->flags & (THING_DESTROYING | THING_PARKED)) != 0;
+
+		aside += away;
+		edges += t->n_edges;
+		MUST(c, s == OBJECT_LIVE || s == OBJECT_DEAD, "object record %u: state %u", i, s);
+		MUST(c, !away || s == OBJECT_DEAD, "object record %u: flags %u, and not dead", i, t->flags);
+		MUST(c, list_length(c, i) == t->n_edges, "object record %u: its list of %u edges is broken",
+		     i, t->n_edges);
+		MUST(c, t->created <= h->things_made, "object record %u: made in the future", i);
+	}
+	for (uint32_t i = 1; i < h->heap.objects; i++)
+		kind += object_kind(&st->object[i]) == TARN__KIND_OBJECT &&
+			(st->object[i].state == OBJECT_LIVE || st->object[i].state == OBJECT_DEAD);
+	MUST(c, n == h->n_things && kind == n, "%llu object records, %llu objects, counted %llu",
+	     (unsigned long long)n, (unsigned long long)kind, (unsigned long long)h->n_things);
+	MUST(c, aside == h->n_aside, "%llu dead objects are aside, counted %llu",
+	     (unsigned long long)aside, (unsigned long long)h->n_aside);
+	MUST(c, edges == h->n_edges, "lists have %llu edges, counted %llu", (unsigned long long)edges,
+	     (unsigned long long)h->n_edges);
+}
+
+static void check_calls(struct check *c, uint32_t *calls_of)
+{
+	const struct state *st = c->st;
+	const struct state_head *h = st->head;
+	uint64_t n = 0, watches = 0;
+
+	for (uint32_t i = 1; i < h->calls; i++) {
+		const struct call *k = &st->call[i];
+
+		if (k->state == CALL_FREE)
+			continue;
+		n++;
+		watches += k->state == CALL_WATCH;
+		MUST(c, (k->number & (MAX_CALLS - 1)) == i && k->number >> 16 <= h->calls_made,
+		     "call record %u bears number %llx", i, (unsigned long long)k->number);
+		MUST(c, k->client != NIL || k->state != CALL_WATCH, "watch %u is nobody's", i);
+		MUST(c, k->client == NIL || k->state != CALL_DONE, "call %u is done and somebody's", i);
+		if (k->client == NIL)
+			continue;
+		if (k->client >= h->clients_used || st->client[k->client].state == CLIENT_NONE ||
+		    k->lane >= h->lanes || st->lane[k->lane].client != k->client)
+			finding(c, "call %u: its client %u or lane %u is not there", i, k->client, k->lane);
+		else
+			calls_of[k->client]++;
+	}
+	for (uint32_t i = 1; i < h->clients_used; i++)
+		MUST(c, st->client[i].calls == calls_of[i], "client %u: %u calls, found %u", i,
+		     st->client[i].calls, calls_of[i]);
+	MUST(c, n == h->n_calls && watches == h->n_watches, "%llu calls, %llu watches, counted %llu, %llu",
+	     (unsigned long long)n, (unsigned long long)watches, (unsigned long long)h->n_calls,
+	     (unsigned long long)h->n_watches);
+}
+
 static void check_cursors(struct check *c)
 {
 	const struct state_head *h = c->st->head;
@@ -326,29 +473,39 @@ int tarn__verify(const struct state *st, void (*say)(void *, const char *), void
 	size_t objects = h->heap.objects + 1u, clients = h->clients_used + 1u;
 
 	c.ext = calloc(objects, sizeof *c.ext);
+	c.edges = calloc(objects, sizeof *c.edges);
 	c.spilled = calloc(objects, sizeof *c.spilled);
+	uint32_t *names_of = calloc(clients, sizeof *names_of);
+	uint32_t *calls_of = calloc(clients, sizeof *calls_of);
 	c.held = calloc(clients, sizeof *c.held);
 	c.owned = calloc(clients, sizeof *c.owned);
 	c.owned_bytes = calloc(clients, sizeof *c.owned_bytes);
 	c.exports_of = calloc(clients, sizeof *c.exports_of);
 	c.tickets_of = calloc(h->channels + 1u, sizeof *c.tickets_of);
 	c.spilled_of = calloc(h->channels + 1u, sizeof *c.spilled_of);
-	if (c.ext == NULL || c.spilled == NULL || c.held == NULL || c.owned == NULL ||
+	if (c.ext == NULL || c.edges == NULL || names_of == NULL || calls_of == NULL || c.spilled == NULL || c.held == NULL || c.owned == NULL ||
 	    c.owned_bytes == NULL || c.exports_of == NULL || c.tickets_of == NULL || c.spilled_of == NULL) {
 		finding(&c, "no memory for the check");
 	} else {
 		count_claims(&c);
 		count_tickets(&c);
 		count_holders(&c);
+		count_names(&c, names_of);
+		count_edges(&c);
 		check_objects(&c);
 		check_clients(&c);
 		check_channels(&c);
+		check_things(&c);
+		check_calls(&c, calls_of);
 		check_cursors(&c);
 		c.findings += tarn__claims_verify(st, say, arg);
 		c.findings += tarn__windows_verify(st, say, arg);
 		c.findings += tarn__heap_verify(st, say, arg);
 	}
 	free(c.ext);
+	free(c.edges);
+	free(names_of);
+	free(calls_of);
 	free(c.spilled);
 	free(c.held);
 	free(c.owned);

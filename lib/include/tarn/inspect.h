@@ -67,6 +67,7 @@ enum tarn_block_state {
 enum tarn_block_kind {
 	TARN_BLOCK_PLAIN = 1,
 	TARN_BLOCK_CHANNEL,     /* holds the ring of a channel */
+	TARN_BLOCK_OBJECT,      /* the instance of a type */
 };
 enum tarn_block_row_flags {
 	TARN_BLOCK_IS_LARGE = 1, /* a run of pages of its own */
@@ -90,9 +91,10 @@ enum tarn_claim_kind {
 	TARN_CLAIM_HELD = 1, /* units of a client */
 	TARN_CLAIM_TRANSIT,  /* in a channel: sent, not yet received */
 	TARN_CLAIM_EXPORTED, /* a token */
-	TARN_CLAIM_STORED,   /* an edge from a managed object */
+	TARN_CLAIM_STORED,   /* an object holds it: via */
 	TARN_CLAIM_GRANTED,  /* in a client's cache */
 	TARN_CLAIM_END,      /* an end of this channel; at: 1 producer, 2 consumer */
+	TARN_CLAIM_NAMED,    /* a name; client: with whom it ends, 0 it stays */
 };
 /* Why nobody may ever give a claim back. */
 enum tarn_doubt {
@@ -107,7 +109,7 @@ typedef struct tarn_claim_row {
 	uint32_t kind;   /* enum tarn_claim_kind */
 	uint32_t client; /* holder; sender of what is in transit; issuer */
 	uint64_t units;
-	uint64_t via;    /* channel id of a ticket */
+	uint64_t via;    /* channel in which it is in transit; object that stores it */
 	uint64_t at;     /* its position; of an end: which */
 	uint32_t pid;
 	char name[16];

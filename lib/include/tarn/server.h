@@ -16,6 +16,7 @@
 TARN_BEGIN
 
 typedef struct tarn_server tarn_server;
+struct tarn_registry; /* type.h */
 
 enum tarn_backing {
 	TARN_BACKING_AUTO = 0, /* POSIX shared memory, or memfd where /dev/shm is too small */
@@ -108,6 +109,9 @@ typedef struct tarn_server_options {
 	int listen_fd;          /* > 0: a listening Unix socket (SOCK_SEQPACKET) to serve instead of
 				 * making one; the server closes it, and removes nothing. Then
 				 * @name is only how it calls itself */
+	struct tarn_registry *registry; /* types of its objects; NULL: the process's default
+				 * registry. tarn_server_start(): that of the new process */
+	uint32_t max_executors; /* most threads that run methods at a time; 0: 256 */
 } tarn_server_options;
 
 /*

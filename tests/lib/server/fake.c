@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/server/calls.h"
 #include "lib/server/claims.h"
 #include "lib/server/heap.h"
 #include "lib/server/ledger.h"
@@ -16,6 +17,26 @@
 			abort();                                                    \
 		}                                                                   \
 	} while (0)
+
+static struct tarn__job *fake_jobs; /* of the one server with a host that a test has */
+static const struct tarn__host_ops *fake_real_ops;
+
+static void fake_submit(struct tarn__host *h, struct tarn__job *job)
+{
+	struct tarn__job **at = &fake_jobs;
+
+	(void)h;
+	while (*at != NULL)
+		at = &(*at)->next;
+	job->next = NULL;
+	*at = job;
+}
+
+static void fake_cancel(struct tarn__host *h, struct tarn__job *job)
+{
+	(void)h;
+	job->canceled = 1;
+}
 
 static void log_nothing(void *arg, int level, const char *line)
 {
@@ -53,6 +74,12 @@ void fake_server_free(struct server *s)
 	for (uint32_t i = 1; i < MAX_CLIENTS; i++)
 		if (s->peer[i] != NULL)
 			tarn__peer_free(s, i);
+	if (s->host != NULL && s->host->ops->submit == fake_submit)
+		s->host->ops = fake_real_ops;
+	CHECK(tarn__host_free(s->host, 0));
+	tarn__jobs_free(s);
+	free(s->errors);
+	free(s->st.suspects.index);
 	tarn__loop_close(s->loop);
 	tarn__segment_close(&s->ctrl_segment);
 	tarn__facts_close(s);
@@ -181,7 +208,7 @@ void fake_phase_b(struct server *s)
 void fake_settle(struct server *s)
 {
 	for (int i = 0; i < 100000; i++) {
-		s->collect_after = 0; /* without its patience */
+		s->collect_next_ns = 0; /* without its patience */
 		bool busy = tarn__epoch(s);
 
 		if (!busy && tarn__quiet(s) && !s->sweeping)
@@ -211,4 +238,144 @@ uint32_t fake_count(const struct server *s, uint64_t id)
 	const struct object *o = tarn__object_find(&s->st, id);
 
 	return o != NULL ? o->ext : 0;
+}
+
+/* ---- objects ---- */
+
+void fake_types(struct server *s, const tarn_type *const *types)
+{
+	tarn_registry *r = tarn_registry_new();
+	struct tarn__catalog *c;
+
+	CHECK(r != NULL);
+	for (; *types != NULL; types++)
+		CHECK(tarn_type_register(r, *types) == 0);
+	CHECK(tarn__catalog_new(r, &c) == 0);
+	tarn_registry_free(r);
+	s->host = tarn__host_new(c, 1, s->st.head->max_objects, s->st.data.base,
+				 s->st.head->arena_bytes);
+	CHECK(s->host != NULL);
+}
+
+uint32_t fake_type(const struct server *s, const char *name)
+{
+	const struct tarn__served *t = tarn__catalog_find(s->host->catalog, name);
+
+	return t != NULL ? t->index : 0;
+}
+
+uint32_t fake_host(struct server *s)
+{
+	static struct tarn__host_ops ops;
+	uint32_t client = fake_client(s);
+
+	fake_real_ops = s->host->ops;
+	ops = *fake_real_ops;
+	ops.submit = fake_submit;
+	ops.cancel = fake_cancel;
+	s->host->ops = &ops;
+	fake_jobs = NULL;
+	s->job = calloc(MAX_CALLS, sizeof(struct tarn__job *));
+	CHECK(s->job != NULL);
+	SET(&s->st, s->st.head->host, client);
+	commit(&s->st);
+	return client;
+}
+
+struct tarn__job *fake_job(struct server *s)
+{
+	struct tarn__job *job = fake_jobs;
+
+	(void)s;
+	if (job != NULL)
+		fake_jobs = job->next;
+	return job;
+}
+
+void fake_post_values(struct fake_lane *l, enum tarn__message kind, unsigned count, uint64_t first,
+		      unsigned method, unsigned flags, unsigned reply_slots,
+		      const struct fake_values *v)
+{
+	static const struct fake_values none;
+	uint64_t word[7 * TARN__MESSAGE_SLOTS] = { 0 };
+	unsigned n = 3, slots;
+
+	if (v == NULL)
+		v = &none;
+	CHECK(3 + v->n_words + 2 * v->n_refs <= 7 * TARN__MESSAGE_SLOTS);
+	for (unsigned i = 0; i < v->n_words; i++)
+		word[n++] = v->words[i];
+	for (unsigned i = 0; i < 2 * v->n_refs; i++)
+		word[n++] = v->refs[i];
+	slots = (n + 6) / 7;
+	word[0] = tarn__header(kind, slots, count, 7);
+	word[1] = first;
+	word[2] = tarn__pack(method, v->n_values, v->n_refs, flags, reply_slots,
+			     (flags & TARN__CALL_SPILLED) ? 0 : v->n_words);
+	CHECK(tarn__requests_room(&l->requests, slots) >= slots);
+	tarn__requests_post_long(&l->requests, (const uint64_t(*)[7])word, slots);
+}
+
+struct fake_answer fake_answer(struct fake_lane *l)
+{
+	struct tarn__slot s = fake_reply(l);
+	uint64_t word[7 * TARN__MESSAGE_SLOTS];
+	struct fake_answer a = { .error = (int)tarn__header_count(s.word[0]),
+				 .cookie = tarn__header_cookie(s.word[0]),
+				 .kind = tarn__header_kind(s.word[0]),
+				 .slots = tarn__header_slots(s.word[0]),
+				 .n_values = tarn__pack_values(s.word[1]),
+				 .n_refs = tarn__pack_refs(s.word[1]),
+				 .flags = tarn__pack_flags(s.word[1]),
+				 .n_words = tarn__pack_words(s.word[1]) };
+
+	CHECK(a.slots >= 1 && a.slots <= TARN__MESSAGE_SLOTS);
+	memcpy(word, s.word, sizeof s.word);
+	for (unsigned k = 1; k < a.slots; k++) {
+		s = fake_reply(l); /* all are there once the first is */
+		memcpy(word + 7 * k, s.word, sizeof s.word);
+	}
+	CHECK(2 + a.n_words + 2 * a.n_refs <= 7 * a.slots);
+	memcpy(a.words, word + 2, 8 * a.n_words);
+	memcpy(a.refs, word + 2 + a.n_words, 16 * a.n_refs);
+	if (a.flags & TARN__CALL_SPILLED)
+		a.spilled = word[2];
+	return a;
+}
+
+uint64_t fake_create(struct server *s, struct fake_lane *l, const char *type,
+		     const struct fake_values *v, struct fake_answer *ret)
+{
+	struct fake_answer a;
+
+	fake_post_values(l, TARN__MSG_CREATE, 0, fake_type(s, type), 0, 0, 16, v);
+	tarn__epoch(s);
+	if (fake_no_reply(l))
+		return 0; /* an executor's */
+	a = fake_answer(l);
+	if (ret != NULL)
+		*ret = a;
+	return a.error == 0 ? a.refs[0] : 0;
+}
+
+struct fake_answer fake_call(struct server *s, struct fake_lane *l, uint64_t id, unsigned method,
+			     const struct fake_values *v)
+{
+	fake_post_values(l, TARN__MSG_CALL, 0, id, method, 0, 16, v);
+	tarn__epoch(s);
+	return fake_answer(l);
+}
+
+const char *fake_sentence(const struct fake_answer *a)
+{
+	static char text[500];
+
+	text[0] = '\0';
+	if (a->n_values == 1 && tarn__head_kind(a->words[0]) == TARN_KIND_STRING) {
+		uint32_t n = tarn__head_length(a->words[0]);
+		const char *from = n <= 7 ? (const char *)&a->words[1] : (const char *)&a->words[2];
+
+		snprintf(text, sizeof text, "%.*s", (int)n, from);
+	}
+	return text;
 }

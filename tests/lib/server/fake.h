@@ -48,6 +48,45 @@ uint64_t fake_alloc(struct server *s, struct fake_lane *l, uint64_t bytes);
 uint64_t fake_channel(struct server *s, struct fake_lane *producer, struct fake_lane *consumer,
 		      uint64_t slots);
 
+/* ---- objects: a host without executors, unless a test plays them ---- */
+
+/* A host with these types (the list ends with NULL), the real one for what runs inline. */
+void fake_types(struct server *s, const tarn_type *const *types);
+/* The number of a type; 0: none. */
+uint32_t fake_type(const struct server *s, const char *name);
+/* A client that is the host of @s: jobs are queued, see fake_job(). */
+uint32_t fake_host(struct server *s);
+/* The next job that was submitted and not taken yet; NULL. It stays the server's. */
+struct tarn__job *fake_job(struct server *s);
+/* Posts a message with values: @refs are ids and second words, @words what a builder made. */
+struct fake_values {
+	const uint64_t *words;
+	unsigned n_words, n_values;
+	const uint64_t *refs;
+	unsigned n_refs;
+};
+void fake_post_values(struct fake_lane *l, enum tarn__message kind, unsigned count, uint64_t first,
+		      unsigned method, unsigned flags, unsigned reply_slots,
+		      const struct fake_values *v);
+/* The next reply with all its slots. */
+struct fake_answer {
+	int error;
+	uint32_t cookie;
+	unsigned kind, slots, n_values, n_refs, flags, n_words;
+	uint64_t words[7 * TARN__MESSAGE_SLOTS];
+	uint64_t refs[2 * TARN__CALL_REFS];
+	uint64_t spilled;
+};
+struct fake_answer fake_answer(struct fake_lane *l);
+/* Creates, with one epoch; the id, or 0 and the answer. */
+uint64_t fake_create(struct server *s, struct fake_lane *l, const char *type,
+		     const struct fake_values *v, struct fake_answer *ret);
+/* Calls an inline method, with one epoch. */
+struct fake_answer fake_call(struct server *s, struct fake_lane *l, uint64_t id, unsigned method,
+			     const struct fake_values *v);
+/* The sentence of a failure, or "". Static. */
+const char *fake_sentence(const struct fake_answer *a);
+
 /* Reads only lane @l (phase A of a part of an epoch), as far as it is published. */
 void fake_read(struct server *s, struct fake_lane *l);
 /* Full epochs until nothing is left to do. */

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Calls: from values to messages and back.
+ *
+ * A message is built on the stack and posted in one go; its reply is read from where the lane
+ * copied it. What does not fit goes into a block. Everything that may ask the server (a
+ * block, the right to hold an id) comes before the post.
+ */
+#ifndef TARN_CLIENT_CALL_H
+#define TARN_CLIENT_CALL_H
+
+#include "lib/value/value.h"
+#include "object.h"
+
+#define TARN__MESSAGE_WORDS (7u * TARN__MESSAGE_SLOTS)
+#define TARN__REPLY_WORDS (7u * TARN__REPLY_SLOTS)
+#define TARN__SYNC_REPLY TARN__REPLY_SLOTS /* slots that a caller who waits asks a reply of */
+
+/* A message with values, see layout.h. Not initialised but for what is used. */
+struct tarn__message_out {
+	uint64_t word[TARN__MESSAGE_WORDS];
+	unsigned slots;
+	struct tarn_block *spill; /* the block that the payload went to, or NULL */
+};
+
+/*
+ * Makes the message (@kind, @target, packed, values). @p may be NULL: no values. What it refers
+ * to is shared first. @count: the header's. Fails with a sentence; then there is nothing to
+ * end. Else tarn__message_done() after the post.
+ */
+int tarn__message_build(struct tarn__lane *l, struct tarn__message_out *m, enum tarn__message kind,
+			unsigned count, uint64_t target, unsigned method, unsigned flags,
+			unsigned reply_slots, const struct tarn__payload *p);
+void tarn__message_done(struct tarn__lane *l, struct tarn__message_out *m);
+
+/* Posts a message that nobody answers here (a host's RESULT, a one-way call): builds it, waits
+ * for room, rings. */
+int tarn__message_send(struct tarn__lane *l, enum tarn__message kind, unsigned count,
+		       uint64_t target, unsigned method, unsigned flags,
+		       const struct tarn__payload *p, uint64_t deadline);
+
+/*
+ * What a reply of @n words says: 0 with the values in @ret (NULL: not wanted, and given back), or
+ * its failure, as the calling thread's last. References in it become handles.
+ */
+int tarn__reply_read(struct tarn__lane *l, const uint64_t *word, unsigned n, tarn_parcel *ret);
+
+/* The same of the reply that was awaited. */
+int tarn__reply_awaited(struct tarn__lane *l, tarn_parcel *ret);
+
+/* Gives back what a reply brought that nobody takes. */
+void tarn__reply_drop(struct tarn__lane *l, const uint64_t *word, unsigned n);
+
+/* Asks for the description of a type (by @index, or by name), and reads the answer. */
+int tarn__ask_type(struct tarn__lane *l, const char *name, uint32_t index, tarn_parcel *ret);
+
+/* Sends CANCEL for @cookie, if there is room. */
+void tarn__call_cancel(struct tarn__lane *l, uint32_t cookie);
+
+/* The payload of @args, which may be NULL. */
+static inline int tarn__args_payload(const tarn_builder *args, struct tarn__payload *ret)
+{
+	if (args != NULL)
+		return tarn__builder_payload(args, ret);
+	*ret = (struct tarn__payload){ .words = NULL };
+	return 0;
+}
+
+/* The server's own client runs calls of its executors in place. */
+struct tarn__direct {
+	bool (*mine)(const tarn_client *client); /* is the calling thread one of its executors? */
+	int (*call)(tarn_object *object, unsigned method, const tarn_builder *args,
+		    tarn_parcel *ret, int64_t timeout_ns);
+	/* -ENOTSUP: ask the server, as others do. */
+	int (*create)(tarn_client *client, const char *type, const tarn_builder *args,
+		      tarn_object **ret);
+};
+
+#endif

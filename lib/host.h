@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the server and the host of its objects meet.
+ *
+ * The server (lib/server) owns META: which objects there are, who holds them, which calls are
+ * under way. The host (lib/host) owns what a type's functions need: the tables, the contexts
+ * that methods see, the executors. Neither includes the other's headers; the server calls
+ * the functions of struct tarn__host_ops, the host answers an inline method's wishes by those of
+ * struct tarn__reactor_ops, and everything else goes by messages: the executors are threads of an
+ * ordinary client.
+ */
+#ifndef TARN_LIB_HOST_H
+#define TARN_LIB_HOST_H
+
+#include "lib/value/value.h"
+#include "shm/layout.h"
+#include "tarn/type.h"
+
+/* ---- the types of one server: constant from its start to its end ---- */
+
+/* A method, or a field's getter or setter, which are made into methods. */
+struct tarn__offer {
+	const char *name;
+	tarn_method_fn *fn;
+	unsigned flags;           /* of tarn_method; INLINE only if its result type is, too */
+	const char *args, *result;
+	uint32_t result_type;     /* index; 0: the result as it is */
+	const tarn_field *field;  /* NULL: a method */
+};
+
+struct tarn__served {
+	const tarn_type *type;
+	uint64_t hash;            /* of the table: names, flags, signatures */
+	uint32_t index;
+	uint32_t n_offers;
+	struct tarn__offer *offer;
+	char *names;              /* of setters */
+	struct tarn__offer describe; /* TARN__METHOD_DESCRIBE */
+	uint32_t header;          /* bytes before the instance in its block */
+	uint64_t bytes;           /* of the block */
+	struct tarn__entry *entry; /* of the registry */
+};
+
+struct tarn__catalog {
+	uint32_t n;               /* types 1 to n - 1; 0 is none */
+	struct tarn__served *served;
+};
+
+/* Every instance is led by this, so that its object is found by its address. It lies in memory
+ * that clients can write: a hint, compared with DIR. */
+struct tarn__instance {
+	uint64_t id;
+	uint64_t type;
+};
+static_assert(sizeof(struct tarn__instance) == 16, "leaves the instance at a multiple of 16");
+
+/* 0, -EINVAL a result type that does not exist (the text names method and type), -ENOMEM. */
+int tarn__catalog_new(tarn_registry *registry, struct tarn__catalog **ret);
+void tarn__catalog_free(struct tarn__catalog *c);
+/* By name; NULL. Not one that was unregistered since. */
+const struct tarn__served *tarn__catalog_find(const struct tarn__catalog *c, const char *name);
+bool tarn__served_withdrawn(const struct tarn__served *t);
+
+/* ---- a method on the reactor's thread ---- */
+
+enum tarn__deed { TARN__DEED_METHOD, TARN__DEED_CREATE, TARN__DEED_DESTROY };
+
+struct tarn__run;
+
+/* What something is that a message names. */
+struct tarn__look {
+	uint64_t state;  /* as in DIR: kind, type, seal */
+	uint64_t offset; /* of its memory in DATA */
+	uint64_t size;   /* exact */
+};
+
+/* What an inline method asks of the reactor; all in the transaction of its message. */
+struct tarn__reactor_ops {
+	/* An edge more or less from the run's object to @id. */
+	int (*hold)(struct tarn__run *run, uint64_t id);
+	int (*drop)(struct tarn__run *run, uint64_t id);
+	/* Is @id alive, and what is it? -TARN_ESTALE. */
+	int (*look)(struct tarn__run *run, uint64_t id, struct tarn__look *ret);
+	/* A new object of @t, all 0, that nobody holds yet. */
+	int (*make)(struct tarn__run *run, const struct tarn__served *t, uint64_t *ret_id,
+		    void **ret_self);
+	/* Its creator has succeeded. */
+	void (*made)(struct tarn__run *run, uint64_t id);
+};
+
+struct tarn__run {
+	const struct tarn__served *served;
+	const struct tarn__offer *offer; /* DEED_METHOD */
+	enum tarn__deed deed;
+	uint64_t id;
+	void *self;
+	/* Arguments: stay where they are; nobody else can write to them. */
+	const uint64_t *words;
+	uint32_t n_words;
+	unsigned n_values, n_refs;
+	const uint64_t *refs;            /* id and second word of each; all are alive */
+	const struct tarn__look *looks;  /* of each */
+	tarn_caller caller;
+	const struct tarn__reactor_ops *ops;
+	void *turn;                      /* the reactor's own */
+
+	/* Set by the host: valid until run_end(). */
+	struct tarn__payload result;     /* of a failure: what the reply says */
+	const uint64_t *result_ids;      /* of its references */
+	uint64_t instead;                /* CREATE: an object that exists; 0: none */
+	struct tarn_context *context;
+};
+
+/* Most references in the arguments of a method that runs on the reactor. */
+#define TARN__RUN_REFS 16u
+
+/* ---- a call for the executors ---- */
+
+/* Who stands in line for an object: a job, or an executor's method that calls it in place. */
+struct tarn__stand {
+	struct tarn__stand *next;
+	struct tarn__job *job;           /* NULL: an executor's */
+	void *executor;
+	bool reads;                      /* shares the object with others that do */
+	bool granted;
+};
+
+struct tarn__job {
+	struct tarn__job *next;          /* the server's, then the host's */
+	struct tarn__stand stand;        /* the host's */
+	void *actor;                     /* the host's: what it has, or stands in line for */
+	uint64_t number;                 /* of the call; 0: a destructor, nobody waits for it */
+	const struct tarn__served *served;
+	const struct tarn__offer *offer;
+	enum tarn__deed deed;
+	uint64_t id;
+	void *self;
+	uint64_t state;                  /* of the object, as in DIR */
+	tarn_caller caller;
+	bool oneway;
+	uint32_t canceled;               /* atomic; set by the reactor */
+	unsigned n_values, n_refs;
+	uint32_t n_words;
+	uint64_t spilled;                /* bytes of the payload in the first reference; 0: in words */
+	uint64_t started_ns;
+	/* The host holds a unit on @id and each reference for this call; one epoch after the result
+	 * they are released. What the executor keeps longer it books for itself before. */
+	uint64_t *words;                 /* in data[] */
+	uint64_t *refs;                  /* id and second word of each; in data[] */
+	uint64_t data[];
+};
+
+struct tarn__host;
+
+struct tarn__host_ops {
+	/* 0 or the method's code, with run->result set in any case. */
+	int (*run)(struct tarn__host *h, struct tarn__run *run);
+	void (*run_end)(struct tarn__host *h, struct tarn__run *run);
+	/* May an inline method run on object @id now? If so it is locked until leave(). */
+	bool (*enter)(struct tarn__host *h, const struct tarn__served *t,
+		      const struct tarn__offer *offer, uint64_t id);
+	void (*leave)(struct tarn__host *h, uint64_t id);
+	/* Takes a job on; from then on its result comes by a message. Never fails. */
+	void (*submit)(struct tarn__host *h, struct tarn__job *job);
+	/* The job's caller is gone. One that no executor has begun never runs; its RESULT (ECANCELED)
+	 * comes all the same. */
+	void (*cancel)(struct tarn__host *h, struct tarn__job *job);
+};
+
+struct tarn__host {
+	const struct tarn__host_ops *ops;
+	struct tarn__catalog *catalog;
+};
+
+/* A host of @catalog, which it takes over, with the real functions. @data: where the server has
+ * mapped DATA. Executors are started as soon as tarn__host_attach() gave it a client. NULL: no
+ * memory. */
+struct tarn__host *tarn__host_new(struct tarn__catalog *catalog, uint32_t max_executors,
+				  uint64_t max_objects, unsigned char *data, uint64_t data_bytes);
+/* @socket: its end of a connection to the server, by which it attaches (from another thread,
+ * when the server serves). Takes @socket over. */
+int tarn__host_attach(struct tarn__host *h, int socket, const char *server);
+/* Ends the executors, waiting for methods that run, up to @timeout_ns. False: some are still
+ * running; nothing was freed then, and what they use must stay. NULL is allowed. */
+bool tarn__host_free(struct tarn__host *h, int64_t timeout_ns);
+
+/* Figures for people. */
+struct tarn__host_facts {
+	uint32_t executors, idle, most;
+	uint64_t queued;
+};
+void tarn__host_facts(const struct tarn__host *h, struct tarn__host_facts *ret);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a method sees of the world, on the reactor's thread and on an executor's: the same
+ * functions, with two ways behind them.
+ */
+#ifndef TARN_HOST_CONTEXT_H
+#define TARN_HOST_CONTEXT_H
+
+#include "lib/client/object.h"
+#include "lib/host.h"
+
+struct executor;
+
+/* Handles that a context lends to its method: no claim stands behind them but the call's. */
+#define LENT_MOST 24u
+
+/* A change of what the object holds, until the method has succeeded (executors only). */
+struct edge_wish {
+	uint64_t id;
+	struct tarn_block *handle; /* of what is to be held: a reference */
+	bool more;
+};
+
+struct tarn_context {
+	struct host *host;
+	const struct tarn__served *served;
+	const struct tarn__offer *offer;
+	enum tarn__deed deed;
+	uint64_t id;
+	uint64_t state;                /* of the object, as in DIR */
+	void *self;
+	tarn_caller caller;
+	struct tarn__run *run;         /* on the reactor */
+	struct executor *executor;     /* else: who runs it */
+	const uint32_t *canceled;      /* of the job; NULL: cannot be */
+	struct tarn_context *outer;    /* the method that called this one in place */
+	tarn_fault *fault;
+	uint64_t instead;              /* CREATE: an object that exists */
+	bool machinery;                /* the failure is a sentence, not the method's */
+	tarn_parcel args;
+	tarn_builder result;
+	uint64_t result_ids[TARN__CALL_REFS];
+
+	/* lent: on the reactor all handles, on an executor none but the object's own */
+	unsigned n_lent;
+	struct tarn_block lent[LENT_MOST];
+	struct tarn_block *lent_refs[TARN__RUN_REFS];
+
+	/* executors */
+	tarn_object *self_handle;
+	bool self_is_private;          /* made for this call; else its caller's */
+	struct edge_wish *wish;
+	unsigned n_wishes, wishes_room;
+	struct tarn_block **owned;     /* handles that end with the method */
+	unsigned n_owned, owned_room;
+};
+
+#define REACTOR_DEPTH 6u /* an inline method that makes an object that makes one ... */
+
+struct host {
+	struct tarn__host base;
+	unsigned char *data;           /* DATA, as the server has mapped it */
+	uint64_t data_bytes;
+	uint64_t max_objects;
+	struct tarn_client nobody;     /* of lent handles: is never entered */
+
+	/* The reactor's alone. */
+	struct tarn_context *reactor;  /* REACTOR_DEPTH of them */
+	unsigned depth;
+	bool busy;                     /* executors may be running something */
+
+	uint32_t *gate;                /* by index of the object: gate.h */
+	struct pool *pool;             /* pool.h */
+};
+
+static inline struct host *host_of(struct tarn__host *h)
+{
+	return tarn__container_of(h, struct host, base);
+}
+
+/* Sets all but arguments and handles; the result is empty. */
+void tarn__context_init(struct tarn_context *ctx, struct host *h, const struct tarn__served *t,
+			const struct tarn__offer *offer, enum tarn__deed deed, uint64_t id,
+			void *self);
+/* Runs the method: checks the arguments, calls it, and puts what it failed with into the
+ * result. 0 or negative: the code of the reply. */
+int tarn__context_run(struct tarn_context *ctx);
+/* Frees what it has: result, fault. Not the arguments' references. */
+void tarn__context_fini(struct tarn_context *ctx);
+/* The failure @code with the thread's last sentence as the result; a failure of the method if
+ * not @machinery. Returns the code of the reply. */
+int tarn__context_fail(struct tarn_context *ctx, int code, bool machinery);
+/* Its result cannot be sent, for the failure @r of its builder. Returns -TARN_ERESULT. */
+int tarn__context_unsendable(struct tarn_context *ctx, int r);
+
+/* A handle without a claim. NULL: there are too many in this context. */
+struct tarn_block *tarn__context_lend(struct tarn_context *ctx, uint64_t id,
+				      const struct tarn__look *look);
+
+/* ---- executor.c, direct.c: what contexts of executors do ---- */
+
+int tarn__exec_self(struct tarn_context *ctx, tarn_object **ret);
+int tarn__exec_hold(struct tarn_context *ctx, struct tarn_block *handle);
+int tarn__exec_drop(struct tarn_context *ctx, uint64_t id);
+/* A handle on @id, which ends with the method. -TARN_ESTALE. */
+int tarn__exec_grab(struct tarn_context *ctx, uint64_t id, struct tarn_block **ret);
+int tarn__exec_make(struct tarn_context *ctx, const struct tarn__served *t, const void *instance,
+		    const tarn_builder *args, tarn_object **ret);
+tarn_client *tarn__exec_client(const struct tarn_context *ctx);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Methods on the reactor's thread. Arguments are read where they lie, contexts are used again,
+ * nothing is allocated for a call with small arguments and result.
+ *
+ * An object that executors work on (or will: its calls stand in line) is entered by the
+ * reactor only if nobody is at it: one word per object says so.
+ */
+#include "gate.h"
+
+#include "lib/value/fault.h"
+
+/* What the method gave, or why that cannot be sent. */
+static int result_of(struct tarn_context *ctx, struct tarn__run *run, int code)
+{
+	int r = tarn__builder_payload(&ctx->result, &run->result);
+
+	if (tarn__unlikely(r < 0)) {
+		code = tarn__context_unsendable(ctx, r);
+		if (tarn__builder_payload(&ctx->result, &run->result) < 0)
+			run->result = (struct tarn__payload){ .n_words = 0 };
+	}
+	for (unsigned k = 0; k < run->result.n_refs; k++)
+		ctx->result_ids[k] = run->result.refs[k]->id;
+	run->result_ids = ctx->result_ids;
+	run->instead = ctx->instead;
+	return code;
+}
+
+static int lend_args(struct tarn_context *ctx, const struct tarn__run *run)
+{
+	for (unsigned k = 0; k < run->n_refs; k++) {
+		struct tarn_block *b = tarn__context_lend(ctx, run->refs[2 * k], &run->looks[k]);
+
+		if (b == NULL)
+			return -E2BIG;
+		ctx->lent_refs[k] = b;
+	}
+	return tarn__parcel_lend(&ctx->args, run->words, run->n_words, run->n_values, ctx->lent_refs,
+				 run->n_refs, false);
+}
+
+int tarn__inline_run(struct tarn__host *host, struct tarn__run *run)
+{
+	struct host *h = host_of(host);
+	struct tarn_context *ctx = &h->reactor[h->depth++];
+	int r;
+
+	/* Calls do not nest here; only creators do, in make.c. */
+	tarn__context_init(ctx, h, run->served, run->offer, run->deed, run->id, run->self);
+	ctx->run = run;
+	ctx->caller = run->caller;
+	ctx->state = TARN__DIR_OBJECT | (uint64_t)run->served->index << TARN__DIR_TYPE_SHIFT;
+	run->context = ctx;
+	r = lend_args(ctx, run);
+	r = tarn__likely(r == 0) ? tarn__context_run(ctx) : tarn__context_fail(ctx, r, true);
+	return result_of(ctx, run, r);
+}
+
+void tarn__inline_end(struct tarn__host *host, struct tarn__run *run)
+{
+	struct host *h = host_of(host);
+
+	tarn__context_fini(run->context);
+	h->depth--;
+}

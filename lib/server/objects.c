@@ -1,0 +1,710 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * TYPE, CREATE and CALL as they are read (phase A).
+ *
+ * A method declared inline runs here and now, within the transaction of its message: its
+ * arguments are read where the message was copied to, what it holds and drops is part of
+ * the transaction, and the reply is written with the same commit. All else becomes a record
+ * and a job (calls.c).
+ *
+ * What a call names it publishes and holds, whatever becomes of the method.
+ */
+#include "calls.h"
+#include "heap.h"
+#include "ledger.h"
+#include "turn.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A CALL or CREATE, taken apart. Its words are copies. */
+struct ask {
+	struct asker from;
+	unsigned flags, n_values, n_refs;
+	uint32_t n_words;
+	uint64_t spilled;       /* bytes of the payload in the first reference */
+	const uint64_t *words;
+	const uint64_t *refs;
+	struct tarn__look look[TARN__CALL_REFS];
+};
+
+/* ---- taking a message apart ---- */
+
+static const uint64_t *contiguous(struct turn *t)
+{
+	if (t->n == 1)
+		return t->w;
+	for (unsigned k = 0; k < t->n; k++)
+		memcpy(t->s->gather + 7 * k, t->slot[k].word, sizeof t->slot[k].word);
+	return t->s->gather;
+}
+
+static enum verdict take_apart(struct turn *t, unsigned kind, struct ask *a)
+{
+	const uint64_t *w = contiguous(t);
+	uint64_t packed = w[2];
+	unsigned flags = tarn__pack_flags(packed), slots = tarn__pack_reply_slots(packed);
+	unsigned n_words = tarn__pack_words(packed), n_refs = tarn__pack_refs(packed);
+	unsigned allowed = TARN__CALL_ONEWAY | TARN__CALL_SPILLED;
+	bool is_spilled = (flags & TARN__CALL_SPILLED) != 0;
+
+	if (kind == TARN__MSG_CREATE && t->client == t->st->head->host)
+		allowed |= TARN__CALL_RAW;
+	if ((flags & ~allowed) != 0 || n_refs > TARN__CALL_REFS || (is_spilled && n_refs == 0) ||
+	    slots > TARN__MESSAGE_SLOTS || (slots == 0) != ((flags & TARN__CALL_ONEWAY) != 0))
+		return tarn__turn_offence(t, "a call with flags or counts that cannot be");
+	if (is_spilled)
+		n_words = 1;
+	if (3 + n_words + 2 * n_refs > 7 * t->n)
+		return tarn__turn_offence(t, "a call longer than its message");
+	a->from = (struct asker){ .v = t->v, .client = t->client, .kind = kind, .slots = slots,
+				  .cookie = tarn__header_cookie(w[0]) };
+	a->flags = flags;
+	a->n_values = tarn__pack_values(packed);
+	a->n_refs = n_refs;
+	a->n_words = is_spilled ? 0 : n_words;
+	a->spilled = is_spilled ? w[3] : 0;
+	a->words = w + 3;
+	a->refs = w + 3 + n_words;
+	return FINE;
+}
+
+static void look_at(const struct state *st, const struct object *o, struct tarn__look *ret)
+{
+	struct answer a;
+
+	tarn__turn_describe(st, o, &a);
+	*ret = (struct tarn__look){ .state = a.state, .offset = o->offset, .size = o->size };
+}
+
+/* The effects of naming what the message names; again after a rollback. -TARN_ESTALE: one is no
+ * more (all others are published all the same). */
+static enum verdict name_refs(struct turn *t, struct ask *a, bool *ret_stale)
+{
+	*ret_stale = false;
+	for (unsigned k = 0; k < a->n_refs; k++) {
+		struct object *o = tarn__turn_named(t, a->refs[2 * k]);
+
+		if (o == NULL) {
+			*ret_stale = true;
+			continue;
+		}
+		if (tarn__turn_name(t, o, tarn__ref_size(a->refs[2 * k + 1]),
+				    tarn__ref_sealed(a->refs[2 * k + 1])) == OFFENCE)
+			return OFFENCE;
+		look_at(t->st, o, &a->look[k]);
+		if (k == 0 && a->spilled > o->size)
+			return tarn__turn_offence(t, "a payload longer than its block");
+	}
+	return FINE;
+}
+
+/* ---- refusals ---- */
+
+/* Answers with the failure @o; what the message names is named. */
+static enum verdict fail(struct turn *t, struct ask *a, const struct outcome *o)
+{
+	bool stale;
+
+	tarn__reply_error(t->s, &a->from, o);
+	return name_refs(t, a, &stale);
+}
+
+#define REFUSE(t, a, code, ...)                                       \
+	({                                                            \
+		struct sentence room_;                                \
+		struct outcome o_;                                    \
+		tarn__outcome_say(&o_, &room_, (code), __VA_ARGS__);  \
+		fail((t), (a), &o_);                                  \
+	})
+
+static enum verdict refuse_memory(struct turn *t, struct ask *a, const struct tarn__served *type,
+				  int r)
+{
+	const struct client *cl = &t->st->client[t->client];
+
+	if (r == -EDQUOT)
+		return REFUSE(t, a, TARN_EQUOTA, "An object of type %s takes %llu bytes; this client "
+			      "owns %llu of its quota of %llu.", type->type->name,
+			      (unsigned long long)type->bytes, (unsigned long long)cl->owned_bytes,
+			      (unsigned long long)cl->quota);
+	return REFUSE(t, a, -r, "No memory for an object of type %s (%llu bytes): the arena of %llu "
+		      "bytes has %llu in use.", type->type->name, (unsigned long long)type->bytes,
+		      (unsigned long long)t->st->head->arena_bytes,
+		      (unsigned long long)t->st->head->heap.used);
+}
+
+/* ---- what an inline method asks for ---- */
+
+/* Objects that one inline call made: settled at its end, or undone. */
+#define MADE_MOST 32u
+struct deed {
+	struct turn *t;
+	unsigned n_made;
+	uint64_t made[MADE_MOST];
+	bool finished[MADE_MOST];
+};
+
+static int wish_hold(struct tarn__run *run, uint64_t id)
+{
+	struct deed *d = run->turn;
+	struct object *o = tarn__object_find(d->t->st, id);
+	const struct object *self = tarn__object_find(d->t->st, run->id);
+
+	if (o == NULL || self == NULL)
+		return -TARN_ESTALE;
+	return tarn__edge_add(d->t->st, tarn__thing_of(d->t->st, self), o);
+}
+
+static int wish_drop(struct tarn__run *run, uint64_t id)
+{
+	struct deed *d = run->turn;
+	const struct object *self = tarn__object_find(d->t->st, run->id);
+	int r = self != NULL ? tarn__edge_drop(d->t->st, tarn__thing_of(d->t->st, self), id)
+			     : -TARN_ESTALE;
+
+	return r;
+}
+
+int tarn__reactor_look(struct server *s, uint64_t id, struct tarn__look *ret)
+{
+	const struct object *o = tarn__object_find(&s->st, id);
+
+	if (o == NULL)
+		return -TARN_ESTALE;
+	look_at(&s->st, o, ret);
+	return 0;
+}
+
+static int wish_look(struct tarn__run *run, uint64_t id, struct tarn__look *ret)
+{
+	const struct deed *d = run->turn;
+
+	return tarn__reactor_look(d->t->s, id, ret);
+}
+
+static int wish_make(struct tarn__run *run, const struct tarn__served *type, uint64_t *ret_id,
+		     void **ret_self)
+{
+	struct deed *d = run->turn;
+	struct object *o;
+
+	if (d->n_made == MADE_MOST)
+		return -E2BIG;
+	/* The log must hold what the outer message still has to set. */
+	if (d->t->st->head->undo.n > TARN__UNDO_CAPACITY / 2)
+		return -E2BIG;
+	int r = tarn__thing_make(d->t->s, d->t->client, type, false, &o);
+	if (r < 0)
+		return r;
+	d->made[d->n_made] = o->id;
+	d->finished[d->n_made++] = false;
+	*ret_id = o->id;
+	*ret_self = tarn__thing_self(d->t->s, o, type);
+	return 0;
+}
+
+static void thing_made(struct state *st, const struct object *o)
+{
+	struct thing *k = tarn__thing_of(st, o);
+
+	SET(st, k->flags, k->flags | THING_MADE);
+}
+
+static void wish_made(struct tarn__run *run, uint64_t id)
+{
+	struct deed *d = run->turn;
+	const struct object *o = tarn__object_find(d->t->st, id);
+
+	for (unsigned k = 0; k < d->n_made; k++)
+		d->finished[k] |= d->made[k] == id;
+	if (o != NULL)
+		thing_made(d->t->st, o);
+}
+
+static const struct tarn__reactor_ops wishes = {
+	.hold = wish_hold, .drop = wish_drop, .look = wish_look, .make = wish_make, .made = wish_made,
+};
+
+/* The method failed: what it made is told so and vanishes with the rollback. */
+static void undo(struct deed *d)
+{
+	struct state *st = d->t->st;
+
+	for (unsigned k = d->n_made; k-- > 0;) {
+		const struct object *o = tarn__object_find(st, d->made[k]);
+		const struct tarn__served *type;
+
+		if (!d->finished[k] || o == NULL)
+			continue;
+		type = tarn__thing_type(d->t->s, tarn__thing_of(st, o));
+		if (type->type->destroy != NULL)
+			tarn__thing_destroy(d->t->s, type, o->id, tarn__thing_self(d->t->s, o, type));
+	}
+	tarn__rollback(d->t->s);
+}
+
+/* What was made and is not held by anybody now never will be. */
+static void settle(struct deed *d)
+{
+	for (unsigned k = 0; k < d->n_made; k++) {
+		struct object *o = tarn__object_find(d->t->st, d->made[k]);
+
+		if (o != NULL)
+			tarn__object_settle(d->t->st, o);
+	}
+}
+
+/* ---- running it here ---- */
+
+/* References of a result: their ids; what else is said of them the reply finds out. */
+static void outcome_of(const struct tarn__run *run, int code, uint64_t *refs, struct outcome *ret)
+{
+	const struct tarn__payload *p = &run->result;
+
+	*ret = (struct outcome){ .error = -code, .n_values = p->n_values, .n_words = p->n_words,
+				 .words = p->words, .n_refs = p->n_refs, .refs = refs };
+	for (unsigned k = 0; k < p->n_refs && k < TARN__CALL_REFS; k++)
+		refs[2 * k] = run->result_ids[k];
+}
+
+static void run_set(struct turn *t, const struct ask *a, const struct tarn__served *type,
+		    struct deed *d, struct tarn__run *ret)
+{
+	ret->served = type;
+	ret->offer = NULL;
+	ret->words = a->words;
+	ret->n_words = a->n_words;
+	ret->n_values = a->n_values;
+	ret->n_refs = a->n_refs;
+	ret->refs = a->refs;
+	ret->looks = a->look;
+	ret->caller = (tarn_caller){ .client = t->client, .pid = t->st->client[t->client].pid };
+	ret->ops = &wishes;
+	ret->turn = d;
+	ret->instead = 0;
+	d->t = t;
+	d->n_made = 0;
+}
+
+/* Sends what the method gave, or undoes all and says why not. @made: CREATE: the new object. */
+static enum verdict run_over(struct turn *t, struct ask *a, struct tarn__run *run, struct deed *d,
+			     int code)
+{
+	uint64_t refs[2 * TARN__CALL_REFS];
+	struct outcome o, failure;
+	struct sentence room;
+	enum verdict verdict = FINE;
+
+	outcome_of(run, code, refs, &o);
+	if (tarn__likely(code == 0)) {
+		int r = tarn__reply_values(t->s, &a->from, &o);
+
+		if (tarn__likely(r == 0)) {
+			if (tarn__unlikely(d->n_made != 0))
+				settle(d);
+			return FINE;
+		}
+		tarn__outcome_unsendable(t->s, &a->from, r, &o, &room, &failure);
+	} else {
+		failure = o;
+		tarn__error_note(t->s, &o);
+	}
+	undo(d);
+	verdict = fail(t, a, &failure);
+	return verdict;
+}
+
+static enum verdict call_here(struct turn *t, struct ask *a, struct object *o,
+			      const struct tarn__served *type, const struct tarn__offer *offer)
+{
+	struct tarn__host *h = t->s->host;
+	struct tarn__run run;
+	struct deed d;
+
+	run_set(t, a, type, &d, &run);
+	run.offer = offer;
+	run.deed = TARN__DEED_METHOD;
+	run.id = o->id;
+	run.self = tarn__thing_self(t->s, o, type);
+	t->s->calls_inline++;
+
+	int code = h->ops->run(h, &run);
+	enum verdict verdict = run_over(t, a, &run, &d, code);
+
+	h->ops->run_end(h, &run);
+	return verdict;
+}
+
+static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
+				const struct tarn__served *type)
+{
+	struct tarn__host *h = t->s->host;
+	const uint64_t value[2] = { tarn__slot_head(TARN_KIND_OBJECT, 0, 0), 0 };
+	uint64_t ref[2] = { o->id, 0 };
+	struct tarn__run run;
+	struct deed d;
+
+	run_set(t, a, type, &d, &run);
+	run.deed = TARN__DEED_CREATE;
+	run.id = o->id;
+	run.self = tarn__thing_self(t->s, o, type);
+	d.made[0] = o->id; /* settled, or undone, as all that the method makes */
+	d.finished[0] = false;
+	d.n_made = 1;
+
+	int code = h->ops->run(h, &run);
+	if (code == 0) {
+		struct outcome made = { .n_values = 1, .n_words = 2, .words = value, .n_refs = 1,
+					.refs = ref };
+		int r;
+
+		if (run.instead != 0)
+			ref[0] = run.instead;
+		else
+			wish_made(&run, o->id);
+		r = tarn__reply_values(t->s, &a->from, &made);
+		if (r == 0) {
+			settle(&d);
+			h->ops->run_end(h, &run);
+			return FINE;
+		}
+		struct sentence room;
+		struct outcome failure;
+
+		tarn__outcome_unsendable(t->s, &a->from, r, &made, &room, &failure);
+		undo(&d);
+		h->ops->run_end(h, &run);
+		return fail(t, a, &failure);
+	}
+	enum verdict verdict = run_over(t, a, &run, &d, code);
+	h->ops->run_end(h, &run);
+	return verdict;
+}
+
+/* ---- leaving it to an executor ---- */
+
+/* A unit of the host on @o for a call. The room for its claim is there as long as the call is. */
+static int host_hold(struct state *st, struct object *o)
+{
+	return tarn__ledger_add(st, o, st->head->host, 1);
+}
+
+static enum verdict queue(struct turn *t, struct ask *a, struct object *o,
+			  const struct tarn__served *type, const struct tarn__offer *offer,
+			  enum tarn__deed deed)
+{
+	struct server *s = t->s;
+	struct state *st = t->st;
+	struct call *c;
+	struct tarn__job *job = NULL;
+	int r = st->head->host != NIL ? tarn__call_new(s, &a->from, CALL_RUNNING, o->id, &c) : -ENOTSUP;
+
+	if (r == 0) {
+		job = tarn__job_new(s, type, deed, o, a->n_words, a->n_refs);
+		r = job != NULL ? host_hold(st, o) : -ENOMEM;
+	}
+	for (unsigned k = 0; k < a->n_refs && r == 0; k++)
+		r = host_hold(st, tarn__object_find(st, a->refs[2 * k]));
+	if (r < 0) {
+		free(job);
+		tarn__rollback(s);
+		if (r == -EAGAIN)
+			return REFUSE(t, a, EAGAIN, "%llu calls are under way, %u of them this "
+				      "client's: too many.", (unsigned long long)st->head->n_calls,
+				      st->client[t->client].calls);
+		return REFUSE(t, a, -r, "The call cannot be queued: %s.", strerror(-r));
+	}
+	SET(st, c->type, type->index);
+	job->number = c->number;
+	job->offer = offer;
+	job->caller = (tarn_caller){ .client = t->client, .pid = st->client[t->client].pid };
+	job->oneway = a->from.slots == 0;
+	job->n_values = a->n_values;
+	job->spilled = a->spilled;
+	job->started_ns = c->started_ns;
+	memcpy(job->words, a->words, 8ull * a->n_words);
+	memcpy(job->refs, a->refs, 16ull * a->n_refs);
+	tarn__job_ready(s, job);
+	return FINE;
+}
+
+/* ---- CALL ---- */
+
+static enum verdict no_method(struct turn *t, struct ask *a, const struct tarn__served *type,
+			      unsigned method)
+{
+	char names[200] = "";
+	size_t at = 0;
+
+	for (uint32_t k = 0; k < type->n_offers && at < sizeof names; k++)
+		if (!(type->offer[k].flags & TARN_METHOD_INTERNAL))
+			at += (size_t)snprintf(names + at, sizeof names - at, "%s%s",
+					       at != 0 ? ", " : "", type->offer[k].name);
+	return REFUSE(t, a, TARN_ENOMETHOD, "Type %s has no method number %u; it has: %s.",
+		      type->type->name, method, names);
+}
+
+static bool runs_here(const struct tarn__offer *offer, const struct ask *a)
+{
+	return (offer->flags & TARN_METHOD_INLINE) && a->spilled == 0 && a->n_refs <= TARN__RUN_REFS &&
+	       !(a->flags & TARN__CALL_SPILLED);
+}
+
+enum verdict tarn__on_call(struct turn *t)
+{
+	struct server *s = t->s;
+	struct ask a;
+	bool stale = false;
+
+	if (take_apart(t, TARN__MSG_CALL, &a) == OFFENCE)
+		return OFFENCE;
+	unsigned method = tarn__pack_method(t->w[2]);
+	struct object *o = tarn__turn_named(t, t->w[1]);
+
+	if (tarn__unlikely(o == NULL))
+		return REFUSE(t, &a, TARN_ESTALE, "The object is gone (or the reference never stood for "
+			      "one).");
+	const struct thing *k = tarn__thing_of(t->st, o);
+	const struct tarn__served *type = k != NULL ? tarn__thing_type(s, k) : NULL;
+	if (tarn__unlikely(k != NULL && !(k->flags & THING_MADE)))
+		return REFUSE(t, &a, TARN_ESTALE, "The object is just being made: nobody can have a "
+			      "reference to it yet.");
+	if (tarn__unlikely(type == NULL))
+		return REFUSE(t, &a, TARN_EKIND, "A method was called on something that is not an "
+			      "object.");
+	if (tarn__unlikely(method >= type->n_offers && method != TARN__METHOD_DESCRIBE))
+		return no_method(t, &a, type, method);
+	const struct tarn__offer *offer = tarn__likely(method != TARN__METHOD_DESCRIBE)
+						  ? &type->offer[method] : &type->describe;
+	if (tarn__unlikely((offer->flags & TARN_METHOD_INTERNAL) && t->client != t->st->head->host))
+		return no_method(t, &a, type, method);
+	if (tarn__unlikely(a.n_refs != 0)) {
+		if (name_refs(t, &a, &stale) == OFFENCE)
+			return OFFENCE;
+		if (stale) {
+			tarn__rollback(s);
+			return REFUSE(t, &a, TARN_ESTALE, "An argument of %s.%s refers to something that "
+				      "is gone.", type->type->name, offer->name);
+		}
+	}
+	if (tarn__likely(runs_here(offer, &a) && s->host->ops->enter(s->host, type, offer, o->id))) {
+		uint64_t id = o->id;
+		enum verdict verdict = call_here(t, &a, o, type, offer);
+
+		s->host->ops->leave(s->host, id);
+		return verdict;
+	}
+	return queue(t, &a, o, type, offer, TARN__DEED_METHOD);
+}
+
+/* ---- CREATE ---- */
+
+/* TARN_TYPE_ADOPT: the only argument, an object or block, as it is. */
+static enum verdict adopt(struct turn *t, struct ask *a, const struct tarn__served *type)
+{
+	unsigned kind = a->n_words >= 2 ? tarn__head_kind(a->words[0]) : TARN_KIND_NONE;
+	unsigned ref = a->n_words >= 2 ? tarn__head_ref(a->words[0]) : 0;
+
+	if (a->n_values != 1 || a->spilled != 0)
+		return REFUSE(t, a, TARN_EARGS, "Type %s adopts one object or block: expected 1 argument, "
+			      "found %u.", type->type->name, a->n_values);
+	if ((kind != TARN_KIND_OBJECT && kind != TARN_KIND_BLOCK) || ref >= a->n_refs)
+		return REFUSE(t, a, TARN_EARGS, "Type %s adopts one object or block: the argument is of "
+			      "kind %s.", type->type->name, tarn_kind_name((enum tarn_kind)kind));
+	const uint64_t value[2] = { tarn__slot_head((enum tarn_kind)kind, 0, 0), 0 };
+	const struct outcome o = { .n_values = 1, .n_words = 2, .words = value, .n_refs = 1,
+				   .refs = &a->refs[2 * ref] };
+	int r = tarn__reply_values(t->s, &a->from, &o);
+
+	if (r == 0)
+		return FINE;
+	tarn__rollback(t->s);
+	return REFUSE(t, a, -r, "The object cannot be given back: this client holds %llu of %llu "
+		      "references.", (unsigned long long)t->st->client[t->client].held,
+		      (unsigned long long)t->st->client[t->client].credits);
+}
+
+/* An object without its creator: the host runs that itself. */
+static enum verdict create_raw(struct turn *t, struct ask *a, const struct object *o)
+{
+	const uint64_t value[2] = { tarn__slot_head(TARN_KIND_OBJECT, 0, 0), 0 };
+	const uint64_t ref[2] = { o->id, 0 };
+	const struct outcome made = { .n_values = 1, .n_words = 2, .words = value, .n_refs = 1,
+				      .refs = ref };
+	int r = tarn__reply_values(t->s, &a->from, &made);
+
+	if (r == 0)
+		return FINE;
+	tarn__rollback(t->s);
+	return REFUSE(t, a, -r, "An object cannot be made: %s.", strerror(-r));
+}
+
+static enum verdict create(struct turn *t, struct ask *a, const struct tarn__served *type)
+{
+	struct server *s = t->s;
+	struct object *o;
+	bool stale;
+	int r = tarn__thing_make(s, t->client, type, true, &o);
+
+	if (r < 0) {
+		tarn__rollback(s);
+		return refuse_memory(t, a, type, r);
+	}
+	/* After the memory, which may have worked in transactions of its own. */
+	if (name_refs(t, a, &stale) == OFFENCE)
+		return OFFENCE;
+	if (stale) {
+		tarn__rollback(s);
+		return REFUSE(t, a, TARN_ESTALE, "An argument for a new %s refers to something that is "
+			      "gone.", type->type->name);
+	}
+	if (a->flags & TARN__CALL_RAW)
+		return create_raw(t, a, o);
+	if ((type->type->flags & TARN_TYPE_INLINE) && a->spilled == 0 && a->n_refs <= TARN__RUN_REFS &&
+	    !(a->flags & TARN__CALL_SPILLED))
+		return create_here(t, a, o, type);
+	return queue(t, a, o, type, NULL, TARN__DEED_CREATE);
+}
+
+enum verdict tarn__on_create(struct turn *t)
+{
+	struct server *s = t->s;
+	const struct tarn__catalog *c = s->host != NULL ? s->host->catalog : NULL;
+	struct ask a;
+	bool stale;
+
+	if (take_apart(t, TARN__MSG_CREATE, &a) == OFFENCE)
+		return OFFENCE;
+	bool is_host = t->client == t->st->head->host;
+	const struct tarn__served *type = c != NULL && t->w[1] != 0 && t->w[1] < c->n
+						  ? &c->served[t->w[1]] : NULL;
+	if (type == NULL || tarn__served_withdrawn(type))
+		return REFUSE(t, &a, TARN_ENOTYPE, "The server \"%s\" has no type number %llu%s.", s->name,
+			      (unsigned long long)t->w[1],
+			      type != NULL ? " any more: it was unregistered" : "");
+	if ((type->type->flags & TARN_TYPE_RESULT_ONLY) && !is_host)
+		return REFUSE(t, &a, EPERM, "Objects of type %s come as results of methods; clients "
+			      "cannot create them.", type->type->name);
+	if (!(type->type->flags & TARN_TYPE_ADOPT))
+		return create(t, &a, type);
+	if (name_refs(t, &a, &stale) == OFFENCE)
+		return OFFENCE;
+	if (!stale)
+		return adopt(t, &a, type);
+	tarn__rollback(s);
+	return REFUSE(t, &a, TARN_ESTALE, "The argument refers to something that is gone.");
+}
+
+/* ---- TYPE ---- */
+
+static void put_text(tarn_builder *b, const char *key, const char *text)
+{
+	tarn_map_key(b, key);
+	tarn_put_string(b, text); /* NULL: nil */
+}
+
+static void describe(tarn_builder *b, const struct tarn__served *t)
+{
+	tarn_map_begin(b);
+	put_text(b, "name", t->type->name);
+	tarn_map_key(b, "index");
+	tarn_put_uint(b, t->index);
+	tarn_map_key(b, "hash");
+	tarn_put_uint(b, t->hash);
+	tarn_map_key(b, "flags");
+	tarn_put_uint(b, t->type->flags);
+	tarn_map_key(b, "concurrency");
+	tarn_put_uint(b, t->type->concurrency);
+	tarn_map_key(b, "size");
+	tarn_put_uint(b, t->type->size);
+	put_text(b, "args", t->type->args);
+	tarn_map_key(b, "methods");
+	tarn_list_begin(b);
+	for (uint32_t k = 0; k < t->n_offers; k++) {
+		tarn_map_begin(b);
+		put_text(b, "name", t->offer[k].name);
+		tarn_map_key(b, "flags");
+		tarn_put_uint(b, t->offer[k].flags);
+		put_text(b, "args", t->offer[k].args);
+		put_text(b, "result", t->offer[k].result);
+		put_text(b, "result_type", t->offer[k].result_type == 0
+						   ? NULL
+						   : t[(int)t->offer[k].result_type - (int)t->index].type->name);
+		tarn_map_end(b);
+	}
+	tarn_list_end(b);
+	tarn_map_end(b);
+}
+
+static void type_described(struct turn *t, const struct asker *to, const struct tarn__served *type)
+{
+	struct tarn__payload p;
+	struct sentence room;
+	struct outcome o;
+	tarn_builder b;
+	int r;
+
+	tarn_builder_init(&b);
+	describe(&b, type);
+	r = tarn__builder_payload(&b, &p);
+	if (r == 0) {
+		o = (struct outcome){ .n_values = p.n_values, .n_words = p.n_words, .words = p.words };
+		r = tarn__reply_values(t->s, to, &o);
+	}
+	if (r < 0) {
+		tarn__rollback(t->s);
+		tarn__outcome_say(&o, &room, -r, "The description of type %s does not fit: %s.",
+				  type->type->name, strerror(-r));
+		tarn__reply_error(t->s, to, &o);
+	}
+	tarn_builder_fini(&b);
+}
+
+enum verdict tarn__on_type(struct turn *t)
+{
+	struct server *s = t->s;
+	const struct tarn__catalog *c = s->host != NULL ? s->host->catalog : NULL;
+	const struct tarn__served *type = NULL;
+	char name[TARN__NAME_BYTES];
+	uint64_t slots = t->w[2];
+	struct asker to = { .v = t->v, .client = t->client, .kind = TARN__MSG_TYPE,
+			    .cookie = tarn__header_cookie(t->w[0]),
+			    .slots = slots == 0 ? 1 : (unsigned)slots };
+
+	if (slots > TARN__MESSAGE_SLOTS)
+		return tarn__turn_offence(t, "TYPE with too many slots for the reply");
+	if (tarn__turn_text(t, 3, name) == OFFENCE)
+		return OFFENCE;
+	if (c != NULL && t->w[1] == TARN__TYPE_BY_NAME)
+		type = tarn__catalog_find(c, name);
+	else if (c != NULL && t->w[1] != 0 && t->w[1] < c->n)
+		type = &c->served[t->w[1]];
+	if (type == NULL) {
+		struct sentence room;
+		struct outcome o;
+
+		if (t->w[1] == TARN__TYPE_BY_NAME)
+			tarn__outcome_say(&o, &room, TARN_ENOTYPE, "The server \"%s\" has no type \"%s\": "
+					  "types are registered before it starts, or lie in a module that "
+					  "tarnd --load names.", s->name, name);
+		else
+			tarn__outcome_say(&o, &room, TARN_ENOTYPE, "The server \"%s\" has no type number "
+					  "%llu.", s->name, (unsigned long long)t->w[1]);
+		tarn__reply_error(s, &to, &o);
+		return FINE;
+	}
+	if (slots != 0) {
+		type_described(t, &to, type);
+		return FINE;
+	}
+	const uint64_t word[7] = {
+		tarn__reply(TARN__MSG_TYPE, 1, 0, to.cookie), type->index, type->hash,
+		type->type->flags | (uint64_t)type->type->concurrency << 32, type->n_offers,
+		type->type->size,
+	};
+	tarn__reply_put(s, t->v, word);
+	s->eager++;
+	return FINE;
+}

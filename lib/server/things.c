@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Objects in META: records, edges, and how an object ends.
+ *
+ *	LIVE --no claim, no edge--> DEAD --destructor--> its edges go, a slice at a time --> FREE
+ *
+ * The reaper takes dead objects from a list, and what their edges held joins its end: a chain of
+ * any length ends without recursion, in bounded transactions. An object leaves the list while an
+ * executor runs its destructor (DESTROYING), and when others of its cycle still hold it
+ * (PARKED); it comes back when that is over.
+ */
+#include "things.h"
+
+#include "calls.h"
+#include "claims.h"
+#include "heap.h"
+#include "ledger.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define EDGE_SLICE 32u /* edges that one transaction drops */
+
+/* ---- records ---- */
+
+static int thing_record(struct state *st, uint32_t *ret)
+{
+	struct state_head *h = st->head;
+	uint32_t i = h->free_thing;
+
+	if (i != NIL) {
+		SET(st, h->free_thing, st->thing[i].next);
+	} else {
+		i = h->things != 0 ? h->things : 1;
+		int r = tarn__state_reserve(st, st->thing, sizeof *st->thing, &h->things_reserved,
+					    i + 1);
+		if (r < 0)
+			return r;
+		SET(st, h->things, i + 1);
+	}
+	SET(st, h->n_things, h->n_things + 1);
+	*ret = i;
+	return 0;
+}
+
+static void thing_free(struct state *st, struct thing *t)
+{
+	struct state_head *h = st->head;
+
+	SET(st, st->channel_of[tarn__id_index(t->id)], NIL);
+	SET(st, t->id, 0);
+	SET(st, t->next, h->free_thing);
+	SET(st, h->free_thing, (uint32_t)(t - st->thing));
+	SET(st, h->n_things, h->n_things - 1);
+}
+
+static int make_memory(struct server *s, uint32_t client, const struct tarn__served *t, bool first,
+		       uint32_t *ret)
+{
+	struct state *st = &s->st;
+	const struct client *cl = &st->client[client];
+	uint64_t align = t->type->align > 16 ? t->type->align : 16;
+
+	if (cl->quota != 0 && client != st->head->host && cl->owned_bytes + t->bytes > cl->quota)
+		return -EDQUOT;
+	int r = tarn__heap_alloc(st, t->bytes, align, ret);
+
+	while (r == -EAGAIN && first) {
+		/* Nothing is set yet, so the heap may work in transactions of its own. */
+		tarn__rollback(s);
+		while (tarn__heap_reclaim(st, t->bytes, align))
+			;
+		r = tarn__heap_alloc(st, t->bytes, align, ret);
+	}
+	return r == -EAGAIN ? -ENOMEM : r;
+}
+
+int tarn__thing_make(struct server *s, uint32_t client, const struct tarn__served *t, bool first,
+		     struct object **ret)
+{
+	struct state *st = &s->st;
+	uint32_t index, record = NIL;
+	int r = make_memory(s, client, t, first, &index);
+
+	if (r == 0)
+		r = thing_record(st, &record);
+	if (r < 0)
+		return r;
+	struct object *o = &st->object[index];
+	struct thing *k = &st->thing[record];
+
+	tarn__object_grant(st, o, client);
+	tarn__object_live(st, o);
+	struct object_word w = object_word(o);
+	w.kind_flags = (uint8_t)(TARN__KIND_OBJECT << 4 | (w.kind_flags & 15));
+	object_word_set(st, o, w);
+	if (o->size != t->bytes)
+		SET(st, o->size, t->bytes);
+	SET(st, k->id, o->id);
+	SET(st, k->created, st->head->things_made + 1);
+	pair_set(st, &k->type, t->index, 0);
+	pair_set(st, &k->edge, NIL, 0);
+	SET(st, k->creator, client);
+	SET(st, st->head->things_made, k->created);
+	SET(st, st->channel_of[index], record);
+	tarn__touch(s, index);
+
+	/* Memory of DATA that nobody knows of yet; it needs no log. */
+	struct tarn__instance *head =
+		(void *)((unsigned char *)tarn__thing_self(s, o, t) - sizeof *head);
+	memset(tarn__thing_self(s, o, t), 0, t->type->size);
+	*head = (struct tarn__instance){ .id = o->id, .type = t->index };
+	*ret = o;
+	return 0;
+}
+
+/* ---- edges ---- */
+
+static int edge_record(struct state *st, uint32_t *ret)
+{
+	struct state_head *h = st->head;
+	uint32_t i = h->free_edge;
+
+	if (i != NIL) {
+		SET(st, h->free_edge, st->edge[i].next);
+	} else {
+		i = h->edges != 0 ? h->edges : 1;
+		if (i >= MAX_EDGES)
+			return -ENOSPC;
+		int r = tarn__state_reserve(st, st->edge, sizeof *st->edge, &h->edges_reserved,
+					    i + 1);
+		if (r < 0)
+			return r;
+		SET(st, h->edges, i + 1);
+	}
+	*ret = i;
+	return 0;
+}
+
+static uint32_t edge_owner(const struct state *st, const struct thing *t)
+{
+	return CLAIM_EDGE | (uint32_t)(t - st->thing);
+}
+
+int tarn__edge_add(struct state *st, struct thing *t, struct object *to)
+{
+	struct claim *c = tarn__claim_find(st, edge_owner(st, t), to->id);
+	uint32_t i = NIL;
+
+	if (to->edges >= UINT32_MAX / 2)
+		return -ENOSPC;
+	if (c != NULL) {
+		struct edge *e = &st->edge[c->value];
+
+		SET(st, e->count, e->count + 1);
+		tarn__object_edge(st, to, 1, true);
+		return 0;
+	}
+	int r = tarn__claims_promise(st, 1);
+	if (r == 0)
+		r = edge_record(st, &i);
+	if (r == 0)
+		r = tarn__claim_add(st, edge_owner(st, t), to->id, i);
+	if (r < 0)
+		return r;
+	struct edge *e = &st->edge[i];
+
+	SET(st, e->to, to->id);
+	pair_set(st, &e->from, (uint32_t)(t - st->thing), 1);
+	pair_set(st, &e->next, t->edge, NIL);
+	if (t->edge != NIL)
+		SET(st, st->edge[t->edge].prev, i);
+	pair_set(st, &t->edge, i, t->n_edges + 1);
+	SET(st, st->head->n_edges, st->head->n_edges + 1);
+	tarn__object_edge(st, to, 1, true);
+	return 0;
+}
+
+/* What it leads to has @units fewer. It may be dead: one of a cycle. */
+static void target_release(struct state *st, uint64_t to, uint32_t units)
+{
+	struct object *o = &st->object[tarn__id_index(to)];
+	struct thing *t = tarn__thing_of(st, o);
+
+	tarn__object_edge(st, o, units, false);
+	if (o->state != OBJECT_DEAD || o->edges != 0 || t == NULL || !(t->flags & THING_PARKED))
+		return;
+	SET(st, t->flags, t->flags & ~(uint32_t)THING_PARKED);
+	tarn__object_back(st, o);
+}
+
+/* The record @i of @t goes; @c is its claim. */
+static void edge_remove(struct state *st, struct thing *t, uint32_t i, struct claim *c)
+{
+	struct state_head *h = st->head;
+	struct edge *e = &st->edge[i];
+
+	if (e->next != NIL)
+		SET(st, st->edge[e->next].prev, e->prev);
+	if (e->prev != NIL)
+		SET(st, st->edge[e->prev].next, e->next);
+	pair_set(st, &t->edge, t->edge == i ? e->next : t->edge, t->n_edges - 1);
+	tarn__claim_drop(st, c);
+	tarn__claims_unpromise(st, 1);
+	SET(st, e->to, 0);
+	pair_set(st, &e->next, h->free_edge, NIL);
+	SET(st, h->free_edge, i);
+	SET(st, h->n_edges, h->n_edges - 1);
+}
+
+int tarn__edge_drop(struct state *st, struct thing *t, uint64_t to)
+{
+	struct claim *c = tarn__claim_find(st, edge_owner(st, t), to);
+
+	if (c == NULL)
+		return -ENOENT;
+	uint32_t i = (uint32_t)c->value;
+	struct edge *e = &st->edge[i];
+
+	if (e->count > 1)
+		SET(st, e->count, e->count - 1);
+	else
+		edge_remove(st, t, i, c);
+	target_release(st, to, 1);
+	return 0;
+}
+
+static void edges_drop(struct state *st, struct thing *t)
+{
+	for (unsigned k = 0; k < EDGE_SLICE && t->edge != NIL; k++) {
+		uint32_t i = t->edge;
+		uint64_t to = st->edge[i].to;
+		uint32_t units = st->edge[i].count;
+
+		edge_remove(st, t, i, tarn__claim_find(st, edge_owner(st, t), to));
+		target_release(st, to, units);
+	}
+}
+
+void tarn__unhold_now(struct server *s, const struct deferred *d)
+{
+	struct state *st = &s->st;
+	const struct object *o = &st->object[tarn__id_index(d->id)];
+	struct thing *t = o->id == d->id ? tarn__thing_of(st, o) : NULL;
+
+	if (t == NULL || o->state != OBJECT_LIVE)
+		return; /* its edges go with it */
+	if (tarn__edge_drop(st, t, d->at) < 0)
+		tarn__log(s, 4, "an object dropped %llx, which it does not hold",
+			  (unsigned long long)d->at);
+}
+
+/* ---- the end ---- */
+
+static int no_edges(struct tarn__run *run, uint64_t id)
+{
+	(void)run;
+	(void)id;
+	return -TARN_ESTATE;
+}
+static int no_object(struct tarn__run *run, const struct tarn__served *t, uint64_t *ret_id,
+		     void **ret_self)
+{
+	(void)run;
+	(void)t;
+	(void)ret_id;
+	(void)ret_self;
+	return -TARN_ESTATE;
+}
+static int end_look(struct tarn__run *run, uint64_t id, struct tarn__look *ret)
+{
+	return tarn__reactor_look(run->turn, id, ret);
+}
+static void end_made(struct tarn__run *run, uint64_t id)
+{
+	(void)run;
+	(void)id;
+}
+static const struct tarn__reactor_ops end_ops = {
+	.hold = no_edges, .drop = no_edges, .look = end_look, .make = no_object, .made = end_made,
+};
+
+void tarn__thing_destroy(struct server *s, const struct tarn__served *t, uint64_t id, void *self)
+{
+	struct tarn__run run = { .served = t, .deed = TARN__DEED_DESTROY, .id = id, .self = self,
+				 .ops = &end_ops, .turn = s };
+
+	s->host->ops->run(s->host, &run);
+	s->host->ops->run_end(s->host, &run);
+}
+
+/* The destructor, here or by an executor. False: no memory for that now. */
+static bool destroy(struct server *s, struct object *o, struct thing *t)
+{
+	struct state *st = &s->st;
+	const struct tarn__served *type = tarn__thing_type(s, t);
+
+	if (!(t->flags & THING_MADE) || type == NULL || type->type->destroy == NULL) {
+		SET(st, t->flags, t->flags | THING_ENDED);
+		return true;
+	}
+	if (type->type->flags & TARN_TYPE_INLINE) {
+		/* Once: were this process killed in between, its successor would have no use for
+		 * what the destructor tidies up in the process. */
+		tarn__thing_destroy(s, type, o->id, tarn__thing_self(s, o, type));
+		SET(st, t->flags, t->flags | THING_ENDED);
+		return true;
+	}
+	struct tarn__job *job = tarn__job_new(s, type, TARN__DEED_DESTROY, o, 0, 0);
+	if (job == NULL)
+		return false;
+	SET(st, t->flags, t->flags | THING_DESTROYING);
+	tarn__object_aside(st, o);
+	tarn__job_ready(s, job);
+	return true;
+}
+
+bool tarn__thing_reap(struct server *s, struct object *o)
+{
+	struct state *st = &s->st;
+	struct thing *t = tarn__thing_of(st, o);
+
+	if (!(t->flags & THING_ENDED) && !destroy(s, o, t))
+		return false;
+	if (t->flags & THING_DESTROYING) {
+		tarn__commit(s);
+		return true;
+	}
+	edges_drop(st, t);
+	if (t->edge != NIL) {
+		tarn__commit(s);
+		return true;
+	}
+	if (o->edges != 0) {
+		SET(st, t->flags, t->flags | THING_PARKED);
+		tarn__object_aside(st, o);
+		tarn__commit(s);
+		return true;
+	}
+	thing_free(st, t);
+	tarn__touch(s, object_index(st, o));
+	tarn__object_reaped(st, o);
+	tarn__commit(s);
+	return true;
+}
+
+void tarn__destroyed_now(struct server *s, const struct deferred *d)
+{
+	struct state *st = &s->st;
+	struct object *o = &st->object[tarn__id_index(d->id)];
+	struct thing *t = o->id == d->id ? tarn__thing_of(st, o) : NULL;
+
+	if (t == NULL || !(t->flags & THING_DESTROYING))
+		return;
+	SET(st, t->flags, (t->flags & ~(uint32_t)THING_DESTROYING) | THING_ENDED);
+	tarn__object_back(st, o);
+}

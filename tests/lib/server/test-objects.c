@@ -1,0 +1,624 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Objects and inline methods, message by message: what they do to META, what they answer, and
+ * that nothing is left.
+ */
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fake.h"
+#include "lib/client/object.h"
+#include "lib/server/ledger.h"
+#include "lib/server/things.h"
+
+TestSuite(objects, .timeout = 60);
+
+#define QUIET(s)                                             \
+	do {                                                 \
+		fake_settle(s);                              \
+		cr_assert(eq(int, fake_verify(s), 0));       \
+	} while (0)
+
+/* ---- types ---- */
+
+static unsigned alive, destroyed; /* instances of counter that were made, that ended */
+static uint64_t order[64];        /* ids in the order of their ends */
+
+struct counter {
+	double factor;
+	uint64_t child;
+	int64_t calls;
+};
+
+static int counter_create(tarn_context *ctx, void *self)
+{
+	struct counter *c = self;
+
+	cr_assert(zero(c->factor));
+	int r = tarn_context_get(ctx, "|d", &c->factor);
+	if (r == 0 && c->factor < 0)
+		return tarn_throw(ctx, "ValueError", "the factor must not be negative, as %g is",
+				  c->factor);
+	alive += r == 0;
+	return r;
+}
+
+static void counter_destroy(tarn_context *ctx, void *self)
+{
+	(void)self;
+	if (destroyed < 64)
+		order[destroyed] = ctx != NULL ? ((struct tarn_block *)tarn_context_self(ctx))->id : 0;
+	destroyed++;
+	alive--;
+}
+
+static int scale(tarn_context *ctx, void *self)
+{
+	struct counter *c = self;
+	double x;
+	int r = tarn_context_get(ctx, "d", &x);
+
+	if (r < 0)
+		return r;
+	c->calls++;
+	return tarn_put_double(tarn_context_result(ctx), c->factor * x);
+}
+
+static int keep(tarn_context *ctx, void *self)
+{
+	tarn_value v = tarn_parcel_at(tarn_context_args(ctx), 0);
+	tarn_block *block;
+	tarn_object *object;
+	int r;
+
+	(void)self;
+	if (tarn_value_kind(v) == TARN_KIND_OBJECT) {
+		r = tarn_value_object(v, &object);
+		if (r == 0)
+			r = tarn_self_hold(ctx, object);
+	} else {
+		r = tarn_value_block(v, &block);
+		if (r == 0)
+			r = tarn_self_hold(ctx, block);
+	}
+	return r;
+}
+
+static int forget(tarn_context *ctx, void *self)
+{
+	uint64_t id;
+	int r = tarn_context_get(ctx, "Q", &id);
+
+	(void)self;
+	return r < 0 ? r : tarn_self_drop(ctx, id);
+}
+
+static int give(tarn_context *ctx, void *self)
+{
+	uint64_t id;
+	tarn_object *o;
+	tarn_block *b;
+	int r = tarn_context_get(ctx, "Q", &id);
+
+	(void)self;
+	if (r < 0)
+		return r;
+	r = tarn_self_object(ctx, id, &o);
+	if (r == 0)
+		return tarn_put_object(tarn_context_result(ctx), o);
+	r = tarn_self_block(ctx, id, &b);
+	return r < 0 ? r : tarn_put_block(tarn_context_result(ctx), b);
+}
+
+static int spawn(tarn_context *ctx, void *self)
+{
+	struct counter *c = self;
+
+	return tarn_put_double(tarn_context_result(ctx), 2 * c->factor);
+}
+
+static int fail_after(tarn_context *ctx, void *self)
+{
+	tarn_builder args;
+	tarn_object *made;
+	int64_t n;
+	int r = tarn_context_get(ctx, "q", &n);
+
+	(void)self;
+	tarn_builder_init(&args);
+	tarn_put_double(&args, 1.0);
+	for (int64_t i = 0; i < n && r == 0; i++) {
+		r = tarn_managed(ctx, "Counter", &args, &made);
+		if (r == 0)
+			r = tarn_self_hold(ctx, made);
+	}
+	tarn_builder_fini(&args);
+	return r < 0 ? r : tarn_throw(ctx, "KeyError", "after %d", (int)n);
+}
+
+static int big(tarn_context *ctx, void *self)
+{
+	static char text[100000];
+	int64_t n;
+	int r = tarn_context_get(ctx, "q", &n);
+
+	(void)self;
+	memset(text, 'x', sizeof text);
+	return r < 0 ? r : tarn_put_bytes(tarn_context_result(ctx), text, (size_t)n);
+}
+
+static int me(tarn_context *ctx, void *self)
+{
+	tarn_object *same;
+	int r = tarn_managed_of(ctx, self, &same);
+
+	if (r == 0 && same != tarn_context_self(ctx))
+		return tarn_throw(ctx, "AssertionError", "another handle of the same object");
+	return r < 0 ? r : tarn_put_object(tarn_context_result(ctx), same);
+}
+
+static int open_list(tarn_context *ctx, void *self)
+{
+	(void)self;
+	return tarn_list_begin(tarn_context_result(ctx));
+}
+
+static int slow(tarn_context *ctx, void *self)
+{
+	(void)ctx;
+	(void)self;
+	return 0;
+}
+
+enum { SCALE, KEEP, FORGET, GIVE, CLONE, FAIL_AFTER, BIG, ME, OPEN_LIST, SLOW, HIDDEN };
+
+static const tarn_method counter_methods[] = {
+	{ "scale", scale, TARN_METHOD_INLINE, "d", "d", NULL },
+	{ "keep", keep, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "forget", forget, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "give", give, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "clone", spawn, TARN_METHOD_INLINE, "", NULL, "Counter" },
+	{ "fail_after", fail_after, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "big", big, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "me", me, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "open_list", open_list, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "slow", slow, 0, NULL, NULL, NULL },
+	{ "hidden", slow, TARN_METHOD_INLINE | TARN_METHOD_INTERNAL, NULL, NULL, NULL },
+	{ 0 },
+};
+static const tarn_field counter_fields[] = {
+	{ "calls", 'q', true, offsetof(struct counter, calls) },
+	{ 0 },
+};
+static const tarn_type counter = {
+	.name = "Counter", .size = sizeof(struct counter), .flags = TARN_TYPE_INLINE,
+	.create = counter_create, .destroy = counter_destroy, .methods = counter_methods,
+	.fields = counter_fields,
+};
+static const tarn_type result_only = { .name = "ResultOnly", .flags = TARN_TYPE_INLINE | TARN_TYPE_RESULT_ONLY };
+static const tarn_type adopted = { .name = "Adopted", .flags = TARN_TYPE_ADOPT };
+static const tarn_type *const types[] = { &counter, &result_only, &adopted, NULL };
+
+/* ---- scenes ---- */
+
+struct scene {
+	struct server *s;
+	uint32_t p, q;
+	struct fake_lane pa, qa;
+};
+
+static struct scene scene_open(void)
+{
+	struct scene k = { .s = fake_server(64) };
+
+	alive = destroyed = 0;
+	fake_types(k.s, types);
+	k.p = fake_client(k.s);
+	k.q = fake_client(k.s);
+	k.pa = fake_lane(k.s, k.p);
+	k.qa = fake_lane(k.s, k.q);
+	QUIET(k.s);
+	return k;
+}
+
+static void scene_close(struct scene *k)
+{
+	struct state_head *h = k->s->st.head;
+
+	for (uint32_t c = 1; c < h->clients_used; c++)
+		if (k->s->peer[c] != NULL)
+			fake_kill(k->s, c);
+	QUIET(k->s);
+	cr_assert(eq(u64, h->n_live, 0));
+	cr_assert(eq(u64, h->n_things, 0));
+	cr_assert(eq(u64, h->n_edges, 0));
+	cr_assert(eq(u64, h->n_calls, 0));
+	cr_assert(eq(u64, h->heap.used, 0));
+	cr_assert(eq(u64, h->claims_promised, 0));
+	cr_assert(eq(u32, alive, 0));
+	fake_server_free(k->s);
+}
+
+/* A payload from tarn_put() without references. */
+static struct fake_values put(tarn_builder *b, const char *format, ...)
+{
+	(void)format;
+	struct tarn__payload p;
+
+	cr_assert(zero(int, tarn__builder_payload(b, &p)));
+	return (struct fake_values){ .words = p.words, .n_words = p.n_words, .n_values = p.n_values };
+}
+#define PUT(b, ...) (tarn_builder_init(&(b)), tarn_put(&(b), __VA_ARGS__), put(&(b), NULL))
+
+/* One value that refers to @ref. */
+static struct fake_values refer(uint64_t words[2], enum tarn_kind kind, const uint64_t ref[2])
+{
+	words[0] = tarn__slot_head(kind, 0, 0);
+	words[1] = 0;
+	return (struct fake_values){ .words = words, .n_words = 2, .n_values = 1, .refs = ref, .n_refs = 1 };
+}
+
+static uint64_t make(struct scene *k, struct fake_lane *l, double factor)
+{
+	tarn_builder b;
+	struct fake_values v = PUT(b, "d", factor);
+	uint64_t id = fake_create(k->s, l, "Counter", &v, NULL);
+
+	cr_assert(ne(u64, id, 0));
+	tarn_builder_fini(&b);
+	return id;
+}
+
+static struct fake_answer call_u(struct scene *k, struct fake_lane *l, uint64_t id, unsigned method,
+				 uint64_t arg)
+{
+	tarn_builder b;
+	struct fake_values v = PUT(b, "Q", arg);
+	struct fake_answer a = fake_call(k->s, l, id, method, &v);
+
+	tarn_builder_fini(&b);
+	return a;
+}
+
+static struct fake_answer call_keep(struct scene *k, struct fake_lane *l, uint64_t id, uint64_t what,
+				    enum tarn_kind kind, uint64_t size)
+{
+	uint64_t words[2], ref[2] = { what, tarn__ref_word(size, false) };
+	struct fake_values v = refer(words, kind, ref);
+
+	return fake_call(k->s, l, id, KEEP, &v);
+}
+
+static const struct object *object(const struct scene *k, uint64_t id)
+{
+	return &k->s->st.object[tarn__id_index(id)];
+}
+
+/* ---- tests ---- */
+
+Test(objects, o1_creating_gives_independent_objects_that_end_with_their_last_claim)
+{
+	struct scene k = scene_open();
+	uint64_t a = make(&k, &k.pa, 2), b = make(&k, &k.pa, 3);
+
+	cr_assert(ne(u64, a, b));
+	cr_assert(eq(u32, alive, 2));
+	cr_assert(eq(u32, fake_count(k.s, a), 1));
+	fake_release(&k.pa, a, 1);
+	QUIET(k.s);
+	cr_assert(eq(u32, destroyed, 1));
+	cr_assert(not(fake_alive(k.s, a)));
+	cr_assert(fake_alive(k.s, b));
+	scene_close(&k);
+	cr_assert(eq(u32, destroyed, 2));
+}
+
+Test(objects, d1_an_inline_call_is_answered_in_the_epoch_that_reads_it)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 2);
+	tarn_builder b;
+	struct fake_values v = PUT(b, "d", 21.0);
+	struct fake_answer a = fake_call(k.s, &k.pa, id, SCALE, &v);
+	double y;
+
+	cr_assert(zero(int, a.error), "%s", fake_sentence(&a));
+	cr_assert(eq(u32, a.slots, 1));
+	cr_assert(eq(u32, a.n_values, 1));
+	memcpy(&y, &a.words[1], 8);
+	cr_assert(eq(dbl, y, 42.0));
+	tarn_builder_fini(&b);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, id), 1));
+	scene_close(&k);
+}
+
+Test(objects, d10_machinery_errors_are_specific_and_the_next_call_works)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 2);
+	uint64_t block = fake_alloc(k.s, &k.pa, 64);
+	struct fake_answer a = fake_call(k.s, &k.pa, id, 99, NULL);
+
+	cr_assert(eq(int, a.error, TARN_ENOMETHOD));
+	cr_assert(ne(ptr, strstr(fake_sentence(&a), "scale, keep"), NULL), "%s", fake_sentence(&a));
+	cr_assert(eq(ptr, strstr(fake_sentence(&a), "hidden"), NULL), "%s", fake_sentence(&a));
+	a = fake_call(k.s, &k.pa, id, HIDDEN, NULL);
+	cr_assert(eq(int, a.error, TARN_ENOMETHOD));
+	a = fake_call(k.s, &k.pa, id, SCALE, NULL);
+	cr_assert(eq(int, a.error, TARN_EARGS));
+	cr_assert(ne(ptr, strstr(fake_sentence(&a), "Counter.scale"), NULL), "%s", fake_sentence(&a));
+	a = fake_call(k.s, &k.pa, id + (1ull << TARN__INDEX_BITS), SCALE, NULL);
+	cr_assert(eq(int, a.error, TARN_ESTALE));
+	a = fake_call(k.s, &k.pa, block, SCALE, NULL);
+	cr_assert(eq(int, a.error, TARN_EKIND));
+	a = fake_call(k.s, &k.pa, id, OPEN_LIST, NULL);
+	cr_assert(eq(int, a.error, TARN_ERESULT));
+	a = fake_call(k.s, &k.pa, id, SLOW, NULL); /* no executors here */
+	cr_assert(eq(int, a.error, ENOTSUP));
+	fake_create(k.s, &k.pa, "ResultOnly", NULL, &a);
+	cr_assert(eq(int, a.error, EPERM));
+	fake_create(k.s, &k.pa, "Nobody", NULL, &a);
+	cr_assert(eq(int, a.error, TARN_ENOTYPE));
+	cr_assert(eq(u64, k.s->evictions, 0));
+	a = call_u(&k, &k.pa, id, BIG, 3);
+	cr_assert(zero(int, a.error));
+	QUIET(k.s);
+	scene_close(&k);
+}
+
+Test(objects, r10_a_failing_creator_leaves_nothing)
+{
+	struct scene k = scene_open();
+	tarn_builder b;
+	struct fake_values v = PUT(b, "d", -1.0);
+	struct fake_answer a;
+	uint64_t things = k.s->st.head->n_things, made = k.s->st.head->things_made;
+
+	for (int i = 0; i < 10000; i++) {
+		cr_assert(zero(u64, fake_create(k.s, &k.pa, "Counter", &v, &a)));
+		cr_assert(eq(int, a.error, TARN_EREMOTE));
+		if (a.flags & TARN__CALL_SPILLED)
+			fake_release(&k.pa, a.refs[0], 1);
+	}
+	cr_assert(eq(u32, a.n_values, 1));
+	QUIET(k.s);
+	cr_assert(eq(u64, k.s->st.head->n_things, things));
+	cr_assert(eq(u64, k.s->st.head->things_made, made));
+	cr_assert(eq(u32, destroyed, 0));
+	tarn_builder_fini(&b);
+	scene_close(&k);
+}
+
+Test(objects, r6_an_adopting_type_gives_its_argument_as_it_is)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 2), words[4];
+	const uint64_t refs[4] = { id, 0, id, 0 };
+	struct fake_values v = refer(words, TARN_KIND_OBJECT, refs);
+	struct fake_answer a;
+
+	cr_assert(eq(u64, fake_create(k.s, &k.pa, "Adopted", &v, &a), id));
+	cr_assert(eq(u32, fake_count(k.s, id), 2));
+	v.n_values = 2; /* two arguments */
+	v.n_words = 4;
+	words[2] = words[0];
+	words[3] = 0;
+	fake_create(k.s, &k.pa, "Adopted", &v, &a);
+	cr_assert(eq(int, a.error, TARN_EARGS));
+	fake_create(k.s, &k.pa, "Adopted", NULL, &a);
+	cr_assert(eq(int, a.error, TARN_EARGS));
+	tarn_builder b;
+	v = PUT(b, "q", (int64_t)5);
+	fake_create(k.s, &k.pa, "Adopted", &v, &a);
+	cr_assert(eq(int, a.error, TARN_EARGS));
+	cr_assert(ne(ptr, strstr(fake_sentence(&a), "int"), NULL), "%s", fake_sentence(&a));
+	tarn_builder_fini(&b);
+	QUIET(k.s);
+	scene_close(&k);
+}
+
+Test(objects, v2_a_result_type_makes_an_object_of_what_the_method_gives)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 2);
+	struct fake_answer a = fake_call(k.s, &k.pa, id, CLONE, NULL);
+
+	cr_assert(zero(int, a.error), "%s", fake_sentence(&a));
+	cr_assert(eq(u32, a.n_refs, 1));
+	cr_assert(ne(u64, a.refs[0], id));
+	cr_assert(eq(u32, fake_count(k.s, a.refs[0]), 1));
+	cr_assert(eq(u32, alive, 2));
+	QUIET(k.s);
+	scene_close(&k);
+	cr_assert(eq(u32, destroyed, 2));
+}
+
+Test(objects, v8_the_same_instance_is_the_same_object)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 2);
+	struct fake_answer a = fake_call(k.s, &k.qa, id, ME, NULL);
+
+	cr_assert(zero(int, a.error));
+	cr_assert(eq(u64, a.refs[0], id));
+	cr_assert(eq(u32, fake_count(k.s, id), 2)); /* o10: exact at once */
+	QUIET(k.s);
+	scene_close(&k);
+}
+
+Test(objects, v12_a_method_that_fails_undoes_what_it_made_and_held)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 2);
+
+	for (uint64_t n = 0; n <= 40; n++) {
+		struct fake_answer a = call_u(&k, &k.pa, id, FAIL_AFTER, n);
+
+		/* Beyond what an inline method may make it is its wish that fails. */
+		cr_assert(eq(int, a.error, TARN_EREMOTE), "%llu", (unsigned long long)n);
+		if (a.flags & TARN__CALL_SPILLED)
+			fake_release(&k.pa, a.refs[0], 1);
+		QUIET(k.s);
+		cr_assert(eq(u64, k.s->st.head->n_things, 1));
+		cr_assert(eq(u64, k.s->st.head->n_edges, 0));
+		cr_assert(eq(u32, alive, 1));
+	}
+	scene_close(&k);
+}
+
+Test(objects, n4_what_an_object_holds_lives_until_it_is_dropped_or_the_holder_ends)
+{
+	struct scene k = scene_open();
+	uint64_t outer = make(&k, &k.pa, 1), inner = make(&k, &k.pa, 2);
+	uint64_t block = fake_alloc(k.s, &k.pa, 100);
+
+	cr_assert(zero(int, call_keep(&k, &k.pa, outer, inner, TARN_KIND_OBJECT, 0).error));
+	cr_assert(zero(int, call_keep(&k, &k.pa, outer, inner, TARN_KIND_OBJECT, 0).error));
+	cr_assert(zero(int, call_keep(&k, &k.pa, outer, block, TARN_KIND_BLOCK, 100).error));
+	cr_assert(eq(u32, object(&k, inner)->edges, 2));
+	cr_assert(eq(u32, object(&k, block)->edges, 1));
+	cr_assert(eq(u64, object(&k, block)->size, 100));
+	fake_release(&k.pa, inner, 1);
+	fake_release(&k.pa, block, 1);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, inner));
+	cr_assert(fake_alive(k.s, block));
+
+	struct fake_answer a = call_u(&k, &k.qa, outer, GIVE, inner); /* n2: another client gets it */
+	cr_assert(zero(int, a.error));
+	cr_assert(eq(u64, a.refs[0], inner));
+	cr_assert(eq(u32, fake_count(k.s, inner), 1));
+	a = call_u(&k, &k.qa, outer, GIVE, block);
+	cr_assert(eq(u64, tarn__ref_size(a.refs[1]), 100));
+	fake_release(&k.qa, inner, 1);
+	fake_release(&k.qa, block, 1);
+
+	cr_assert(zero(int, call_u(&k, &k.pa, outer, FORGET, inner).error));
+	QUIET(k.s);
+	cr_assert(eq(u32, object(&k, inner)->edges, 1));
+	cr_assert(zero(int, call_u(&k, &k.pa, outer, FORGET, inner).error));
+	a = call_u(&k, &k.pa, outer, FORGET, inner);
+	cr_assert(eq(int, a.error, TARN_EREMOTE)); /* held no more */
+	QUIET(k.s);
+	cr_assert(not(fake_alive(k.s, inner)));
+	cr_assert(eq(u32, destroyed, 1));
+	fake_release(&k.pa, outer, 1);
+	QUIET(k.s);
+	cr_assert(not(fake_alive(k.s, block)));
+	scene_close(&k);
+}
+
+Test(objects, h8_an_argument_that_nobody_was_told_of_before_is_published_whatever_becomes_of_the_call)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 1);
+	uint64_t block = fake_alloc(k.s, &k.pa, 100), words[2], ref[2] = { block, tarn__ref_word(100, false) };
+	struct fake_values v = refer(words, TARN_KIND_BLOCK, ref);
+	struct fake_answer a = fake_call(k.s, &k.pa, id, SCALE, &v); /* wrong kind */
+
+	cr_assert(eq(int, a.error, TARN_EARGS));
+	cr_assert(eq(u32, object(&k, block)->state, OBJECT_LIVE));
+	cr_assert(eq(u32, fake_count(k.s, block), 1));
+	fake_release(&k.pa, block, 1);
+	QUIET(k.s);
+	cr_assert(not(fake_alive(k.s, block)));
+	scene_close(&k);
+}
+
+Test(objects, d9_a_result_that_does_not_fit_its_slots_comes_in_a_block)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 1);
+	const int sizes[] = { 1, 8, 9, 100, 800, 820, 850, 1000, 20000, 100000 };
+
+	for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		struct fake_answer a = call_u(&k, &k.pa, id, BIG, (uint64_t)sizes[i]);
+
+		cr_assert(zero(int, a.error), "%d", sizes[i]);
+		if (!(a.flags & TARN__CALL_SPILLED)) {
+			cr_assert(lt(int, sizes[i], 900));
+			continue;
+		}
+		cr_assert(eq(u32, a.n_refs, 1));
+		const unsigned char *data = k.s->st.data.base + object(&k, a.refs[0])->offset;
+		cr_assert(eq(u64, a.spilled, object(&k, a.refs[0])->size));
+		cr_assert(eq(chr, (char)data[16], 'x'));
+		cr_assert(eq(u32, fake_count(k.s, a.refs[0]), 1));
+		cr_assert(eq(u64, tarn__ref_size(a.refs[1]), a.spilled));
+		fake_release(&k.pa, a.refs[0], 1);
+	}
+	QUIET(k.s);
+	cr_assert(eq(u64, k.s->st.head->n_live, 1));
+	scene_close(&k);
+}
+
+Test(objects, d13_a_result_for_which_there_is_no_memory_is_an_error_that_says_so)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 1);
+	uint32_t poor;
+
+	cr_assert(zero(int, tarn__client_attach(k.s, -1, 1, 0, -1, 4096, &poor)));
+	struct fake_lane l = fake_lane(k.s, poor);
+	struct fake_answer a = call_u(&k, &l, id, BIG, 50000);
+
+	cr_assert(eq(int, a.error, TARN_ERESULT));
+	cr_assert(ne(ptr, strstr(fake_sentence(&a), "4096"), NULL), "%s", fake_sentence(&a));
+	QUIET(k.s);
+	scene_close(&k);
+}
+
+Test(objects, r13_fields_are_read_and_written_by_methods_of_their_name)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 1);
+	unsigned get = 11, set = 12; /* behind the methods */
+	tarn_builder b;
+	struct fake_values v = PUT(b, "q", (int64_t)-7);
+	struct fake_answer a = fake_call(k.s, &k.pa, id, set, &v);
+
+	cr_assert(zero(int, a.error), "%s", fake_sentence(&a));
+	a = fake_call(k.s, &k.pa, id, get, NULL);
+	cr_assert(zero(int, a.error));
+	cr_assert(eq(i64, (int64_t)a.words[1], -7));
+	tarn_builder_fini(&b);
+	scene_close(&k);
+}
+
+Test(objects, a7_calls_that_no_client_of_ours_writes_get_their_sender_evicted)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 1);
+	const struct {
+		uint64_t packed;
+		unsigned kind;
+	} bad[] = {
+		{ tarn__pack(0, 0, 65, 0, 1, 0), TARN__MSG_CALL },
+		{ tarn__pack(0, 0, 255, 0, 1, 0), TARN__MSG_CALL },
+		{ tarn__pack(0, 1, 0, 0, 1, 5), TARN__MSG_CALL },
+		{ tarn__pack(0, 1, 3, 0, 1, 0), TARN__MSG_CALL },
+		{ tarn__pack(0, 0, 0, 0, 0, 0), TARN__MSG_CALL },
+		{ tarn__pack(0, 0, 0, 0, 33, 0), TARN__MSG_CALL },
+		{ tarn__pack(0, 0, 0, TARN__CALL_ONEWAY, 1, 0), TARN__MSG_CALL },
+		{ tarn__pack(0, 0, 0, TARN__CALL_SPILLED, 1, 0), TARN__MSG_CALL },
+		{ tarn__pack(0, 0, 0, TARN__CALL_RAW, 1, 0), TARN__MSG_CREATE },
+		{ tarn__pack(0, 0, 0, 128, 1, 0), TARN__MSG_CREATE },
+		{ 0, TARN__MSG_RESULT }, { 0, TARN__MSG_HOLD }, { 0, TARN__MSG_UNHOLD },
+		{ 0, TARN__MSG_DESTROYED }, { 0, TARN__MSG_MADE }, { 0, 20 },
+	};
+
+	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+		uint32_t c = fake_client(k.s);
+		struct fake_lane l = fake_lane(k.s, c);
+
+		fake_post(&l, (enum tarn__message)bad[i].kind, 0, bad[i].kind == TARN__MSG_CREATE ? 1 : id,
+			  bad[i].packed, 0, 0, 0, 0);
+		QUIET(k.s);
+		cr_expect(eq(u32, k.s->st.client[c].state, CLIENT_EVICTED), "%u", i);
+		cr_expect(eq(u32, fake_count(k.s, id), 1), "%u", i);
+	}
+	scene_close(&k);
+}
