@@ -14,6 +14,7 @@
 #include "tarn/channel.h"
 
 #include "object.h"
+#include "lib/probe.h"
 
 static struct tarn__slot *slot_at(struct tarn_channel *ch, uint64_t position)
 {
@@ -505,6 +506,7 @@ static inline bool take_fast(struct tarn_channel *ch, struct tarn__lane *l,
 	b->next = NULL;
 	b->units = 1;
 	b->bin = 0; /* never in a cache: it is shared */
+	b->populated = 0;
 	tarn__from_server(c);
 	*tarn__deferred_at(ch, ch->deferred_end++) =
 		(struct tarn__deferred){ .block = b, .position = end->position };
@@ -594,12 +596,15 @@ int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *r
 	if (r < 0)
 		return r;
 	if (tarn__likely(recv_fast(channel, l, timeout_ns, ret_block, ret_tag, &polled))) {
+		TARN__PROBE2(recv, channel->base.id, (*ret_block)->id);
 		tarn__lane_leave(l);
 		return 0;
 	}
 	r = next_of(channel, l, TARN_ITEM_BLOCK, timeout_ns, polled, &i);
 	if (r == 0)
 		r = take_block(channel, l, &i, timeout_ns, ret_block);
+	if (r == 0)
+		TARN__PROBE2(recv, channel->base.id, (*ret_block)->id);
 	tarn__lane_leave(l);
 	if (r == 0 && ret_tag != NULL)
 		*ret_tag = i.tag;

@@ -25,6 +25,7 @@
 #include "claims.h"
 #include "heap.h"
 #include "ledger.h"
+#include "lib/probe.h"
 #include "server.h"
 
 #define RECLAIM_SLICE 64u      /* objects changed by one transaction at most */
@@ -278,6 +279,7 @@ int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int 
 	p->pidfd = pidfd;
 	s->peer[i] = p;
 	tarn__facts_attached(s, i);
+	TARN__PROBE3(attach, i, pid, uid);
 	*ret_client = i;
 	return 0;
 }
@@ -303,6 +305,7 @@ void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
 	SET(st, c->state, CLIENT_EVICTED);
 	s->evictions++;
 	tarn__facts_evicted(s, client, why);
+	TARN__PROBE3(evict, client, c->pid, why);
 	tarn__log(s, 4, "client %u (%s, pid %u) is evicted: %s", client, c->name, c->pid, why);
 	for (uint32_t i = 0; i < s->n_views; i++) {
 		struct lane_view *v = &s->view[i];
@@ -354,6 +357,10 @@ void tarn__clients_notice_deaths(struct server *s)
 		tarn__commit(s);
 		st->watched_gone = true; /* somebody may wait for it */
 		s->deaths += !p->detach_asked; /* an orderly end is none */
+		if (p->detach_asked)
+			TARN__PROBE2(detach, i, c->pid);
+		else
+			TARN__PROBE2(death, i, c->pid);
 	}
 }
 
@@ -469,6 +476,19 @@ static void stop_lanes(struct server *s, uint32_t client)
 			s->view[i].stopped = true;
 }
 
+/* Channels of which it had an end give their tickets up a while later (channels.c). */
+static bool has_sweeps(const struct state *st, uint32_t client)
+{
+	for (uint32_t i = 1; i < st->head->channels; i++) {
+		const struct channel *ch = &st->channel[i];
+
+		if (ch->id != 0 && ch->sweep != 0 &&
+		    (ch->producer.client == client || ch->consumer.client == client))
+			return true;
+	}
+	return false;
+}
+
 /* True when done. */
 static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 {
@@ -492,7 +512,8 @@ static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 			SET(st, c->reclaim_step, STEP_DONE);
 			tarn__commit(s);
 		}
-	if (c->reclaim_step != STEP_DONE)
+	/* Whoever closed in order finds all of it gone: also what its channels held. */
+	if (c->reclaim_step != STEP_DONE || has_sweeps(st, client))
 		return false;
 	reclaim_record(s, client);
 	return true;

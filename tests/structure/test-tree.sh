@@ -92,6 +92,9 @@ client_never_reaches_server() {
 server_never_reaches_client() {
 	forbid_reach lib/server/ lib/client/ 'both ends meet in shm/ only'
 }
+value_reaches_neither_client_nor_server() {
+	forbid_reach lib/value/ 'lib/(client|server|host)/' 'values are bytes and text; handles come by hooks'
+}
 client_opens_no_io_uring() {
 	forbid lib/client/ '<' '^liburing\.h$' 'clients have no ring, see docs/design.md'
 }
@@ -152,6 +155,13 @@ tests_mirror_what_they_test() {
 		esac
 	done < <(files '*.c')
 }
+the_shim_knows_every_access() {
+	# Functions of shm/base.h that touch memory; tests/shim/shim.h takes their place.
+	local name
+	for name in $(grep -oE 'tarn__(load|store)[a-z0-9_]*\(' shm/base.h | tr -d '(' | sort -u); do
+		grep -qF "#define $name " tests/shim/shim.h || echo "tests/shim/shim.h lacks $name"
+	done
+}
 scripts() {
 	files '*' | while IFS= read -r file; do
 		head -c 64 -- "$file" | head -n 1 | grep -qE '^#!.*\bbash' && echo "$file"
@@ -175,6 +185,7 @@ for rule in includes_are_found \
 	lib_includes_only_lib_shm_libc_and_its_dependencies \
 	client_never_reaches_server \
 	server_never_reaches_client \
+	value_reaches_neither_client_nor_server \
 	client_opens_no_io_uring \
 	public_headers_include_only_public_headers_and_libc \
 	examples_include_only_public_headers_and_libc \
@@ -184,6 +195,7 @@ for rule in includes_are_found \
 	every_source_is_built \
 	headers_have_guards \
 	tests_mirror_what_they_test \
+	the_shim_knows_every_access \
 	scripts_have_help; do
 	check "${rule//_/ }" "$rule"
 done
