@@ -28,17 +28,22 @@ void tarn__gate_leave(struct tarn__host *host, uint64_t id)
 
 void tarn__gate_take(struct host *h, uint64_t id)
 {
-	uint32_t *gate = &h->gate[tarn__id_index(id)], free = GATE_FREE;
+	uint32_t *gate = &h->gate[tarn__id_index(id)];
 
-	/* SYNC gate, acquire. The reactor's methods are short and wait for nobody. */
-	while (!__atomic_compare_exchange_n(gate, &free, GATE_BUSY, false, __ATOMIC_ACQUIRE,
-					    __ATOMIC_RELAXED)) {
-		free = GATE_FREE;
+	for (;;) {
+		uint32_t was = tarn__load32_relaxed(gate);
+
+		/* SYNC gate, acquire. The reactor's methods are short and wait for nobody. */
+		if (was != GATE_REACTOR &&
+		    __atomic_compare_exchange_n(gate, &was, was + GATE_ACTOR, false, __ATOMIC_ACQUIRE,
+						__ATOMIC_RELAXED))
+			return;
 		tarn__pause();
 	}
 }
 
 void tarn__gate_give(struct host *h, uint64_t id)
 {
-	tarn__store32_release(&h->gate[tarn__id_index(id)], GATE_FREE); /* SYNC gate, release */
+	/* SYNC gate, release */
+	__atomic_fetch_sub(&h->gate[tarn__id_index(id)], GATE_ACTOR, __ATOMIC_RELEASE);
 }

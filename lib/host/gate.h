@@ -4,17 +4,19 @@
  *
  *	0            nobody is, and no call stands in line
  *	GATE_REACTOR the reactor runs an inline method: over in a moment
- *	GATE_BUSY    executors: a method runs, or calls stand in line
+ *	GATE_ACTOR   times actors: executors run a method, or calls stand in line. Of one index there
+ *	             may be several for a moment: an executor has sent its result, the object
+ *	             has ended, and its index bears another, before the executor is out of the door
  *
- * The reactor only tries. Executors change 0 to BUSY and back under the pool's mutex, and wait out
- * the reactor. Objects of TARN_PARALLEL types have no gate.
+ * The reactor only tries. Executors add and subtract under the pool's mutex, and wait out the
+ * reactor. Objects of TARN_PARALLEL types have no gate.
  */
 #ifndef TARN_HOST_GATE_H
 #define TARN_HOST_GATE_H
 
 #include "context.h"
 
-enum { GATE_FREE = 0, GATE_REACTOR = 1, GATE_BUSY = 2 };
+enum { GATE_FREE = 0, GATE_REACTOR = 1, GATE_ACTOR = 2 };
 
 int tarn__inline_run(struct tarn__host *host, struct tarn__run *run);
 void tarn__inline_end(struct tarn__host *host, struct tarn__run *run);
