@@ -185,6 +185,25 @@ int tarn__host_attach(struct tarn__host *h, int socket, const char *server);
  * running; nothing was freed then, and what they use must stay. NULL is allowed. */
 bool tarn__host_free(struct tarn__host *h, int64_t timeout_ns);
 
+/* What an executor did comes before what the reactor does when it has read its message. They
+ * meet in a ring that each has mapped for itself, which ThreadSanitizer cannot know. */
+#if defined(__SANITIZE_THREAD__)
+#define TARN__HOST_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define TARN__HOST_TSAN 1
+#endif
+#endif
+#ifdef TARN__HOST_TSAN
+void __tsan_acquire(void *address);
+void __tsan_release(void *address);
+#define tarn__host_says(h) __tsan_release(h)
+#define tarn__host_heard(h) __tsan_acquire(h)
+#else
+#define tarn__host_says(h) ((void)(h))
+#define tarn__host_heard(h) ((void)(h))
+#endif
+
 /* Figures for people. */
 struct tarn__host_facts {
 	uint32_t executors, idle, most;

@@ -193,6 +193,7 @@ static int make_raw(struct tarn__lane *l, const struct tarn__served *t, tarn_obj
 		l->awaited = 0;
 		return r;
 	}
+	tarn__host_heard(&tarn__executor_me()->pool->host->base);
 	r = tarn__reply_awaited(l, &p);
 	if (r < 0)
 		return r;

@@ -313,6 +313,7 @@ static void send_result(struct tarn__lane *l, struct tarn_context *ctx, uint64_t
 	struct tarn__payload p;
 	int r = tarn__builder_payload(&ctx->result, &p);
 
+	tarn__host_says(&ctx->host->base);
 	if (r < 0) {
 		code = tarn__context_unsendable(ctx, r);
 		r = tarn__builder_payload(&ctx->result, &p);
@@ -360,6 +361,7 @@ static void run_destructor(struct executor *e, struct tarn_context *ctx, struct 
 	tarn_parcel_init(&ctx->args);
 	job->served->type->destroy(ctx, job->self);
 	if (tarn__lane_enter(e->pool->client, &l) == 0) {
+		tarn__host_says(&ctx->host->base);
 		tarn__lane_say(l, tarn__header(TARN__MSG_DESTROYED, 1, 0, 0), job->id, 0, 0, 0, 0, 0);
 		tarn__lane_ring(l);
 		say_wishes(l, ctx, false);

@@ -9,6 +9,7 @@
 
 static bool is_host(const struct turn *t)
 {
+	tarn__host_heard(t->s->host);
 	return t->client == t->st->head->host && t->client != NIL;
 }
 

@@ -539,6 +539,7 @@ static enum verdict create_raw(struct turn *t, struct ask *a, const struct objec
 				      .refs = ref };
 	int r = tarn__reply_values(t->s, &a->from, &made);
 
+	tarn__host_says(t->s->host);
 	if (r == 0)
 		return FINE;
 	tarn__rollback(t->s);

@@ -585,10 +585,94 @@ Test(attack, sends_published_before_an_eviction_keep_their_tickets)
 
 /* ---- messages at random ---- */
 
+/* An object that does whatever it is asked: holds, drops, gives, makes, throws. */
+static int do_keep(tarn_context *ctx, void *self)
+{
+	const tarn_parcel *p = tarn_context_args(ctx);
+	int r = 0;
+
+	(void)self;
+	for (unsigned i = 0; i < p->n_refs && r == 0; i++)
+		r = tarn_self_hold_block(ctx, p->refs[i]);
+	return r;
+}
+static int do_forget(tarn_context *ctx, void *self)
+{
+	uint64_t id = 0;
+
+	(void)self;
+	tarn_value_uint(tarn_parcel_at(tarn_context_args(ctx), 0), &id);
+	return tarn_self_drop(ctx, id);
+}
+static int do_echo(tarn_context *ctx, void *self)
+{
+	int r = 0;
+
+	(void)self;
+	for (unsigned i = 0; i < tarn_parcel_count(tarn_context_args(ctx)) && r == 0; i++)
+		r = tarn_put_value(tarn_context_result(ctx), tarn_parcel_at(tarn_context_args(ctx), i));
+	return r;
+}
+static int do_make(tarn_context *ctx, void *self)
+{
+	tarn_object *o;
+	int r = tarn_managed(ctx, "Fool", NULL, &o);
+
+	(void)self;
+	if (r == 0 && rand() % 2 == 0)
+		r = tarn_self_hold(ctx, o);
+	if (r == 0 && rand() % 2 == 0)
+		r = tarn_put_object(tarn_context_result(ctx), o);
+	return r == 0 && rand() % 4 == 0 ? -EIO : r;
+}
+static void do_end(tarn_context *ctx, void *self)
+{
+	(void)ctx;
+	(void)self;
+}
+static const tarn_method fool_methods[] = {
+	{ "keep", do_keep, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "forget", do_forget, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "echo", do_echo, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "make", do_make, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "slow", do_echo, 0, NULL, NULL, NULL },
+	{ 0 },
+};
+static const tarn_type fool = { .name = "Fool", .size = 40, .flags = TARN_TYPE_INLINE,
+				.destroy = do_end, .methods = fool_methods };
+static const tarn_type slow_fool = { .name = "SlowFool", .size = 40, .destroy = do_end,
+				     .methods = fool_methods };
+static const tarn_type adopting_fool = { .name = "AdoptingFool", .flags = TARN_TYPE_ADOPT };
+static const tarn_type *const fools[] = { &fool, &slow_fool, &adopting_fool, NULL };
+
+/* What executors would say, sooner or later, some of it late. */
+static void host_act(struct server *s, struct fake_lane *ha)
+{
+	const struct fake_values nothing = { NULL, 0, 0, NULL, 0 };
+	struct tarn__job *job = rand() % 2 == 0 ? fake_job(s) : NULL;
+
+	if (job == NULL)
+		return;
+	const uint64_t words[2] = { tarn__slot_head(TARN_KIND_OBJECT, 0, 0), 0 }, ref[2] = { job->id, 0 };
+	const struct fake_values it = { words, 2, 1, ref, 1 };
+
+	if (job->deed == TARN__DEED_DESTROY) {
+		fake_post(ha, TARN__MSG_DESTROYED, 0, job->id, 0, 0, 0, 0, 0);
+		free(job);
+		return;
+	}
+	for (unsigned i = 0; i < job->n_refs && rand() % 3 == 0; i++)
+		fake_post(ha, rand() % 3 != 0 ? TARN__MSG_HOLD : TARN__MSG_UNHOLD, 0, job->id,
+			  job->refs[2 * i], 0, 0, 0, 0);
+	fake_post_values(ha, TARN__MSG_RESULT, rand() % 4 == 0 ? TARN_EREMOTE : 0, job->number, 0, 0, 0,
+			 rand() % 3 != 0 ? &it : &nothing);
+}
+
 #define STRANGERS 5
 struct stranger {
 	uint32_t client;
 	bool there;
+	bool polite; /* keeps to the form: it gets further */
 	struct fake_lane lane[2];
 	uint64_t seen[64]; /* words of replies: ids, nonces */
 	unsigned n_seen;
@@ -623,8 +707,16 @@ static uint64_t any_word(const struct server *s, const struct stranger *x)
 static void post_any(const struct server *s, struct stranger *x, struct fake_lane *l)
 {
 	uint64_t word[TARN__MESSAGE_SLOTS][7];
-	unsigned kind = rand() % 40 == 0 ? (unsigned)rand() % 256 : 1 + (unsigned)rand() % 18;
+	unsigned kind = rand() % 40 == 0 ? (unsigned)rand() % 256 : 1 + (unsigned)rand() % 33;
+	static const unsigned polite[] = {
+		TARN__MSG_TYPE, TARN__MSG_CREATE, TARN__MSG_CREATE, TARN__MSG_CALL, TARN__MSG_CALL,
+		TARN__MSG_CALL, TARN__MSG_CALL, TARN__MSG_CALL, TARN__MSG_NAME, TARN__MSG_GRAB,
+		TARN__MSG_WATCH, TARN__MSG_CANCEL, TARN__MSG_FETCH,
+	};
 	unsigned slots = rand() % 8 == 0 ? 1 + (unsigned)rand() % 4 : 1;
+
+	if (x->polite)
+		kind = polite[(unsigned)rand() % (sizeof polite / sizeof *polite)];
 	unsigned count = rand() % 30 == 0 ? (unsigned)rand() % 70 : (unsigned)rand() % 2;
 
 	for (unsigned k = 0; k < TARN__MESSAGE_SLOTS; k++)
@@ -638,6 +730,40 @@ static void post_any(const struct server *s, struct stranger *x, struct fake_lan
 		word[0][2] = 1 + (uint64_t)rand() % 2;
 	else if (kind == TARN__MSG_CREDIT)
 		word[0][1] %= 5000;
+	else if ((kind == TARN__MSG_CALL || kind == TARN__MSG_CREATE) && (x->polite || rand() % 8 != 0)) {
+		uint32_t things = s->st.head->things;
+
+		if (things > 1 && rand() % 8 != 0)
+			word[0][1] = s->st.thing[1 + (unsigned)rand() % (things - 1)].id;
+		/* Mostly one that can be: its references are any. */
+		unsigned n_refs = (unsigned)rand() % 4, n_values = (unsigned)rand() % 3;
+		unsigned n_words = 2 * n_values + (unsigned)rand() % 3;
+		bool spilled = n_refs != 0 && rand() % 10 == 0, oneway = rand() % 10 == 0;
+		unsigned at = 3 + (spilled ? 1 : n_words) + 2 * n_refs;
+
+		slots = (at + 6) / 7;
+		word[0][2] = tarn__pack((unsigned)rand() % 6, n_values, n_refs,
+					(spilled ? TARN__CALL_SPILLED : 0) | (oneway ? TARN__CALL_ONEWAY : 0),
+					oneway ? 0 : 1 + (unsigned)rand() % 8, spilled ? 0 : n_words);
+		if (kind == TARN__MSG_CREATE)
+			word[0][1] = (uint64_t)rand() % 5;
+		for (unsigned k = 3; k < 3 + n_words && rand() % 3 != 0; k += 2)
+			word[k / 7][k % 7] = tarn__slot_head((enum tarn_kind)(rand() % 15), (unsigned)rand() % 4,
+							     (uint32_t)rand() % 20);
+		for (unsigned k = at - 2 * n_refs; k < at; k += 2)
+			word[(k + 1) / 7][(k + 1) % 7] =
+				tarn__ref_word(x->polite ? 1 : (uint64_t)rand() % 200, rand() % 9 == 0);
+		if (spilled)
+			word[0][3] = x->polite ? 1 : (uint64_t)rand() % 100;
+	} else if (kind == TARN__MSG_NAME && (x->polite || rand() % 4 != 0)) {
+		count = 1;
+		word[0][2] = (uint64_t)rand() % 8;
+		word[0][3] = 'a' + (uint64_t)rand() % 4;
+	} else if (kind == TARN__MSG_FETCH || kind == TARN__MSG_TYPE) {
+		word[0][2] = kind == TARN__MSG_TYPE ? (uint64_t)rand() % 3 : tarn__pack(0, 0, 0, 0, 2, 0);
+	} else if (kind == TARN__MSG_WATCH) {
+		word[0][2] = (uint64_t)rand() % 2;
+	}
 	if ((kind == TARN__MSG_CHANNEL || kind == TARN__MSG_LOOKUP) && count == 1)
 		word[0][kind == TARN__MSG_CHANNEL ? 2 : 1] = 'a' + (uint64_t)rand() % 4;
 	word[0][0] = tarn__header((enum tarn__message)kind, slots, count, (uint32_t)rand());
@@ -652,7 +778,7 @@ static void strangers_act(struct server *s, struct stranger *x)
 	if (!x->there) {
 		if (rand() % 4 != 0)
 			return;
-		*x = (struct stranger){ .client = fake_client(s), .there = true };
+		*x = (struct stranger){ .client = fake_client(s), .there = true, .polite = rand() % 2 == 0 };
 		x->lane[0] = fake_lane(s, x->client);
 		x->lane[1] = fake_lane(s, x->client);
 	}
@@ -672,6 +798,8 @@ static void strangers_act(struct server *s, struct stranger *x)
 		fake_kill(s, x->client);
 }
 
+static uint64_t strange_calls, strange_jobs;
+
 /* P hands blocks to Q, each by the book; strangers post what they like, are evicted, come
  * again under the same indices. Neither P nor Q may notice. */
 static void honest_pair_among_strangers(unsigned seed)
@@ -686,9 +814,12 @@ static void honest_pair_among_strangers(unsigned seed)
 	struct tarn__slot r;
 
 	srand(seed);
+	fake_types(s, fools);
+	struct fake_lane ha = fake_lane(s, fake_host(s));
 	for (unsigned step = 0; step < 600; step++) {
 		for (unsigned i = 0; i < STRANGERS; i++)
 			strangers_act(s, &stranger[i]);
+		host_act(s, &ha);
 		if (n_cached < 64 && rand() % 3 == 0)
 			fake_post(&pa, TARN__MSG_ALLOC, (unsigned)rand() % 7, 1 + (uint64_t)rand() % 500, 1,
 				  0, 0, 0, 0);
@@ -737,6 +868,8 @@ static void honest_pair_among_strangers(unsigned seed)
 		cr_assert(eq(u32, STATE_OF(s, p), CLIENT_ACTIVE), "seed %u step %u", seed, step);
 		cr_assert(eq(u32, STATE_OF(s, q), CLIENT_ACTIVE), "seed %u step %u", seed, step);
 	}
+	strange_calls += s->calls_inline;
+	strange_jobs += s->calls_queued;
 	fake_server_free(s);
 }
 
@@ -744,6 +877,9 @@ Test(attack, honest_clients_among_strangers)
 {
 	for (unsigned seed = 1; seed <= 12; seed++)
 		honest_pair_among_strangers(seed);
+	/* Strangers do get through to methods. */
+	cr_assert(gt(u64, strange_calls, 20), "%llu, %llu", (unsigned long long)strange_calls, (unsigned long long)strange_jobs);
+	cr_assert(gt(u64, strange_jobs, 20), "%llu, %llu", (unsigned long long)strange_calls, (unsigned long long)strange_jobs);
 }
 
 /* ---- control socket, by hand ---- */
