@@ -22,6 +22,9 @@
 enum way {
 	MOVE_ABSORB,  /* given, and dropped before its slot is released: 2 messages */
 	SEND_RELEASE, /* sent and kept for a while on both sides: 4 messages */
+	PING,         /* answered in one slot */
+	CALL,         /* of an inline method */
+	CREATE,       /* of an object, and its release */
 };
 
 static struct world {
@@ -73,16 +76,71 @@ static void hand_over(enum way way)
 	serve();
 }
 
+/* ---- calls ---- */
+
+#define CALLS 64u /* posted before the server looks; their replies fit the ring */
+
+static int scale(tarn_context *ctx, void *self)
+{
+	double x;
+	int r = tarn_value_double(tarn_parcel_at(tarn_context_args(ctx), 0), &x);
+
+	return r < 0 ? r : tarn_put_double(tarn_context_result(ctx), x * *(const double *)self);
+}
+static const tarn_method methods[] = {
+	{ "scale", scale, TARN_METHOD_INLINE | TARN_METHOD_READ, NULL, NULL, NULL },
+	{ 0 },
+};
+static const tarn_type scaler = { .name = "Scaler", .size = 8, .flags = TARN_TYPE_INLINE,
+				  .methods = methods };
+static uint64_t object;
+
+static void make_object(void)
+{
+	static const tarn_type *const types[] = { &scaler, NULL };
+
+	fake_types(w.s, types);
+	object = fake_create(w.s, &w.p, "Scaler", NULL, NULL);
+}
+
+static void ask(enum way way)
+{
+	const uint64_t words[2] = { TARN_KIND_DOUBLE, 0 };
+	const struct fake_values x = { words, 2, 1, NULL, 0 };
+
+	for (unsigned k = 0; k < IN_FLIGHT; k += CALLS) {
+		for (unsigned i = 0; i < CALLS; i++)
+			if (way == PING)
+				fake_post(&w.p, TARN__MSG_PING, 0, 0, 0, 0, 0, 0, 0);
+			else if (way == CALL)
+				fake_post_values(&w.p, TARN__MSG_CALL, 0, object, 0, 0, 1, &x);
+			else
+				fake_post_values(&w.p, TARN__MSG_CREATE, 0, 1, 0, 0, 1, NULL);
+		serve();
+		for (unsigned i = 0; i < CALLS; i++) {
+			struct tarn__slot r = fake_reply(&w.p);
+
+			if (way == CREATE)
+				fake_release(&w.p, r.word[4], 1);
+		}
+		if (way == CREATE) {
+			serve();
+			serve();
+		}
+	}
+}
+
 static void measure(unsigned round, const char *name, enum way way, uint64_t size)
 {
 	uint64_t n = often(HANDOVERS) / IN_FLIGHT + 1;
 
 	w.size = size;
 	run_begin(round, true);
-	hand_over(way);
+	void (*act)(enum way) = way >= PING ? ask : hand_over;
+	act(way);
 	uint64_t from = ticks();
 	for (uint64_t i = 0; i < n; i++)
-		hand_over(way);
+		act(way);
 	uint64_t all = ticks() - from;
 	record(name, "each", "ns", ticks_to_ns(all) / (double)(n * IN_FLIGHT), NULL);
 	if (run_again())
@@ -98,6 +156,9 @@ static const struct {
 	{ "keep", "64 B, sent, received, released (4 messages)", SEND_RELEASE, 64 },
 	{ "odd", "100 B, given and dropped (2 messages)", MOVE_ABSORB, 100 },
 	{ "large", "64 KiB, given and dropped (2 messages)", MOVE_ABSORB, 65536 },
+	{ "ping", "a ping, answered", PING, 0 },
+	{ "call", "a call of an inline method, a number there and back", CALL, 0 },
+	{ "create", "an object made and dropped (2 messages)", CREATE, 0 },
 };
 
 static bool is_named(const char *name)
@@ -115,7 +176,7 @@ int main(int argc, char **argv)
 		.question = "What does the server do for a hand-over? Alone, in one cache: its work without\n"
 			    "any waiting. Writing the messages is in it, too.",
 		.rounds = 7,
-		.names = "[NAME] give, keep, odd, large: only these",
+		.names = "[NAME] give, keep, odd, large, ping, call, create: only these",
 	};
 
 	bench_start(argc, argv, &about);
@@ -123,6 +184,7 @@ int main(int argc, char **argv)
 	w.p = fake_lane(w.s, fake_client(w.s));
 	w.q = fake_lane(w.s, fake_client(w.s));
 	w.channel = fake_channel(w.s, &w.p, &w.q, 4096);
+	make_object();
 	for (unsigned r = 0; r < bench.rounds; r++)
 		for (unsigned k = 0; k < sizeof cases / sizeof *cases; k++)
 			if (bench.names == NULL || *bench.names == NULL || is_named(cases[k].name))

@@ -78,6 +78,27 @@ static void reply_write(struct server *s, const struct asker *to, const struct o
 	s->eager++;
 }
 
+/* The same for what most replies are: a few words in one slot, no references. */
+static inline void reply_short(struct server *s, const struct asker *to, const struct outcome *o)
+{
+	struct lane *l = &s->st.lane[to->v->lane];
+	uint64_t from = l->replies;
+	struct tarn__slot *slot =
+		&s->st.replies[(uint64_t)to->v->lane * TARN__REPLIES + from % TARN__REPLIES];
+	uint32_t k = 0;
+
+	slot->word[0] = tarn__reply(to->kind, 1, o->error, to->cookie);
+	slot->word[1] = tarn__pack(0, o->n_values, 0, o->flags, 0, o->n_words);
+	for (; k < o->n_words; k++)
+		slot->word[2 + k] = o->words[k];
+	for (; k < 5; k++)
+		slot->word[2 + k] = 0;
+	slot->mark = from + 1;
+	SET(&s->st, l->replies, from + 1);
+	to->v->wake = true;
+	s->eager++;
+}
+
 static bool fits(const struct asker *to, const struct outcome *o)
 {
 	return o->n_words + 2 * o->n_refs <= TARN__REPLY_ROOM(to->slots);
@@ -198,6 +219,10 @@ int tarn__reply_values(struct server *s, const struct asker *to, const struct ou
 
 	if (to->slots == 0)
 		return 0;
+	if (tarn__likely(o->n_refs == 0 && o->n_words <= TARN__REPLY_ROOM(1))) {
+		reply_short(s, to, o);
+		return 0;
+	}
 	int r = tarn__unlikely(o->n_refs != 0) ? book(s, to, o, refs) : 0;
 	if (r < 0)
 		return r;
