@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "handle.h"
+#include "lib/probe.h"
 
 #define POISON 0xdb
 #define HUNG_NS 10000000000u /* an ALLOC is answered sooner unless the server hangs */
@@ -327,6 +328,7 @@ static int ask_now(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t 
 								       : (uint64_t)timeout_ns + 1;
 	build(&a, n, bytes, align <= TARN__LINE ? 0 : align, wait_ns);
 	l->cache.granted = 0;
+	TARN__PROBE3(alloc_slow, size, align, n);
 	r = tarn__lane_ask(l, &a, slots_for(n), at, tarn__deadline((int64_t)(wait_ns + HUNG_NS)),
 			   &s);
 	if (r < 0)

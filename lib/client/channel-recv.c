@@ -13,6 +13,7 @@
  */
 #include "tarn/channel.h"
 
+#include "lib/probe.h"
 #include "object.h"
 
 static struct tarn__slot *slot_at(struct tarn_channel *ch, uint64_t position)
@@ -594,12 +595,15 @@ int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *r
 	if (r < 0)
 		return r;
 	if (tarn__likely(recv_fast(channel, l, timeout_ns, ret_block, ret_tag, &polled))) {
+		TARN__PROBE2(recv, channel->base.id, (*ret_block)->id);
 		tarn__lane_leave(l);
 		return 0;
 	}
 	r = next_of(channel, l, TARN_ITEM_BLOCK, timeout_ns, polled, &i);
 	if (r == 0)
 		r = take_block(channel, l, &i, timeout_ns, ret_block);
+	if (r == 0)
+		TARN__PROBE2(recv, channel->base.id, (*ret_block)->id);
 	tarn__lane_leave(l);
 	if (r == 0 && ret_tag != NULL)
 		*ret_tag = i.tag;

@@ -10,6 +10,7 @@
  */
 #include "tarn/channel.h"
 
+#include "lib/probe.h"
 #include "object.h"
 
 struct item {
@@ -82,6 +83,7 @@ static inline void publish(struct tarn_channel *ch, struct tarn__lane *l, const 
 	uint64_t p = end->position;
 	struct tarn__slot *s = &ring->slot[p & (end->slots - 1)];
 
+	TARN__PROBE4(send, ch->base.id, p, i->id, i->size);
 	tarn__to_server(l->client);
 	tarn__lane_post(l, tarn__header(TARN__MSG_SEND, 1, 0, 0), ch->base.id, p, i->id, i->size,
 			i->units, i->flags);

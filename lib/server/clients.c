@@ -25,6 +25,7 @@
 #include "claims.h"
 #include "heap.h"
 #include "ledger.h"
+#include "lib/probe.h"
 #include "server.h"
 
 #define RECLAIM_SLICE 64u      /* objects changed by one transaction at most */
@@ -278,6 +279,7 @@ int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int 
 	p->pidfd = pidfd;
 	s->peer[i] = p;
 	tarn__facts_attached(s, i);
+	TARN__PROBE3(attach, i, pid, uid);
 	*ret_client = i;
 	return 0;
 }
@@ -303,6 +305,7 @@ void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
 	SET(st, c->state, CLIENT_EVICTED);
 	s->evictions++;
 	tarn__facts_evicted(s, client, why);
+	TARN__PROBE3(evict, client, c->pid, why);
 	tarn__log(s, 4, "client %u (%s, pid %u) is evicted: %s", client, c->name, c->pid, why);
 	for (uint32_t i = 0; i < s->n_views; i++) {
 		struct lane_view *v = &s->view[i];
@@ -354,6 +357,10 @@ void tarn__clients_notice_deaths(struct server *s)
 		tarn__commit(s);
 		st->watched_gone = true; /* somebody may wait for it */
 		s->deaths += !p->detach_asked; /* an orderly end is none */
+		if (p->detach_asked)
+			TARN__PROBE2(detach, i, c->pid);
+		else
+			TARN__PROBE2(death, i, c->pid);
 	}
 }
 

@@ -11,7 +11,6 @@ if [ "${1:-}" = --help ]; then
 	echo "Prints TAP: whether the bench command of \$TARN_BUILD_DIR does what its page says."
 	exit
 fi
-top=${TARN_SOURCE_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
 built=${TARN_BUILD_DIR:?}
 runner=$built/bench/bench-run
 tarn=$built/tools/tarn

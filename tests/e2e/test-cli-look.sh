@@ -425,6 +425,18 @@ no_colours() {
 }
 check "no colours in a file" no_colours
 
+# ---- one that runs and does not answer ----
+
+# An idle server that is given no time at all: its books stand still, and that is seen by
+# looking twice. It may be fast enough to answer, and then there is no line.
+stands_still() {
+	tarn 0 -s "$name" --timeout 0 check --json
+	json '.count == 0'
+	grep -q "server '$name' does not answer: process $server stands still at epoch .* they are sound" \
+		"$scratch/err" && json '.source == "copy"'
+}
+check "books that stand still are copied" wait_for stands_still
+
 # ---- doctor ----
 
 doctor() {

@@ -11,7 +11,13 @@
  * The supervisor makes channels between random pairs of workers and tells both by pipe;
  * ends of the dead are never used again, so new channels keep coming.
  *
- *	soak [--seconds N] [--workers N] [--seed N] [--kill-every-ms N] [--memfd] [--epoll] [--stop]
+ *	soak [--seconds N] [--workers N] [--seed N] [--kill-every-ms N] [--memfd] [--epoll]
+ *	     [--stop] [--fork] [--deep]
+ *
+ * --stop: workers are stopped for a while and go on. --fork: they fork while their threads are
+ * inside calls; the child attaches anew, works, and ends in one of four ways, often after its
+ * parent. --deep: the supervisor hangs hundreds of channels into each other and lets go.
+ * A second build of it (test-soak-lives) retires each id after a few lives.
  *
  * Prints its seed and TAP. Seconds default to TARN_SOAK_SECONDS or 10.
  */
@@ -41,6 +47,7 @@
 /* Shared by all processes outside of the arena: counters and a board of tokens. */
 struct board {
 	uint64_t sent, received, allocated, imported, exported, sliced, sealed, stale_tokens, full;
+	uint64_t forks, deepest;
 	uint64_t bad; /* canaries found broken */
 	char token[BOARD][TARN_TOKEN_TEXT_BYTES + 1];
 };
@@ -123,6 +130,7 @@ struct end {
 
 struct worker {
 	tarn_client *client;
+	const char *server;
 	uint64_t seed;
 	pthread_mutex_t lock; /* ends are used by one thread at a time */
 	struct end end[ENDS];
@@ -340,9 +348,60 @@ static void act_seal(struct hand *h)
 		die("seal", r);
 }
 
+static void act(struct hand *h);
+static bool forking;
+
+/* The child of a process whose other threads were anywhere. */
+static void child_main(const struct hand *parent, uint64_t random)
+{
+	struct worker w = { .seed = random | 1, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct hand h = { .w = &w, .random = random | 1 };
+	tarn_block *b;
+
+	forking = false;
+	alarm(60); /* nobody waits for it */
+	int r = tarn_block_new(parent->w->client, 100, 0, &b);
+	if (r != -TARN_EFORKED)
+		die("a call of a forked child", r);
+	for (int i = 0; i < parent->n && i < 4; i++)
+		tarn_block_unref(parent->bag[i].block); /* nothing of the parent's changes */
+	r = tarn_client_open(parent->w->server, NULL, &w.client);
+	if (r < 0)
+		die("a forked child attaches", r);
+	for (uint64_t i = 20 + below(&h.random, 200); i > 0; i--)
+		act(&h);
+	switch (below(&h.random, 4)) {
+	case 0:
+		kill(getpid(), SIGKILL);
+		break;
+	case 1:
+		execl("/bin/true", "true", (char *)NULL);
+		break;
+	case 2:
+		while (h.n > 0)
+			drop(&h, 0);
+		tarn_client_close(w.client);
+	}
+	_exit(0);
+}
+
+static void act_fork(struct hand *h)
+{
+	uint64_t random = next_random(&h->random);
+	pid_t child = fork();
+
+	if (child == 0)
+		child_main(h, random);
+	if (child > 0)
+		add(&board->forks, 1);
+}
+
 static void act(struct hand *h)
 {
 	uint64_t dice = below(&h->random, 100);
+
+	if (forking && below(&h->random, 1000) == 0)
+		act_fork(h);
 
 	if (dice < 22)
 		act_new(h);
@@ -406,12 +465,13 @@ static void take_end(struct worker *w, char *line)
 
 static int worker_main(const char *server, uint64_t seed)
 {
-	struct worker w = { .seed = seed | 1, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct worker w = { .server = server, .seed = seed | 1, .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct hand hand[THREADS] = { 0 };
 	pthread_t thread[THREADS];
 	char line[128];
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	signal(SIGCHLD, SIG_IGN); /* its children's ends are nobody's business */
 	int r = tarn_client_open(server, NULL, &w.client);
 	if (r < 0)
 		die("attach", r);
@@ -452,6 +512,7 @@ static struct {
 	char self[512];
 	uint64_t kills, clean_exits, channels, stops;
 	int board_fd;
+	bool forks, deep;
 } sup;
 
 static void spawn_worker(struct child *c)
@@ -469,7 +530,8 @@ static void spawn_worker(struct child *c)
 	if (c->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(p[0], 0);
-		execl(sup.self, "soak", "--worker", sup.server, seed, board_fd, (char *)NULL);
+		execl(sup.self, "soak", "--worker", sup.server, seed, board_fd,
+		      sup.forks ? "forks" : "", (char *)NULL);
 		_exit(127);
 	}
 	close(p[0]);
@@ -529,6 +591,40 @@ static void new_channel(tarn_client *client)
 	recent[at] = ch;
 }
 
+/* Channels inside of channels, with a block in each, of which only the last is held. */
+static void go_deep(tarn_client *client)
+{
+	uint64_t depth = 1 + below(&sup.random, 400);
+	tarn_channel *inner = NULL, *outer;
+	tarn_block *b;
+
+	for (uint64_t i = 0; i < depth; i++) {
+		int r = tarn_channel_new(client, 2, NULL, &outer);
+
+		if (r == 0)
+			r = tarn_channel_bind(outer, TARN_PRODUCER);
+		if (r == 0 && inner != NULL)
+			r = tarn_channel_send_channel(outer, inner, 0, 0);
+		if (r == 0 && tarn_block_new(client, 100, 0, &b) == 0) {
+			canary_write(b);
+			r = tarn_channel_give(outer, b, 0, 0);
+		}
+		tarn_channel_unref(inner);
+		inner = outer;
+		if (r == -ENOMEM || r == -ENFILE)
+			break;
+		if (r < 0) {
+			fprintf(stderr, "# depth %llu: %s\n", (unsigned long long)i,
+				tarn_error_last()->message);
+			add(&board->bad, 1);
+			break;
+		}
+		if (i + 1 > board->deepest)
+			board->deepest = i + 1;
+	}
+	tarn_channel_unref(inner);
+}
+
 static int supervise(uint64_t seconds, uint64_t kill_every_ms, bool stops)
 {
 	tarn_client *client;
@@ -545,6 +641,8 @@ static int supervise(uint64_t seconds, uint64_t kill_every_ms, bool stops)
 		struct timespec pause = { 0, 2000000 };
 
 		new_channel(client);
+		if (sup.deep && below(&sup.random, 50) == 0)
+			go_deep(client);
 		nanosleep(&pause, NULL);
 		for (int i = 0; stops && i < sup.n; i++)
 			if (below(&sup.random, 200) == 0) {
@@ -588,10 +686,11 @@ static int check_empty(void)
 		fprintf(stderr, "# the server does not answer: %s\n", tarn_error_last()->message);
 		return 1;
 	}
-	for (int i = 0; i < 500; i++) {
+	for (int i = 0; i < (sup.forks ? 3500 : 500); i++) {
 		struct timespec pause = { 0, 20000000 };
 
 		r = tarn_inspector_stat(in, &st);
+		/* Forked children have up to a minute. */
 		if (r < 0 || (st.clients == 0 && st.exports == 0 && st.blocks_live == 0))
 			break;
 		nanosleep(&pause, NULL); /* exports that outlive their issuers have deadlines */
@@ -637,7 +736,8 @@ static uint64_t number(const char *text)
 
 static void usage(void)
 {
-	puts("soak [--seconds N] [--workers N] [--seed N] [--kill-every-ms N] [--memfd] [--epoll] [--stop]");
+	puts("soak [--seconds N] [--workers N] [--seed N] [--kill-every-ms N] [--memfd] [--epoll] "
+	     "[--stop] [--fork] [--deep]");
 }
 
 int main(int argc, char **argv)
@@ -648,7 +748,8 @@ int main(int argc, char **argv)
 	bool stops = false;
 	tarn_server *server;
 
-	if (argc == 5 && strcmp(argv[1], "--worker") == 0) {
+	if (argc == 6 && strcmp(argv[1], "--worker") == 0) {
+		forking = *argv[5] != '\0';
 		board = mmap(NULL, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED,
 			     (int)number(argv[4]), 0);
 		return board == MAP_FAILED ? 5 : worker_main(argv[2], number(argv[3]));
@@ -667,6 +768,10 @@ int main(int argc, char **argv)
 			options.io = TARN_IO_EPOLL;
 		} else if (strcmp(a, "--stop") == 0) {
 			stops = true;
+		} else if (strcmp(a, "--fork") == 0) {
+			sup.forks = true;
+		} else if (strcmp(a, "--deep") == 0) {
+			sup.deep = true;
 		} else if (strcmp(a, "--seconds") == 0) {
 			seconds = number(v), i++;
 		} else if (strcmp(a, "--workers") == 0) {
@@ -709,13 +814,14 @@ int main(int argc, char **argv)
 		printf("# the server ended in way %d\n", how);
 	printf("# %llu kills, %llu clean ends, %llu channels, %llu stops; %llu allocated, %llu sent, "
 	       "%llu received, %llu exported, %llu imported, %llu slices, %llu sealed, %llu times full, "
-	       "%llu broken canaries or workers\n",
+	       "%llu forks, %llu channels deep, %llu broken canaries or workers\n",
 	       (unsigned long long)sup.kills, (unsigned long long)sup.clean_exits,
 	       (unsigned long long)sup.channels, (unsigned long long)sup.stops,
 	       (unsigned long long)board->allocated, (unsigned long long)board->sent,
 	       (unsigned long long)board->received, (unsigned long long)board->exported,
 	       (unsigned long long)board->imported, (unsigned long long)board->sliced,
 	       (unsigned long long)board->sealed, (unsigned long long)board->full,
+	       (unsigned long long)board->forks, (unsigned long long)board->deepest,
 	       (unsigned long long)board->bad);
 	failed |= board->bad != 0 || how != 0 || board->received == 0;
 	printf("%s 1 - workers killed at random leak nothing and touch nothing freed\n",

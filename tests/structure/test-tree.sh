@@ -152,6 +152,13 @@ tests_mirror_what_they_test() {
 		esac
 	done < <(files '*.c')
 }
+the_shim_knows_every_access() {
+	# Functions of shm/base.h that touch memory; tests/shim/shim.h takes their place.
+	local name
+	for name in $(grep -oE 'tarn__(load|store)[a-z0-9_]*\(' shm/base.h | tr -d '(' | sort -u); do
+		grep -qF "#define $name " tests/shim/shim.h || echo "tests/shim/shim.h lacks $name"
+	done
+}
 scripts() {
 	files '*' | while IFS= read -r file; do
 		head -c 64 -- "$file" | head -n 1 | grep -qE '^#!.*\bbash' && echo "$file"
@@ -184,6 +191,7 @@ for rule in includes_are_found \
 	every_source_is_built \
 	headers_have_guards \
 	tests_mirror_what_they_test \
+	the_shim_knows_every_access \
 	scripts_have_help; do
 	check "${rule//_/ }" "$rule"
 done

@@ -64,7 +64,8 @@ struct server *fake_server(unsigned mib)
 	s->ctrl = (struct tarn__ctrl *)(void *)s->ctrl_segment.base;
 	CHECK(tarn__loop_open(TARN__LOOP_EPOLL, s->io_reason, &s->loop) == 0);
 	snprintf(s->name, sizeof s->name, "fake");
-	CHECK(tarn__facts_open(s) == 0);
+	if (getenv("FAKE_NO_FACTS") == NULL) /* to see what counting for people costs */
+		CHECK(tarn__facts_open(s) == 0);
 	return s;
 }
 

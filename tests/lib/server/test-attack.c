@@ -520,6 +520,39 @@ Test(attack, channels_that_only_hold_each_other)
 	all_gone(s);
 }
 
+/* H25: each channel hangs in the next, and only the last is held. Looking for channels that nobody
+ * can reach took as many walks over all tickets as the chain is long, at every release of a channel:
+ * with some hundred the server did nothing else. */
+Test(attack, h25_channels_deep_in_each_other_do_not_stall_the_server)
+{
+	struct server *s = fake_server(64);
+	uint32_t p = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p);
+	uint64_t inner = 0, outer = 0;
+
+	for (unsigned i = 0; i < 3000; i++) {
+		fake_post(&pa, TARN__MSG_CHANNEL, 0, 2, 0, 0, 0, 0, 0);
+		tarn__epoch(s);
+		outer = fake_reply(&pa).word[1];
+		fake_post(&pa, TARN__MSG_BIND, 0, outer, TARN__ROLE_PRODUCER, 0, 0, 0, 0);
+		tarn__epoch(s);
+		fake_reply(&pa);
+		if (inner != 0) {
+			fake_send(&pa, outer, 0, inner, 64, 0);
+			fake_post(&pa, TARN__MSG_CLOSE, 0, inner, TARN__ROLE_PRODUCER, 0, 0, 0, 0);
+			fake_release(&pa, inner, 1);
+		}
+		inner = outer;
+	}
+	QUIET(s);
+	cr_assert(eq(u64, s->st.head->n_channels, 3000));
+	fake_release(&pa, outer, 1);
+	fake_post(&pa, TARN__MSG_CLOSE, 0, outer, TARN__ROLE_PRODUCER, 0, 0, 0, 0);
+	QUIET(s);
+	cr_assert(eq(u64, s->st.head->n_channels, 0));
+	all_gone(s);
+}
+
 /* What an evicted client had sent before stays good for who receives it. */
 Test(attack, sends_published_before_an_eviction_keep_their_tickets)
 {

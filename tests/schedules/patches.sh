@@ -1,0 +1,91 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Negative controls of the schedules (T6): each trap is put back into a copy of the sources, and
+# test-schedules must find it. A search that finds nothing proves nothing.
+set -euo pipefail
+
+usage() {
+	cat <<'END'
+Usage: patches.sh [--runs N] [NAME...]
+
+Applies each tests/schedules/patches/NAME.patch (default: all) to a copy of the sources in the
+build tree, builds test-schedules there, and expects the scenarios that the patch names to fail.
+Prints TAP.
+
+  --runs N  TARN_SCHED_RUNS of the search (default 6000)
+END
+}
+
+runs=6000
+names=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	-h | --help)
+		usage
+		exit
+		;;
+	--runs)
+		runs=${2:?--runs needs a number}
+		shift
+		;;
+	-*)
+		echo "patches.sh: unknown option '$1'" >&2
+		exit 2
+		;;
+	*) names+=("$1") ;;
+	esac
+	shift
+done
+
+top=${TARN_SOURCE_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
+copy=${TARN_BUILD_DIR:-$top/build}/patched
+here=$top/tests/schedules/patches
+if [ ${#names[@]} -eq 0 ]; then
+	mapfile -t names < <(cd "$here" && printf '%s\n' *.patch | sed 's/\.patch$//')
+fi
+
+# What is the same keeps its time, so that little is compiled again.
+mkdir -p "$copy/sources"
+(cd "$top" && tar cf - --exclude='./build*' --exclude=./.git .) | tar xf - -C "$copy/sources"
+cd "$copy"
+if ! { { [ -e build/build.ninja ] || meson setup build sources -Dbench=false -Dexamples=false; } &&
+	ninja -j2 -C build tests/schedules/test-schedules; } >log 2>&1; then
+	tail -n 30 log >&2
+	echo "1..1"
+	echo "not ok 1 - the copy is built"
+	exit 1
+fi
+
+echo "1..${#names[@]}"
+n=0
+bad=0
+for name in "${names[@]}"; do
+	n=$((n + 1))
+	file=$here/$name.patch
+	what=$(sed -n 's/^What: //p' "$file")
+	mapfile -d ' ' -t scenarios < <(sed -n 's/^Found by: //p' "$file" | tr -d '\n')
+	verdict=
+	if ! patch -d sources -p1 --no-backup-if-mismatch <"$file" >log 2>&1; then
+		verdict="the patch does not apply any more"
+	elif ! ninja -j2 -C build tests/schedules/test-schedules >log 2>&1; then
+		verdict="what is patched does not compile"
+	elif TARN_SCHED_RUNS=$runs build/tests/schedules/test-schedules "${scenarios[@]}" >log 2>&1; then
+		verdict="nothing was found"
+	elif ! grep -q '^not ok' log; then
+		verdict="the test could not run"
+	fi
+	# From the original again, whether or not it went in.
+	sed -nE 's|^\+\+\+ b/([^[:space:]]+).*|\1|p' "$file" | while IFS= read -r changed; do
+		cp "$top/$changed" "sources/$changed"
+	done
+	if [ -z "$verdict" ]; then
+		echo "ok $n - found: $what"
+		sed -n 's/^# \(.*\)/# \1/p' log | head -n 2
+	else
+		bad=$((bad + 1))
+		tail -n 20 log >&2
+		echo "not ok $n - $name: $verdict"
+	fi
+done
+[ $bad -eq 0 ]

@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "scheduler.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#define STACK_BYTES (256u << 10)
+#define BUFFER 12u
+#define LOWERINGS 3u
+#define IDLE_MOST 8u
+#define TICK_NS 15000u /* each look at the clock takes so long */
+
+struct store {
+	void *p;
+	unsigned bytes;
+	uint64_t v;
+};
+
+struct thread {
+	ucontext_t context;
+	unsigned char *stack;
+	void (*run)(void *arg);
+	void *arg;
+	unsigned process, priority;
+	bool over, yielded, background;
+	unsigned idle; /* yields while nobody else could go on */
+	const void *blocked; /* on this address */
+	uint64_t deadline;
+	bool timed_out;
+	struct store buffer[BUFFER];
+	unsigned n_buffer;
+};
+
+/* A deviation: at this step this thread goes on instead of the one whose turn it is. */
+struct deviation {
+	uint32_t step, thread;
+};
+
+static struct {
+	const struct sched_play *play;
+	struct thread t[SCHED_THREADS];
+	unsigned n;
+	int current; /* -1: none, the caller's stack */
+	ucontext_t caller;
+	uint64_t clock;
+	uint32_t step;
+	bool buffers, failed;
+	char why[700];
+	/* search */
+	struct deviation dev[SCHED_SWITCHES];
+	unsigned n_dev, next_dev;
+	unsigned char enabled[SCHED_STEPS], chosen[SCHED_STEPS];
+	/* random */
+	bool random;
+	uint64_t seed, state;
+	uint32_t lower_at[LOWERINGS];
+} sched;
+
+static char failure[1400];
+static jmp_buf outside;
+
+static uint64_t next_random(void)
+{
+	sched.state ^= sched.state << 13;
+	sched.state ^= sched.state >> 7;
+	sched.state ^= sched.state << 17;
+	return sched.state;
+}
+
+/* ---- store buffers ---- */
+
+static void perform(const struct store *s)
+{
+	if (s->bytes == 8)
+		__atomic_store_n((uint64_t *)s->p, s->v, __ATOMIC_RELAXED);
+	else
+		__atomic_store_n((uint32_t *)s->p, (uint32_t)s->v, __ATOMIC_RELAXED);
+}
+
+static void drain_some(struct thread *t, unsigned n)
+{
+	if (n > t->n_buffer)
+		n = t->n_buffer;
+	for (unsigned i = 0; i < n; i++)
+		perform(&t->buffer[i]);
+	memmove(t->buffer, t->buffer + n, (t->n_buffer - n) * sizeof t->buffer[0]);
+	t->n_buffer -= n;
+}
+
+void sched_drain(void)
+{
+	if (sched.current >= 0)
+		drain_some(&sched.t[sched.current], BUFFER);
+}
+
+void sched_drain_all(void)
+{
+	for (unsigned i = 0; i < sched.n; i++)
+		drain_some(&sched.t[i], BUFFER);
+}
+
+uint64_t sched_load(const void *p, unsigned bytes)
+{
+	struct thread *t = sched.current >= 0 ? &sched.t[sched.current] : NULL;
+
+	for (unsigned i = t != NULL ? t->n_buffer : 0; i-- > 0;) {
+		const struct store *s = &t->buffer[i];
+
+		if (s->p == p && s->bytes == bytes)
+			return s->v;
+		if ((const char *)s->p < (const char *)p + bytes &&
+		    (const char *)p < (const char *)s->p + s->bytes) {
+			drain_some(t, BUFFER); /* overlaps in part */
+			break;
+		}
+	}
+	return bytes == 8 ? __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED)
+			  : __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED);
+}
+
+void sched_store(void *p, unsigned bytes, uint64_t v)
+{
+	const struct store s = { p, bytes, v };
+	struct thread *t = sched.current >= 0 ? &sched.t[sched.current] : NULL;
+
+	if (t == NULL || !sched.buffers || !sched.play->is_shared(p)) {
+		perform(&s);
+		return;
+	}
+	if (t->n_buffer == BUFFER)
+		drain_some(t, 1);
+	t->buffer[t->n_buffer++] = s;
+}
+
+/* ---- who goes on ---- */
+
+bool sched_is_running(void)
+{
+	return sched.current >= 0;
+}
+
+int sched_process(void)
+{
+	return sched.current >= 0 ? (int)sched.t[sched.current].process : -1;
+}
+
+uint64_t sched_clock(void)
+{
+	return sched.clock += TICK_NS;
+}
+
+void sched_fail(const char *format, ...)
+{
+	va_list ap;
+
+	va_start(ap, format);
+	if (!sched.failed)
+		vsnprintf(sched.why, sizeof sched.why, format, ap);
+	va_end(ap);
+	sched.failed = true;
+	if (sched.current < 0) {
+		/* In begin() or end(). */
+		longjmp(outside, 1);
+	}
+	int was = sched.current;
+
+	sched.play->switch_out((unsigned)was);
+	sched.current = -1;
+	swapcontext(&sched.t[was].context, &sched.caller);
+	abort(); /* never resumed */
+}
+
+static unsigned enabled_now(void)
+{
+	unsigned mask = 0;
+
+	for (unsigned i = 0; i < sched.n; i++)
+		if (!sched.t[i].over && sched.t[i].blocked == NULL && !sched.t[i].yielded)
+			mask |= 1u << i;
+	return mask;
+}
+
+/* Time passes for those who wait with a deadline. False: nobody does. */
+static bool pass_time(void)
+{
+	struct thread *first = NULL;
+
+	for (unsigned i = 0; i < sched.n; i++) {
+		struct thread *t = &sched.t[i];
+
+		if (!t->over && t->blocked != NULL && t->deadline != UINT64_MAX &&
+		    (first == NULL || t->deadline < first->deadline))
+			first = t;
+	}
+	if (first == NULL)
+		return false;
+	if (first->deadline > sched.clock)
+		sched.clock = first->deadline;
+	first->blocked = NULL;
+	first->timed_out = true;
+	return true;
+}
+
+static unsigned enabled(void)
+{
+	for (;;) {
+		unsigned mask = enabled_now();
+
+		if (mask != 0)
+			return mask;
+		bool any = false;
+
+		for (unsigned i = 0; i < sched.n; i++) {
+			any = any || (sched.t[i].yielded && !sched.t[i].over);
+			sched.t[i].yielded = false;
+		}
+		if (!any && !pass_time())
+			return 0;
+	}
+}
+
+static unsigned choose_random(unsigned mask)
+{
+	unsigned best = SCHED_THREADS;
+
+	for (unsigned k = 0; k < LOWERINGS; k++)
+		if (sched.lower_at[k] == sched.step && sched.current >= 0)
+			sched.t[sched.current].priority = k;
+	for (unsigned i = 0; i < sched.n; i++)
+		if ((mask & 1u << i) &&
+		    (best == SCHED_THREADS || sched.t[i].priority > sched.t[best].priority))
+			best = i;
+	if (sched.buffers)
+		for (unsigned i = 0; i < sched.n; i++)
+			if (sched.t[i].n_buffer != 0 && next_random() % 4 == 0)
+				drain_some(&sched.t[i], 1 + (unsigned)(next_random() % 2));
+	return best;
+}
+
+static unsigned choose(unsigned mask)
+{
+	unsigned from = sched.current >= 0 ? (unsigned)sched.current : 0;
+
+	if (sched.next_dev < sched.n_dev && sched.dev[sched.next_dev].step == sched.step) {
+		unsigned to = sched.dev[sched.next_dev++].thread;
+
+		if (mask & 1u << to)
+			return to;
+	}
+	for (unsigned k = 0; k < sched.n; k++)
+		if (mask & 1u << (from + k) % sched.n)
+			return (from + k) % sched.n;
+	abort();
+}
+
+/* From the running thread, or the caller, to whoever goes on. */
+static void go_on(void)
+{
+	int was = sched.current;
+	unsigned mask = enabled(), to;
+
+	if (mask == 0) {
+		char who[200] = "";
+		size_t at = 0;
+
+		for (unsigned i = 0; i < sched.n; i++)
+			if (!sched.t[i].over && at < sizeof who - 40)
+				at += (size_t)snprintf(who + at, sizeof who - at, " %u (process %u)",
+						       i, sched.t[i].process);
+		if (at == 0) { /* all are over */
+			sched.current = -1;
+			if (was >= 0) {
+				sched.play->switch_out((unsigned)was);
+				swapcontext(&sched.t[was].context, &sched.caller);
+			}
+			return;
+		}
+		sched_fail("everybody waits, for ever: threads%s", who);
+	}
+	if (sched.step >= SCHED_STEPS)
+		sched_fail("the run does not end within %u steps", SCHED_STEPS);
+	to = sched.random ? choose_random(mask) : choose(mask);
+	sched.enabled[sched.step] = (unsigned char)mask;
+	sched.chosen[sched.step] = (unsigned char)to;
+	sched.step++;
+	if ((int)to == was)
+		return;
+	if (was >= 0)
+		sched.play->switch_out((unsigned)was);
+	sched.current = (int)to;
+	sched.play->switch_in(to);
+	swapcontext(was >= 0 ? &sched.t[was].context : &sched.caller, &sched.t[to].context);
+}
+
+void sched_point(void)
+{
+	if (sched.current < 0)
+		return;
+	for (unsigned i = 0; i < sched.n; i++)
+		if ((int)i != sched.current)
+			sched.t[i].yielded = false; /* something may have changed */
+	if (sched.play->check != NULL)
+		sched.play->check(sched.play->arg);
+	go_on();
+}
+
+void sched_yield_now(void)
+{
+	struct thread *t = &sched.t[sched.current];
+
+	if (sched.current < 0)
+		return;
+	sched_drain();
+	t->yielded = true;
+	/* One that is never done: when all others wait, their time passes. */
+	for (unsigned i = 0; i < sched.n; i++)
+		if (!sched.t[i].background && !sched.t[i].over && sched.t[i].blocked == NULL)
+			t->idle = 0;
+	if (t->background && ++t->idle > IDLE_MOST) {
+		t->idle = 0;
+		pass_time();
+	}
+	go_on();
+}
+
+bool sched_block(const void *address, uint64_t deadline)
+{
+	struct thread *t = &sched.t[sched.current];
+
+	sched_drain();
+	t->blocked = address;
+	t->deadline = deadline;
+	t->timed_out = false;
+	go_on();
+	return !t->timed_out;
+}
+
+unsigned sched_wake(const void *address, unsigned n)
+{
+	unsigned woken = 0;
+
+	for (unsigned i = 0; i < sched.n && woken < n; i++)
+		if (!sched.t[i].over && sched.t[i].blocked == address) {
+			sched.t[i].blocked = NULL;
+			woken++;
+		}
+	return woken;
+}
+
+void sched_kill(unsigned process)
+{
+	for (unsigned i = 0; i < sched.n; i++)
+		if (sched.t[i].process == process && (int)i != sched.current) {
+			/* What it has stored is stored. */
+			drain_some(&sched.t[i], BUFFER);
+			sched.t[i].over = true;
+		}
+}
+
+bool sched_is_over(unsigned process)
+{
+	for (unsigned i = 0; i < sched.n; i++)
+		if (sched.t[i].process == process && !sched.t[i].over)
+			return false;
+	return true;
+}
+
+/* ---- one run ---- */
+
+static void thread_main(void)
+{
+	struct thread *t = &sched.t[sched.current];
+
+	t->run(t->arg);
+	sched_drain();
+	t->over = true;
+	/* Whoever waits for its end. */
+	for (unsigned i = 0; i < sched.n; i++)
+		sched.t[i].yielded = false;
+	go_on();
+	abort();
+}
+
+void sched_background(void)
+{
+	sched.t[sched.n - 1].background = true;
+}
+
+void sched_thread(unsigned process, void (*run)(void *arg), void *arg)
+{
+	struct thread *t = &sched.t[sched.n++];
+	unsigned char *stack = t->stack;
+
+	if (sched.n > SCHED_THREADS)
+		abort();
+	if (stack == NULL)
+		stack = malloc(STACK_BYTES);
+	*t = (struct thread){ .stack = stack, .run = run, .arg = arg, .process = process };
+	getcontext(&t->context);
+	t->context.uc_stack.ss_sp = stack;
+	t->context.uc_stack.ss_size = STACK_BYTES;
+	t->context.uc_link = NULL;
+	makecontext(&t->context, thread_main, 0);
+}
+
+static void describe(void)
+{
+	size_t at = (size_t)snprintf(failure, sizeof failure, "%s\n#   ", sched.why);
+
+	if (sched.random)
+		at += (size_t)snprintf(failure + at, sizeof failure - at, "random run, seed %llu; ",
+				       (unsigned long long)sched.seed);
+	at += (size_t)snprintf(failure + at, sizeof failure - at, "%s; %u steps, switches:",
+			       sched.buffers ? "with store buffers" : "stores seen at once",
+			       sched.step);
+	for (uint32_t i = 1; i < sched.step && at < sizeof failure - 24; i++)
+		if (sched.chosen[i] != sched.chosen[i - 1])
+			at += (size_t)snprintf(failure + at, sizeof failure - at, " %u->%u@%u",
+					       sched.chosen[i - 1], sched.chosen[i], i);
+}
+
+/* False: it failed. */
+static bool run_once(const struct sched_play *p, struct sched_stats *stats)
+{
+	sched.play = p;
+	sched.n = 0;
+	sched.current = -1;
+	sched.clock = 1000000000;
+	sched.step = 0;
+	sched.next_dev = 0;
+	sched.failed = false;
+	if (setjmp(outside) != 0) {
+		describe();
+		return false;
+	}
+	p->begin(p->arg);
+	if (sched.random)
+		for (unsigned i = 0; i < sched.n; i++)
+			sched.t[i].priority = LOWERINGS + (unsigned)(next_random() % 1000);
+	go_on();
+	stats->runs++;
+	stats->steps += sched.step;
+	if (sched.step > stats->longest)
+		stats->longest = sched.step;
+	if (sched.failed) {
+		describe();
+		return false;
+	}
+	p->end(p->arg);
+	return true;
+}
+
+const char *sched_failure(void)
+{
+	return failure;
+}
+
+/* ---- the search ---- */
+
+struct search {
+	const struct sched_play *play;
+	struct sched_stats *stats;
+	unsigned switches;
+	uint64_t until; /* as many runs */
+	bool cut;
+};
+
+/* All runs that begin with the deviations there are, and have up to @left more. */
+static bool explore(struct search *s, unsigned left)
+{
+	uint32_t steps, from = sched.n_dev > 0 ? sched.dev[sched.n_dev - 1].step + 1 : 0;
+	unsigned char *enabled_then, *chosen_then;
+	bool fine = true;
+
+	if (!run_once(s->play, s->stats))
+		return false;
+	if (left == 0 || sched.step <= from)
+		return true;
+	steps = sched.step;
+	enabled_then = malloc(2 * (size_t)steps);
+	if (enabled_then == NULL)
+		abort();
+	chosen_then = enabled_then + steps;
+	memcpy(enabled_then, sched.enabled, steps);
+	memcpy(chosen_then, sched.chosen, steps);
+	for (uint32_t i = from; fine && i < steps; i++)
+		for (unsigned t = 0; fine && t < SCHED_THREADS; t++) {
+			if (t == chosen_then[i] || !(enabled_then[i] & 1u << t))
+				continue;
+			if (s->stats->runs >= s->until) {
+				s->cut = true;
+				free(enabled_then);
+				return true;
+			}
+			sched.dev[sched.n_dev++] = (struct deviation){ i, t };
+			fine = explore(s, left - 1);
+			sched.n_dev--;
+		}
+	free(enabled_then);
+	return fine;
+}
+
+enum sched_verdict sched_search(const struct sched_play *p, bool buffers, unsigned switches,
+				uint64_t budget_runs, struct sched_stats *stats)
+{
+	struct search s = { .play = p, .stats = stats, .until = stats->runs + budget_runs };
+
+	sched.random = false;
+	sched.buffers = buffers;
+	sched.n_dev = 0;
+	if (!explore(&s, switches))
+		return SCHED_FAILED;
+	return s.cut ? SCHED_SOME : SCHED_ALL;
+}
+
+enum sched_verdict sched_random(const struct sched_play *p, bool buffers, uint64_t seed,
+				uint64_t budget_runs, struct sched_stats *stats)
+{
+	const uint64_t longest = 300;
+
+	sched.random = true;
+	sched.buffers = buffers;
+	for (uint64_t i = 0; i < budget_runs; i++) {
+		struct sched_stats one = { 0 };
+
+		sched.seed = seed + i;
+		sched.state = (seed + i) * 0x9e3779b97f4a7c15ull | 1;
+		for (unsigned k = 0; k < 4; k++)
+			next_random();
+		for (unsigned k = 0; k < LOWERINGS; k++)
+			sched.lower_at[k] = (uint32_t)(next_random() % longest);
+		bool fine = run_once(p, &one);
+
+		stats->runs += one.runs;
+		stats->steps += one.steps;
+		/* As long as runs are: where priorities may change. Does not depend on this run, or
+		 * its seed alone would not give it again. */
+		if (one.longest > stats->longest)
+			stats->longest = one.longest;
+		if (!fine)
+			return SCHED_FAILED;
+	}
+	return SCHED_SOME;
+}

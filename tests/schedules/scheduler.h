@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * T6: threads of several processes and the server as coroutines of one thread, under a
+ * scheduler that decides at every ordered access to a shared word who goes on. A run is given by
+ * its decisions alone and can be had again.
+ *
+ * Two ways to choose schedules:
+ *	bounded search	one thread runs until it waits, then the next; of this order all
+ *			deviations of up to 1, 2, 3 switches are tried, one after the other
+ *	random		each thread has a random priority, which is lowered at a few random
+ *			places (PCT: finds a bug of depth d with a probability that can be told)
+ *
+ * Two memories: stores are seen at once; or, as x86 does (TSO), they wait in a buffer of their
+ * thread, in order, which a fence, a read-modify-write, a system call or membarrier empties. In the
+ * search it stays full as long as it can, in random runs it leaks at random.
+ *
+ * Words of LANE, CTRL, DIR and DATA that are touched through shm/base.h are buffered, private ones
+ * are not. Weaker orders than TSO are not simulated.
+ */
+#ifndef TARN_TESTS_SCHEDULER_H
+#define TARN_TESTS_SCHEDULER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SCHED_THREADS 6u
+#define SCHED_STEPS 6000u    /* a run that is longer does not end */
+#define SCHED_SWITCHES 3u
+
+/* ---- in the run ---- */
+
+/* Adds a thread before the run. @process is a number of the caller's: who dies with whom. */
+void sched_thread(unsigned process, void (*run)(void *arg), void *arg);
+/* The one just added is never done: time passes when all others wait. */
+void sched_background(void);
+/* The process of the running thread; -1 outside of a run. */
+int sched_process(void);
+bool sched_is_running(void);
+/* Threads of @process stop where they are, for ever. Not one's own. */
+void sched_kill(unsigned process);
+bool sched_is_over(unsigned process);
+
+/* The run has failed, with a sentence. */
+_Noreturn void sched_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A place where another may go on. */
+void sched_point(void);
+/* Nothing to do but to wait for others. */
+void sched_yield_now(void);
+/* Waits until sched_wake() of the same address, or the virtual clock reaches @deadline (UINT64_MAX:
+ * never): false. */
+bool sched_block(const void *address, uint64_t deadline);
+unsigned sched_wake(const void *address, unsigned n);
+uint64_t sched_clock(void);
+
+/* Memory as the running thread sees it. */
+uint64_t sched_load(const void *p, unsigned bytes);
+void sched_store(void *p, unsigned bytes, uint64_t v);
+void sched_drain(void);     /* of the running thread */
+void sched_drain_all(void); /* membarrier */
+
+/* ---- around it ---- */
+
+struct sched_stats {
+	uint64_t runs, steps, longest;
+};
+
+struct sched_play {
+	void (*begin)(void *arg);  /* makes the world and adds the threads */
+	void (*check)(void *arg);  /* between two steps */
+	void (*end)(void *arg);    /* after the last thread ended; destroys the world */
+	bool (*is_shared)(const void *p);
+	void (*switch_out)(unsigned thread), (*switch_in)(unsigned thread);
+	void *arg;
+};
+
+/* Searches with up to @switches deviations, at most @runs; true: all tried, none failed. */
+enum sched_verdict { SCHED_ALL, SCHED_SOME, SCHED_FAILED };
+enum sched_verdict sched_search(const struct sched_play *p, bool buffers, unsigned switches,
+				uint64_t budget_runs, struct sched_stats *stats);
+enum sched_verdict sched_random(const struct sched_play *p, bool buffers, uint64_t seed,
+				uint64_t budget_runs, struct sched_stats *stats);
+/* How the last run failed, and its schedule. */
+const char *sched_failure(void);
+
+#endif

@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * T6: the traps of PROTOCOL 2 that are schedules, played with the real client and server. Each is
+ * searched with up to three switches as far as its number of runs goes, and then by random priorities;
+ * with stores seen at once and with store buffers.
+ *
+ *	TARN_SCHED_RUNS=N      in each of the four ways (default 500)
+ *	TARN_SCHED_SWITCHES=N  of the search (default 3)
+ *	TARN_SCHED_SEED=N      of the random runs; printed
+ *
+ * tests/schedules/patches.sh puts each trap back and expects it to be found.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/common/plain.h"
+#include "world.h"
+
+/* ---- the search of one scenario ---- */
+
+struct scenario {
+	unsigned clients;
+	void (*begin)(void);
+	void (*end)(void);
+};
+
+static void begin(void *arg)
+{
+	const struct scenario *o = arg;
+
+	world_open(o->clients);
+	o->begin();
+}
+
+static void end(void *arg)
+{
+	const struct scenario *o = arg;
+
+	if (o->end != NULL)
+		o->end();
+	if (world->slept_out != 0 && !world->may_sleep)
+		sched_fail("a waiter was not woken: its time slice ended");
+	world_close();
+}
+
+static uint64_t number(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text != NULL && *text != '\0' ? strtoull(text, NULL, 10) : otherwise;
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void search(const struct scenario *o)
+{
+	uint64_t budget = number("TARN_SCHED_RUNS", 500), seed = number("TARN_SCHED_SEED", now());
+	unsigned most = (unsigned)number("TARN_SCHED_SWITCHES", SCHED_SWITCHES);
+	struct sched_play play = world_play;
+
+	play.begin = begin;
+	play.end = end;
+	play.arg = (void *)(uintptr_t)o;
+	for (int buffers = 0; buffers < 2; buffers++) {
+		struct sched_stats all = { 0 }, random = { 0 };
+		unsigned done = 0;
+		/* Few switches first: what they find is short. */
+		for (unsigned n = 0; n <= most && all.runs < budget; n++) {
+			enum sched_verdict v = sched_search(&play, buffers, n, budget - all.runs, &all);
+
+			PLAIN_CHECKF(v != SCHED_FAILED, "%s", sched_failure());
+			if (v == SCHED_SOME)
+				break;
+			done = n;
+		}
+		PLAIN_CHECKF(sched_random(&play, buffers, seed, budget, &random) != SCHED_FAILED, "%s",
+			     sched_failure());
+		fprintf(stderr, "# %-22s all runs of up to %u switches, %llu searched; %llu random, seed "
+			"%llu; up to %llu steps\n", buffers ? "with store buffers:" : "stores seen at once:",
+			done, (unsigned long long)all.runs, (unsigned long long)random.runs,
+			(unsigned long long)seed,
+			(unsigned long long)(all.longest > random.longest ? all.longest
+									  : random.longest));
+	}
+}
+
+#define SCENARIO(name, clients, begin, end)                         \
+	PLAIN_TEST_TIMEOUT(name, 3600)                              \
+	{                                                           \
+		static const struct scenario o = { clients, begin, end }; \
+		search(&o);                                         \
+	}
+
+/* ---- what they are made of ---- */
+
+static void channel(unsigned i, unsigned from, unsigned to, size_t capacity)
+{
+	char name[16];
+
+	snprintf(name, sizeof name, "ch%u", i);
+	MUST(tarn_channel_new(world->c[from], capacity, name, &world->ch[i][0]));
+	MUST(tarn_channel_bind(world->ch[i][0], TARN_PRODUCER));
+	MUST(tarn_channel_open(world->c[to], name, 0, &world->ch[i][1]));
+	MUST(tarn_channel_bind(world->ch[i][1], TARN_CONSUMER));
+}
+
+/* A block of process @of, which has @refs references to it. */
+static void block(unsigned i, unsigned of, unsigned refs)
+{
+	MUST(tarn_block_new(world->c[of], 64, 0, &world->b[i]));
+	world->id[i] = tarn_block_id(world->b[i]);
+	memset(tarn_block_data(world->b[i]), (int)i + 1, 64);
+	world_hold(world->b[i]);
+	for (unsigned k = 1; k < refs; k++) {
+		tarn_block_ref(world->b[i]);
+		world_hold(world->b[i]);
+	}
+}
+
+static void send(unsigned ch, unsigned b)
+{
+	MUST(tarn_channel_send(world->ch[ch][0], world->b[b], b, WORLD_FOREVER));
+}
+
+/* Receives one, which must be whole; false: closed. */
+static bool receive(unsigned ch, tarn_block **ret)
+{
+	uint64_t tag;
+	int r = tarn_channel_recv(world->ch[ch][1], ret, &tag, WORLD_FOREVER);
+
+	if (r == -TARN_ECLOSED)
+		return false;
+	MUST(r);
+	world_hold(*ret);
+	MUST_BE(tarn_block_id(*ret) == world->id[tag]);
+	MUST_BE(((unsigned char *)tarn_block_data(*ret))[63] == tag + 1);
+	return true;
+}
+
+static void receive_and_drop(unsigned ch)
+{
+	tarn_block *b;
+
+	MUST_BE(receive(ch, &b));
+	world_drop(b);
+}
+
+static void all_freed(void)
+{
+	world_settle();
+	for (unsigned i = 0; i < 8; i++)
+		if (world->id[i] != 0 && world_count(world->id[i]) != 0)
+			sched_fail("block %u is not freed: count %u, of which %u, %u, %u are clients'", i,
+				   world_count(world->id[i]), world_units(world->id[i], 0),
+				   world_units(world->id[i], 1), world_units(world->id[i], 2));
+}
+
+/* ---- H1, H7: a send on one lane, the last drop on another ---- */
+
+static void h1_a(void)
+{
+	send(0, 0);
+	world_drop(world->b[0]);
+}
+static void h1_b(void)
+{
+	world_drop(world->b[0]);
+}
+static void h1_r(void)
+{
+	receive_and_drop(0);
+}
+static void h1_begin(void)
+{
+	channel(0, 0, 1, 4);
+	block(0, 0, 2);
+	block(1, 0, 1);
+	world_server();
+	world_thread(0, h1_a);
+	world_thread(0, h1_b);
+	world_thread(1, h1_r);
+}
+static void h1_end(void)
+{
+	world_drop(world->b[1]);
+	all_freed();
+}
+SCENARIO(h1_h7_a_send_on_one_lane_and_the_last_drop_on_another, 2, h1_begin, h1_end)
+
+/* The same of a block that the process has long received, and has on a second lane. */
+static void h1_old_begin(void)
+{
+	channel(0, 0, 1, 4);
+	channel(1, 1, 0, 4);
+	block(0, 1, 1);
+	send(1, 0);
+	tarn_block *b;
+	MUST_BE(receive(1, &b));
+	world_drop(world->b[0]);
+	world->b[0] = b;
+	world_hold(tarn_block_ref(b));
+	world_server();
+	world_thread(0, h1_a);
+	world_thread(0, h1_b);
+	world_thread(1, h1_r);
+}
+SCENARIO(h1_the_same_with_a_block_that_came_long_ago, 2, h1_old_begin, all_freed)
+
+/* ---- H3: the second token of a block that one has ---- */
+
+static void h3_p(void)
+{
+	send(0, 0);
+	send(0, 0);
+	world_drop(world->b[0]);
+}
+static void h3_q(void)
+{
+	tarn_block *one, *two;
+
+	MUST_BE(receive(0, &one));
+	MUST_BE(receive(0, &two));
+	MUST_BE(one == two);
+	world_drop(one);
+	world_drop(two);
+}
+static void h3_begin(void)
+{
+	channel(0, 0, 1, 4);
+	block(0, 0, 1);
+	world_server();
+	world_thread(0, h3_p);
+	world_thread(1, h3_q);
+}
+SCENARIO(h3_a_second_token_is_absorbed, 2, h3_begin, all_freed)
+
+/* ---- H4: two threads receive the same block at the same time ---- */
+
+static void h4_p(void)
+{
+	send(0, 0);
+	send(1, 0);
+	world_drop(world->b[0]);
+}
+static void h4_q0(void)
+{
+	receive_and_drop(0);
+}
+static void h4_q1(void)
+{
+	receive_and_drop(1);
+}
+static void h4_begin(void)
+{
+	channel(0, 0, 1, 4);
+	channel(1, 0, 1, 4);
+	block(0, 0, 1);
+	world_server();
+	world_thread(0, h4_p);
+	world_thread(1, h4_q0);
+	world_thread(1, h4_q1);
+}
+SCENARIO(h4_two_threads_receive_a_block_first, 2, h4_begin, all_freed)
+
+/* ---- H5, H6: the producer dies while the consumer reads ---- */
+
+static void h5_p(void)
+{
+	send(0, 0);
+	send(0, 1);
+}
+static void h5_q(void)
+{
+	tarn_block *b;
+
+	while (receive(0, &b)) {
+		world->n[0]++;
+		world_drop(b);
+	}
+}
+static void h5_killer(void)
+{
+	world->may_sleep = true;
+	/* What it held dies with it. */
+	memset(world->held, 0, sizeof world->held);
+	world_kill(0);
+}
+static void h5_begin(void)
+{
+	channel(0, 0, 1, 4);
+	block(0, 0, 1);
+	block(1, 0, 1);
+	world_server();
+	world_thread(0, h5_p);
+	world_thread(1, h5_q);
+	world_thread(2, h5_killer);
+}
+SCENARIO(h5_h6_a_producer_dies_while_its_consumer_reads, 2, h5_begin, all_freed)
+
+/* With a third one, who is sent the same block: a count that is too small frees it under him. */
+static void h6_r(void)
+{
+	tarn_block *b;
+
+	MUST_BE(receive(1, &b));
+	world_drop(b);
+}
+static void h6_q(void)
+{
+	tarn_block *b;
+
+	while (receive(0, &b)) {
+		/* Goes on with it, when everybody else is done. */
+		for (unsigned i = 0; i < 5; i++) {
+			sched_yield_now();
+			sched_point();
+		}
+		MUST_BE(((unsigned char *)tarn_block_data(b))[63] != 0);
+		world_drop(b);
+	}
+}
+static void h6_begin(void)
+{
+	channel(0, 0, 1, 4);
+	channel(1, 2, 1, 4);
+	block(0, 0, 1);
+	block(1, 0, 1);
+	block(2, 2, 1);
+	send(1, 2);
+	world_drop(world->b[2]);
+	world_server();
+	world_thread(0, h5_p);
+	world_thread(1, h6_q);
+	world_thread(1, h6_r);
+	world_thread(3, h5_killer);
+}
+SCENARIO(h6_a_consumer_keeps_what_it_read_of_a_dead_producer, 3, h6_begin, all_freed)
+
+/* The consumer comes late, when the death is noticed and half an epoch is over. */
+static void h5_late_q(void)
+{
+	const struct client *p = &world->s->st.client[world->c[0]->number];
+
+	while (p->state == CLIENT_ACTIVE || p->state == CLIENT_DYING1)
+		sched_yield_now();
+	h6_q();
+}
+static void h5_late_begin(void)
+{
+	channel(0, 0, 1, 4);
+	block(0, 0, 1);
+	block(1, 0, 1);
+	MUST(tarn_client_ping(world->c[1], WORLD_FOREVER));
+	h5_p();
+	world_server();
+	world_thread(1, h5_late_q);
+	world_thread(2, h5_killer);
+}
+SCENARIO(h5_a_consumer_reads_while_its_producer_is_reclaimed, 2, h5_late_begin, all_freed)
+
+/* The consumer is stopped somewhere in its receive while all of the reclaim happens. */
+static void h6_slow_begin(void)
+{
+	channel(0, 0, 1, 4);
+	block(0, 0, 1);
+	block(1, 0, 1);
+	MUST(tarn_client_ping(world->c[1], WORLD_FOREVER));
+	h5_p();
+	world->more_epochs = 6;
+	world_thread(1, h6_q);
+	world_thread(2, h5_killer);
+	world_server();
+}
+SCENARIO(h6_a_consumer_is_stopped_while_its_producer_is_reclaimed, 2, h6_slow_begin, all_freed)
+
+/* ---- H8: forwarded before the owner was heard ---- */
+
+static void h8_p(void)
+{
+	send(0, 0);
+	world_drop(world->b[0]);
+}
+static void h8_q(void)
+{
+	tarn_block *b;
+
+	MUST_BE(receive(0, &b));
+	MUST(tarn_channel_send(world->ch[1][0], b, 0, WORLD_FOREVER));
+	world_drop(b);
+}
+static void h8_r(void)
+{
+	receive_and_drop(1);
+}
+static void h8_begin(void)
+{
+	channel(1, 1, 2, 4); /* its lanes are read before those of the first process */
+	channel(0, 0, 1, 4);
+	block(0, 0, 1);
+	world_server();
+	world_thread(0, h8_p);
+	world_thread(1, h8_q);
+	world_thread(2, h8_r);
+}
+SCENARIO(h8_a_block_is_forwarded_before_its_owner_was_heard, 3, h8_begin, all_freed)
+
+/* ---- H9: sends to a consumer that died ---- */
+
+static void h9_p(void)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		int r = tarn_channel_send(world->ch[0][0], world->b[0], 0, WORLD_FOREVER);
+
+		if (r == -TARN_ECLOSED)
+			break;
+		MUST(r);
+	}
+	world_drop(world->b[0]);
+}
+static void h9_q(void)
+{
+	tarn_block *b;
+
+	/* It holds nothing that anybody would miss. */
+	if (tarn_channel_recv(world->ch[0][1], &b, NULL, WORLD_FOREVER) == 0)
+		tarn_block_unref(b);
+}
+static void h9_killer(void)
+{
+	world->may_sleep = true;
+	world_kill(1);
+}
+static void h9_begin(void)
+{
+	channel(0, 0, 1, 4);
+	block(0, 0, 1);
+	world_server();
+	world_thread(0, h9_p);
+	world_thread(1, h9_q);
+	world_thread(2, h9_killer);
+}
+SCENARIO(h9_sends_to_a_consumer_that_died_leave_nothing, 2, h9_begin, all_freed)
+
+/* ---- H19, H20: the server dies anywhere, a successor goes on ---- */
+
+static void h19_p(void)
+{
+	tarn_block *b;
+
+	send(0, 0);
+	world_drop(world->b[0]);
+	MUST(tarn_block_new(world->c[0], 300, 0, &b));
+	world_hold(b);
+	world->id[2] = tarn_block_id(b);
+	memset(tarn_block_data(b), 3, 300);
+	MUST(tarn_channel_send(world->ch[0][0], b, 2, WORLD_FOREVER));
+	world_drop(b);
+}
+static void h19_q(void)
+{
+	receive_and_drop(0);
+	receive_and_drop(0);
+}
+static void h19_killer(void)
+{
+	world->may_sleep = true;
+	world_server_killed();
+}
+static void h19_begin(void)
+{
+	channel(0, 0, 1, 4);
+	block(0, 0, 1);
+	world->crash_points = true;
+	world_server();
+	world_thread(0, h19_p);
+	world_thread(1, h19_q);
+	world_thread(2, h19_killer);
+}
+static void h19_end(void)
+{
+	world->crash_points = false;
+	all_freed();
+}
+SCENARIO(h19_h20_the_server_dies_and_a_successor_goes_on, 2, h19_begin, h19_end)
+
+/* ---- H24: sleeping and waking ---- */
+
+static void h24_p(void)
+{
+	MUST(tarn_client_ping(world->c[0], WORLD_FOREVER));
+}
+static void h24_q(void)
+{
+	MUST(tarn_client_ping(world->c[1], WORLD_FOREVER));
+}
+static void h24_begin(void)
+{
+	MUST(tarn_client_ping(world->c[0], WORLD_FOREVER));
+	MUST(tarn_client_ping(world->c[1], WORLD_FOREVER));
+	world_reactor();
+	world_thread(0, h24_p);
+	world_thread(1, h24_q);
+}
+SCENARIO(h24_who_asks_a_server_that_falls_asleep_is_answered, 2, h24_begin, NULL)
+
+static void h24_send(void)
+{
+	send(0, 0);
+	send(0, 1);
+	send(0, 0);
+	world_drop(world->b[0]);
+	world_drop(world->b[1]);
+}
+static void h24_receive(void)
+{
+	for (unsigned i = 0; i < 3; i++)
+		receive_and_drop(0);
+}
+static void h24_channel_begin(void)
+{
+	channel(0, 0, 1, 1); /* full after each: both ends sleep */
+	block(0, 0, 1);
+	block(1, 0, 1);
+	world_server();
+	world_thread(0, h24_send);
+	world_thread(1, h24_receive);
+}
+SCENARIO(h24_both_ends_of_a_channel_wake_each_other, 2, h24_channel_begin, all_freed)
+
+PLAIN_MAIN()
