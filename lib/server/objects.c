@@ -417,6 +417,11 @@ static enum verdict queue(struct turn *t, struct ask *a, struct object *o,
 		return REFUSE(t, a, -r, "The call cannot be queued: %s.", strerror(-r));
 	}
 	SET(st, c->type, type->index);
+	if (deed == TARN__DEED_CREATE) {
+		struct thing *k = tarn__thing_of(st, o);
+
+		SET(st, k->flags, k->flags | THING_MAKING);
+	}
 	job->number = c->number;
 	job->offer = offer;
 	job->caller = (tarn_caller){ .client = t->client, .pid = st->client[t->client].pid };
@@ -468,9 +473,8 @@ enum verdict tarn__on_call(struct turn *t)
 			      "one).");
 	const struct thing *k = tarn__thing_of(t->st, o);
 	const struct tarn__served *type = k != NULL ? tarn__thing_type(s, k) : NULL;
-	if (tarn__unlikely(k != NULL && !(k->flags & THING_MADE)))
-		return REFUSE(t, &a, TARN_ESTALE, "The object is just being made: nobody can have a "
-			      "reference to it yet.");
+	if (tarn__unlikely(k != NULL && !(k->flags & (THING_MADE | THING_MAKING))))
+		return REFUSE(t, &a, TARN_ESTALE, "The object was never made: its creator failed.");
 	if (tarn__unlikely(type == NULL))
 		return REFUSE(t, &a, TARN_EKIND, "A method was called on something that is not an "
 			      "object.");
@@ -489,7 +493,7 @@ enum verdict tarn__on_call(struct turn *t)
 				      "is gone.", type->type->name, offer->name);
 		}
 	}
-	if (tarn__likely(runs_here(offer, &a) && s->host->ops->enter(s->host, type, offer, o->id))) {
+	if (tarn__likely(runs_here(offer, &a) && !(k->flags & THING_MAKING) && s->host->ops->enter(s->host, type, offer, o->id))) {
 		uint64_t id = o->id;
 		enum verdict verdict = call_here(t, &a, o, type, offer);
 
