@@ -177,6 +177,11 @@ struct tarn_module { /* no typedef: the name is the symbol's */
 	int (*load)(tarn_registry *registry); /* called last; may be NULL */
 };
 
+/* Defines the symbol that makes a shared object a module; at file scope. */
+#define TARN_MODULE(types_, load_)                             \
+	TARN_EXPORT extern const struct tarn_module tarn_module; \
+	const struct tarn_module tarn_module = { TARN_MODULE_VERSION, (types_), (load_) };
+
 /* Loads the module in the file @path and registers its types; all or none. It is never
  * unloaded. -ENOENT, -ENOEXEC no such symbol or another version, as tarn_type_register(), or
  * what its load() returned. */
