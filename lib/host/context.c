@@ -103,6 +103,8 @@ static int check_args(struct tarn_context *ctx)
 	const tarn_type *type = ctx->served->type;
 	const char *args = ctx->deed == TARN__DEED_METHOD ? ctx->offer->args : type->args;
 
+	if (ctx->deed == TARN__DEED_DESTROY)
+		return 0; /* nobody gives any */
 	if (ctx->deed == TARN__DEED_CREATE && type->create == NULL && args == NULL)
 		args = ""; /* nobody would look at them */
 	return args != NULL ? tarn__signature_match(args, &ctx->args) : 0;

@@ -360,7 +360,7 @@ static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
 					.refs = ref };
 		int r;
 
-		if (run.instead != 0)
+		if (run.instead != 0 && run.instead != o->id)
 			ref[0] = run.instead;
 		else
 			wish_made(&run, o->id);

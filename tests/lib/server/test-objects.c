@@ -193,7 +193,7 @@ static const tarn_field counter_fields[] = {
 	{ 0 },
 };
 static const tarn_type counter = {
-	.name = "Counter", .size = sizeof(struct counter), .flags = TARN_TYPE_INLINE,
+	.name = "Counter", .size = sizeof(struct counter), .flags = TARN_TYPE_INLINE, .args = "|d",
 	.create = counter_create, .destroy = counter_destroy, .methods = counter_methods,
 	.fields = counter_fields,
 };
