@@ -16,16 +16,25 @@ static void stop_at_exit(void)
 		arena_stop();
 }
 
-void arena_start(uint64_t bytes)
+void arena_start_pinned(uint64_t bytes, int cpu)
 {
 	const tarn_server_options options = { .arena_bytes = bytes };
 
-	unpin();
+	if (cpu >= 0) /* it has the CPUs of the thread that starts it */
+		pin(cpu);
+	else
+		unpin();
 	check(tarn_server_start(&options, &server), "start a server");
+	unpin();
 	ours_add(arena_pid());
 	if (owner == 0)
 		atexit(stop_at_exit);
 	owner = getpid();
+}
+
+void arena_start(uint64_t bytes)
+{
+	arena_start_pinned(bytes, -1);
 }
 
 void arena_stop(void)

@@ -14,6 +14,8 @@
 
 /* Starts a server of @bytes, not pinned. Its name is in arena_name() until arena_stop(). */
 void arena_start(uint64_t bytes);
+/* The same, on @cpu; -1: not pinned. */
+void arena_start_pinned(uint64_t bytes, int cpu);
 void arena_stop(void);
 const char *arena_name(void);
 pid_t arena_pid(void);

@@ -45,9 +45,17 @@ static const struct answer {
 	{ TOPIC_ALL, LIMIT, "memcpy", "limits", "memcpy 1 MiB", "each" },
 	{ TOPIC_TOUCH, TARN, NULL, "touch", "1 MiB, fresh", "tarn" },
 	{ TOPIC_TOUCH, LIMIT, "private pages", "touch", "1 MiB, fresh", "private" },
+	{ TOPIC_CALL_SPIN, TARN, NULL, "call", "a call, inline", "p50" },
+	{ TOPIC_CALL_TWO, TARN, NULL, "callwake", "call, asleep, two CPUs", "p50" },
+	{ TOPIC_CALL_ONE, TARN, NULL, "callwake", "call, asleep, one CPU", "p50" },
+	{ TOPIC_CALL_REST_TWO, TARN, NULL, "callwake", "call after a rest, two CPUs", "p50" },
+	{ TOPIC_CALL_REST_ONE, TARN, NULL, "callwake", "call after a rest, one CPU", "p50" },
+	{ TOPIC_CREATE, TARN, NULL, "call", "make and drop an object", "tarn" },
 	{ TOPIC_CALL_SPIN, LIMIT, "line", "limits", "line round trip*", "p50" },
 	{ TOPIC_CALL_TWO, LIMIT, "futex", "limits", "futex round trip, two CPUs", "p50" },
 	{ TOPIC_CALL_ONE, LIMIT, "futex", "limits", "futex round trip, one CPU", "p50" },
+	{ TOPIC_CALL_REST_TWO, LIMIT, "futex", "limits", "futex round trip after a rest, two CPUs", "p50" },
+	{ TOPIC_CALL_REST_ONE, LIMIT, "futex", "limits", "futex round trip after a rest, one CPU", "p50" },
 	{ TOPIC_CREATE, LIMIT, "line", "limits", "line round trip*", "p50" },
 };
 #define ANSWERS (sizeof answers / sizeof *answers)

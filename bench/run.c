@@ -101,9 +101,11 @@ static void choose_jobs(void)
 		if (p == NULL)
 			refuse("there is no benchmark %s (--list lists them)", bench.names[i]);
 		if (!is_built(p->name))
-			refuse("bench-%s is not there: it needs %s when Tarn is built "
-			       "(tools/install-deps bench-peers)", p->name,
-			       p->packages != NULL ? p->packages : "option bench");
+			refuse("bench-%s is not there: %s%s%s", p->name,
+			       p->packages != NULL ? "it needs " : "it was not built",
+			       p->packages != NULL ? p->packages : "",
+			       p->packages != NULL ?
+				       " when Tarn is built (tools/install-deps bench-peers)" : "");
 		add_job(&(struct job){ .program = p->name }, true);
 	}
 	if (n_jobs == 0)
@@ -119,7 +121,8 @@ static void print_list(void)
 	for (const struct program *p = programs; p->name != NULL; p++) {
 		printf("  %-10s %s", p->name, p->what);
 		if (!is_built(p->name))
-			printf(" [not built: needs %s]", p->packages != NULL ? p->packages : "-Dbench");
+			printf(" [not built%s%s]", p->packages != NULL ? ": needs " : "",
+			       p->packages != NULL ? p->packages : "");
 		putchar('\n');
 	}
 }
@@ -266,9 +269,10 @@ static void skip_missing(void)
 
 		if (is_built(p->name))
 			continue;
-		snprintf(why, sizeof why, "not built: %s was not installed then "
-			 "(tools/install-deps bench-peers)",
-			 p->packages != NULL ? p->packages : "something");
+		snprintf(why, sizeof why, "not built");
+		if (p->packages != NULL)
+			snprintf(why, sizeof why, "not built: %s was not installed then "
+				 "(tools/install-deps bench-peers)", p->packages);
 		skip_job(i, why);
 	}
 }

@@ -14,6 +14,8 @@
 #define TOPIC_CALL_SPIN "call, spinning"
 #define TOPIC_CALL_TWO "call, asleep, two CPUs"
 #define TOPIC_CALL_ONE "call, asleep, one CPU"
+#define TOPIC_CALL_REST_TWO "call after a rest, two CPUs"
+#define TOPIC_CALL_REST_ONE "call after a rest, one CPU"
 #define TOPIC_CREATE "create and delete an object"
 #define TOPIC_BYTE "1 MiB there and back, a byte read"
 #define TOPIC_ALL "1 MiB there and back, all read"

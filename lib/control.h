@@ -36,6 +36,11 @@ enum tarn__control {
 				   * ATTACH */
 	TARN__CTL_CLASSES = 12,   /* fd: rows, as 6; likewise: */
 	TARN__CTL_MESSAGES = 13,
+	TARN__CTL_TYPES = 48,     /* fd: rows, as 6; likewise: */
+	TARN__CTL_OBJECTS = 49,
+	TARN__CTL_CALLS = 50,
+	TARN__CTL_ERRORS = 51,
+	TARN__CTL_LEAKS = 52,     /* after two more epochs */
 	TARN__CTL_DUMP = 14,      /* fd: a dump, see server/dump.h */
 	TARN__CTL_EVENT = 40,     /* argument: lane. fd: reading end of a pipe into which the server
 				   * writes when a reply goes to that lane and it asks for it

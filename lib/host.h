@@ -139,6 +139,7 @@ struct tarn__job {
 	tarn_caller caller;
 	bool oneway;
 	uint32_t canceled;               /* atomic; set by the reactor */
+	bool broken;                     /* the host's: the object was never made */
 	unsigned n_values, n_refs;
 	uint32_t n_words;
 	uint64_t spilled;                /* bytes of the payload in the first reference; 0: in words */

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include <tarn/server.h>
+#include <tarn/type.h>
 
 #include "lib/auth.h"
 #include "lib/control.h"
@@ -45,6 +46,8 @@ enum {
 	KEY_KILL_EVICTED,
 	KEY_READY_FD,
 	KEY_LOG_LEVEL,
+	KEY_LOAD,
+	KEY_MAX_EXECUTORS,
 };
 
 /* In the order of the library's enums. */
@@ -69,6 +72,8 @@ const struct cli_option serve_options[] = {
 	{ KEY_ALLOW_GROUP, "allow-group", "GROUP", "let members of this group attach, likewise" },
 	{ KEY_AUTHKEY_FILE, "authkey-file", "FILE", "whoever attaches must know the key in FILE" },
 	{ KEY_KILL_EVICTED, "kill-evicted", NULL, "kill clients that break the rules" },
+	{ KEY_LOAD, "load", "FILE", "types of objects from this module, a .so; may be repeated" },
+	{ KEY_MAX_EXECUTORS, "max-executors", "N", "most threads that run methods (default: 256)" },
 	{ KEY_READY_FD, "ready-fd", "FD", "write \"READY NAME\" there once clients can attach" },
 	{ KEY_LOG_LEVEL, "log-level", "LEVEL", "error, warning, info or debug (default: info)",
 	  levels },
@@ -285,6 +290,12 @@ void serve_option(int key, const char *value)
 		break;
 	case KEY_KILL_EVICTED:
 		o->kill_evicted = true;
+		break;
+	case KEY_LOAD:
+		must_be_good("--load", tarn_registry_load(tarn_registry_default(), value));
+		break;
+	case KEY_MAX_EXECUTORS:
+		o->max_executors = (uint32_t)cli_number("--max-executors", value, 1, 4096);
 		break;
 	case KEY_READY_FD:
 		o->ready_fd = open_fd(value);

@@ -212,6 +212,8 @@ void pair_measure_all(unsigned round, const struct pair_kinds *k)
 		{ asleep && k->trips, { TOPIC_REST_ONE, 64, false, true, true, true, 1000 } },
 		{ asleep && k->calls, { TOPIC_CALL_TWO, 64, false, true, false, false, 4000 } },
 		{ asleep && k->calls, { TOPIC_CALL_ONE, 64, false, true, true, false, 4000 } },
+		{ asleep && k->calls, { TOPIC_CALL_REST_TWO, 64, false, true, false, true, 1000 } },
+		{ asleep && k->calls, { TOPIC_CALL_REST_ONE, 64, false, true, true, true, 1000 } },
 		{ large > 0, { TOPIC_BYTE, MIB, false, large_asleep, false, false, large } },
 		{ large > 0, { TOPIC_ALL, MIB, true, large_asleep, false, false, large } },
 	};

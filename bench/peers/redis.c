@@ -71,11 +71,11 @@ static int connect_to(pid_t server)
 
 /* ---- rows ---- */
 
-static struct digest time_gets(int fd)
+static struct digest time_gets(int fd, bool rest)
 {
 	static const char get[] = "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n";
 	char set[160], answer[96], value[VALUE_BYTES + 1];
-	uint64_t n = often(4000);
+	uint64_t n = often(rest ? 1000 : 4000);
 	struct samples s = { 0 };
 
 	memset(value, 'v', VALUE_BYTES);
@@ -86,6 +86,8 @@ static struct digest time_gets(int fd)
 	expect(fd, "+OK\r\n", 5);
 	samples_grow(&s, n);
 	for (uint64_t i = 0; i < n + n / 10; i++) {
+		if (rest)
+			take_a_rest();
 		uint64_t from = ticks();
 
 		put(fd, get, sizeof get - 1);
@@ -98,7 +100,7 @@ static struct digest time_gets(int fd)
 	return d;
 }
 
-static void measure(unsigned round, const char *row, int server_cpu)
+static void measure(unsigned round, const char *row, int server_cpu, bool rest)
 {
 	char path[80];
 	char *const argv[] = { (char[]){ "redis-server" }, (char[]){ "--port" }, (char[]){ "0" },
@@ -115,7 +117,7 @@ static void measure(unsigned round, const char *row, int server_cpu)
 
 	run_begin(round, false);
 	pin(bench.cpu[0]);
-	struct digest d = time_gets(fd);
+	struct digest d = time_gets(fd, rest);
 	unpin();
 	record_digest(row, &d, VERSUS_LINE);
 	bool again = run_again();
@@ -123,7 +125,7 @@ static void measure(unsigned round, const char *row, int server_cpu)
 	helper_stop(server);
 	directory_remove();
 	if (again)
-		measure(round, row, server_cpu);
+		measure(round, row, server_cpu, rest);
 }
 
 int main(int argc, char **argv)
@@ -139,8 +141,12 @@ int main(int argc, char **argv)
 	if (!helper_exists("redis-server"))
 		skip("redis-server is not installed (Debian: redis-server)");
 	for (unsigned r = 0; r < bench.rounds; r++) {
-		measure(r, TOPIC_CALL_TWO, two_cpus() ? bench.cpu[1] : -1);
-		measure(r, TOPIC_CALL_ONE, bench.cpu[0]);
+		int other = two_cpus() ? bench.cpu[1] : -1;
+
+		measure(r, TOPIC_CALL_TWO, other, false);
+		measure(r, TOPIC_CALL_ONE, bench.cpu[0], false);
+		measure(r, TOPIC_CALL_REST_TWO, other, true);
+		measure(r, TOPIC_CALL_REST_ONE, bench.cpu[0], true);
 	}
 	report();
 	return 0;

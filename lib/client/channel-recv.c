@@ -506,6 +506,7 @@ static inline bool take_fast(struct tarn_channel *ch, struct tarn__lane *l,
 	b->next = NULL;
 	b->units = 1;
 	b->bin = 0; /* never in a cache: it is shared */
+	b->populated = 0;
 	tarn__from_server(c);
 	*tarn__deferred_at(ch, ch->deferred_end++) =
 		(struct tarn__deferred){ .block = b, .position = end->position };

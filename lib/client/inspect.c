@@ -196,6 +196,56 @@ int tarn_inspector_blocks(tarn_inspector *inspector, tarn_block_row **ret_rows, 
 	return r;
 }
 
+int tarn_inspector_types(tarn_inspector *inspector, tarn_type_row **ret_rows, size_t *ret_n)
+{
+	void *p;
+	int r = rows(inspector, TARN__CTL_TYPES, 0, sizeof(tarn_type_row), &p, ret_n);
+
+	if (r == 0)
+		*ret_rows = p;
+	return r;
+}
+
+int tarn_inspector_objects(tarn_inspector *inspector, tarn_object_row **ret_rows, size_t *ret_n)
+{
+	void *p;
+	int r = rows(inspector, TARN__CTL_OBJECTS, 0, sizeof(tarn_object_row), &p, ret_n);
+
+	if (r == 0)
+		*ret_rows = p;
+	return r;
+}
+
+int tarn_inspector_calls(tarn_inspector *inspector, tarn_call_row **ret_rows, size_t *ret_n)
+{
+	void *p;
+	int r = rows(inspector, TARN__CTL_CALLS, 0, sizeof(tarn_call_row), &p, ret_n);
+
+	if (r == 0)
+		*ret_rows = p;
+	return r;
+}
+
+int tarn_inspector_errors(tarn_inspector *inspector, tarn_error_row **ret_rows, size_t *ret_n)
+{
+	void *p;
+	int r = rows(inspector, TARN__CTL_ERRORS, 0, sizeof(tarn_error_row), &p, ret_n);
+
+	if (r == 0)
+		*ret_rows = p;
+	return r;
+}
+
+int tarn_inspector_leaks(tarn_inspector *inspector, tarn_object_row **ret_rows, size_t *ret_n)
+{
+	void *p;
+	int r = rows(inspector, TARN__CTL_LEAKS, 0, sizeof(tarn_object_row), &p, ret_n);
+
+	if (r == 0)
+		*ret_rows = p;
+	return r;
+}
+
 int tarn_inspector_refs(tarn_inspector *inspector, uint64_t id, tarn_claim_row **ret_rows,
 			size_t *ret_n)
 {

@@ -369,12 +369,13 @@ static void run_destructor(struct executor *e, struct tarn_context *ctx, struct 
 	free(job);
 }
 
-/* Not begun, and nobody waits for it. */
+/* Not begun: nobody waits for it, or the object was never made. */
 static void skip(struct tarn__lane *l, struct tarn_context *ctx, const struct tarn__job *job)
 {
 	tarn_parcel_init(&ctx->args);
-	tarn__fail_static(-ECANCELED, "canceled before it began");
-	send_result(l, ctx, job->number, tarn__context_fail(ctx, -ECANCELED, true));
+	int r = job->broken ? tarn__fail_static(-TARN_ESTALE, "the object was never made: its creator failed")
+			    : tarn__fail_static(-ECANCELED, "canceled before it began");
+	send_result(l, ctx, job->number, tarn__context_fail(ctx, r, true));
 }
 
 static void run_call(struct executor *e, struct tarn_context *ctx, struct tarn__job *job)
@@ -385,7 +386,8 @@ static void run_call(struct executor *e, struct tarn_context *ctx, struct tarn__
 
 	if (r < 0)
 		return; /* the server is gone, and the call with it */
-	if (tarn__load32_relaxed(&job->canceled) != 0) {
+	if (job->broken || tarn__load32_relaxed(&job->canceled) != 0) {
+		e->failed = job->deed == TARN__DEED_CREATE;
 		skip(l, ctx, job);
 		tarn__lane_leave(l);
 		return;
@@ -400,6 +402,7 @@ static void run_call(struct executor *e, struct tarn_context *ctx, struct tarn__
 		if (r == 0 && ctx->deed == TARN__DEED_CREATE)
 			r = give_created(ctx);
 	}
+	e->failed = r < 0 && job->deed == TARN__DEED_CREATE;
 	if (tarn__lane_enter(e->pool->client, &l) < 0)
 		return;
 	int said = tarn__exec_over(l, ctx, r == 0);

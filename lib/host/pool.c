@@ -233,7 +233,7 @@ int tarn__actor_enter(struct executor *e, const struct tarn__served *t,
 	int r = 0;
 
 	pthread_mutex_lock(&p->mutex);
-	if (t->type->concurrency != TARN_PARALLEL) {
+	if (t->type->concurrency != TARN_PARALLEL || actor_find(p, id) != NULL) {
 		a = actor_get(p, id);
 		r = a != NULL ? 0 : -ENOMEM;
 	}
@@ -241,6 +241,8 @@ int tarn__actor_enter(struct executor *e, const struct tarn__served *t,
 		/* Again within itself. Who reads may not begin to write: others read, too. */
 		r = !reads && a->writers == 0 ? -EDEADLK : 0;
 		a = NULL;
+	} else if (a != NULL && a->broken) {
+		r = -TARN_ESTALE;
 	} else if (a != NULL) {
 		if (!has_room(a, reads))
 			take_from_ready(p, a);
@@ -351,11 +353,15 @@ static void work(struct executor *e)
 
 	while ((job = next_job(e)) != NULL) {
 		note(e, &e->first, job->actor, job->stand.reads);
+		job->broken = e->first.actor != NULL && e->first.actor->broken;
+		e->failed = false;
 		e->job = job;
 		pthread_mutex_unlock(&p->mutex);
 		tarn__job_run(e, job); /* from its result on the job may be gone */
 		pthread_mutex_lock(&p->mutex);
 		e->job = NULL;
+		if (e->failed && e->first.actor != NULL)
+			e->first.actor->broken = true;
 		leave(p, e, &e->first);
 	}
 }
@@ -486,11 +492,14 @@ void tarn__pool_submit(struct tarn__host *host, struct tarn__job *job)
 {
 	struct host *h = host_of(host);
 	struct pool *p = h->pool;
-	bool alone = job->deed == TARN__DEED_METHOD &&
-		     job->served->type->concurrency != TARN_PARALLEL;
 
 	h->busy = true;
 	pthread_mutex_lock(&p->mutex);
+	/* A creator is alone, whatever the type says, and its object's first calls come after it. */
+	bool alone = job->deed == TARN__DEED_CREATE ||
+		     (job->deed == TARN__DEED_METHOD &&
+		      (job->served->type->concurrency != TARN_PARALLEL ||
+		       actor_find(p, job->id) != NULL));
 	job->stand = (struct tarn__stand){ .job = job, .reads = reads_only(job->served, job->offer) };
 	struct actor *a = alone ? actor_get(p, job->id) : NULL;
 	job->actor = a;

@@ -26,6 +26,7 @@ struct actor {
 	uint64_t id;
 	uint32_t readers, writers;    /* of those who are at it; at most one of them writes */
 	struct tarn__stand *line, **line_end;
+	bool broken;                  /* its creator failed: who stands in line calls nothing */
 };
 
 /* That an executor is at an object; changed with the mutex. */
@@ -45,6 +46,7 @@ struct executor {
 	struct tarn__job *job;
 	struct tarn_context *top;     /* its own: the method that it runs, innermost */
 	unsigned depth;               /* methods in each other */
+	bool failed;                  /* its job was a creator, and failed */
 	bool worked;                  /* since its cache was given back */
 };
 

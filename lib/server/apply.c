@@ -321,8 +321,6 @@ static void answer(struct turn *t, int r, const struct answer *a)
 	t->s->eager++;
 }
 
-#define CREDITS_MOST (MAX_CLAIMS / 4) /* of one client: others need room, too */
-
 static enum verdict on_credit(struct turn *t)
 {
 	struct client *cl = &t->st->client[t->client];

@@ -4,6 +4,7 @@
  */
 #include "calls.h"
 
+#include "claims.h"
 #include "heap.h"
 #include "ledger.h"
 #include "turn.h"
@@ -82,6 +83,23 @@ static bool fits(const struct asker *to, const struct outcome *o)
 	return o->n_words + 2 * o->n_refs <= TARN__REPLY_ROOM(to->slots);
 }
 
+#define CREDITS_STEP 1024u
+
+/* What a method gives is not what its caller chose to hold: its credits follow. */
+static int book_unit(struct state *st, struct object *o, uint32_t client)
+{
+	struct client *cl = &st->client[client];
+	int r = tarn__ledger_add(st, o, client, 1);
+
+	if (tarn__likely(r == 0) || r != -EDQUOT || cl->credits >= CREDITS_MOST)
+		return r;
+	r = tarn__claims_promise(st, CREDITS_STEP);
+	if (r < 0)
+		return r;
+	SET(st, cl->credits, cl->credits + CREDITS_STEP);
+	return tarn__ledger_add(st, o, client, 1);
+}
+
 /* A block of the asker's with the payload in it, as the first reference. */
 static int spill(struct server *s, const struct asker *to, const struct outcome *o,
 		 struct outcome *ret, uint64_t *refs, uint64_t *length)
@@ -100,8 +118,9 @@ static int spill(struct server *s, const struct asker *to, const struct outcome 
 
 	tarn__object_grant(st, b, to->client);
 	tarn__object_live(st, b);
-	if (tarn__ledger_add(st, b, to->client, 1) < 0)
-		return -EDQUOT;
+	r = book_unit(st, b, to->client);
+	if (r < 0)
+		return r;
 	struct object_word w = object_word(b);
 	w.kind_flags |= OBJECT_SIZED;
 	object_word_set(st, b, w);
@@ -131,8 +150,9 @@ static int book(struct server *s, const struct asker *to, const struct outcome *
 
 		if (r == NULL)
 			return -TARN_ESTALE;
-		if (tarn__ledger_add(st, r, to->client, 1) < 0)
-			return -EDQUOT;
+		int e = book_unit(st, r, to->client);
+		if (e < 0)
+			return e;
 		refs[2 * k] = r->id;
 		refs[2 * k + 1] = object_kind(r) == TARN__KIND_BLOCK
 					  ? tarn__ref_word(r->size, object_flags(r) & OBJECT_SEALED)
@@ -542,8 +562,7 @@ bool tarn__result_now(struct server *s, const struct deferred *d)
 			if (o != NULL)
 				tarn__ledger_sub(st, o, st->head->host, 1);
 		}
-		s->job[i] = NULL;
-		free(job);
+		/* It stays until the record is used again: a crash before the commit finds it. */
 	}
 	tarn__call_free(s, c);
 	return true;

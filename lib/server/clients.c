@@ -476,6 +476,19 @@ static void stop_lanes(struct server *s, uint32_t client)
 			s->view[i].stopped = true;
 }
 
+/* Channels of which it had an end give their tickets up a while later (channels.c). */
+static bool has_sweeps(const struct state *st, uint32_t client)
+{
+	for (uint32_t i = 1; i < st->head->channels; i++) {
+		const struct channel *ch = &st->channel[i];
+
+		if (ch->id != 0 && ch->sweep != 0 &&
+		    (ch->producer.client == client || ch->consumer.client == client))
+			return true;
+	}
+	return false;
+}
+
 /* True when done. */
 static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 {
@@ -499,7 +512,8 @@ static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 			SET(st, c->reclaim_step, STEP_DONE);
 			tarn__commit(s);
 		}
-	if (c->reclaim_step != STEP_DONE)
+	/* Whoever closed in order finds all of it gone: also what its channels held. */
+	if (c->reclaim_step != STEP_DONE || has_sweeps(st, client))
 		return false;
 	reclaim_record(s, client);
 	return true;

@@ -423,9 +423,7 @@ static bool spin(struct server *s)
 {
 	uint64_t eager = s->eager, until = 0;
 
-	if (s->spin_ns == 0 || crowded())
-		return s->eager != eager;
-	for (uint32_t round = 1;; round++) {
+	for (uint32_t round = 1; s->spin_ns != 0; round++) {
 		tarn__epoch(s);
 		if (s->eager != eager || look(s) || s->stopping)
 			return true;
@@ -436,7 +434,8 @@ static bool spin(struct server *s)
 				until = now + s->spin_ns;
 			if (now >= until)
 				return false;
-			if (round % 128 == 0 && crowded())
+			/* Not at once: who calls again and again must not wait for a yield. */
+			if ((round == 16 || round % 128 == 0) && crowded())
 				return false;
 		}
 		tarn__pause();

@@ -64,15 +64,16 @@ static enum verdict name_refs(struct turn *t, const struct outcome *o)
 	return FINE;
 }
 
-/* A creator gave its own object: from now on the destructor will run. */
+/* A creator is done. If it gave its own object, the destructor will run from now on. */
 static void note_made(struct turn *t, const struct call *c, const struct outcome *o)
 {
 	const struct object *made = tarn__object_find(t->st, c->target);
 	struct thing *k = made != NULL ? tarn__thing_of(t->st, made) : NULL;
+	bool gave_it = o->error == 0 && o->n_refs == 1 && o->refs[0] == c->target;
 
-	if (c->packed >> 24 == TARN__MSG_CREATE && o->error == 0 && o->n_refs == 1 &&
-	    o->refs[0] == c->target && k != NULL)
-		SET(t->st, k->flags, k->flags | THING_MADE);
+	if (c->packed >> 24 != TARN__MSG_CREATE || k == NULL)
+		return;
+	SET(t->st, k->flags, (k->flags & ~(uint32_t)THING_MAKING) | (gave_it ? THING_MADE : 0));
 }
 
 enum verdict tarn__on_result(struct turn *t)

@@ -56,21 +56,22 @@ static bool wait_add(struct server *s, int socket, uint32_t kind, uint64_t epoch
 	return true;
 }
 
-static void answer_check(struct server *s, int socket)
+static void answer_rows(struct server *s, int socket, uint32_t kind, uint64_t argument)
 {
-	uint64_t findings = 0;
+	uint64_t rows = 0;
 	int fd = -1;
-	int r = tarn__query(s, TARN__CTL_CHECK, 0, &fd, &findings);
+	int r = tarn__query(s, kind, argument, &fd, &rows);
 
-	tarn__answer(s, socket, TARN__CTL_CHECK, r, &findings, 1, &fd, r == 0 ? 1 : 0, NULL);
+	tarn__answer(s, socket, kind, r, &rows, 1, &fd, r == 0 ? 1 : 0, NULL);
 	if (fd >= 0)
 		close(fd);
 }
 
 static void waiter_done(struct server *s, const struct waiter *w)
 {
-	if (w->kind == TARN__CTL_CHECK) {
-		answer_check(s, w->socket);
+	if (w->kind == TARN__CTL_CHECK || w->kind == TARN__CTL_REFS ||
+	    w->kind == TARN__CTL_LEAKS) {
+		answer_rows(s, w->socket, w->kind, w->argument);
 		return;
 	}
 	if (w->kind == TARN__CTL_LANE_CLOSE) {
@@ -103,27 +104,28 @@ void tarn__waiters_answer(struct server *s)
 
 static void ask(struct server *s, int socket, uid_t uid, const struct tarn__request *q)
 {
-	uint64_t rows = 0;
-	int fd = -1;
-
 	switch (q->kind) {
 	case TARN__CTL_STAT:
 	case TARN__CTL_CLIENTS:
 	case TARN__CTL_BLOCKS:
-	case TARN__CTL_REFS:
 	case TARN__CTL_CLASSES:
 	case TARN__CTL_MESSAGES:
-	case TARN__CTL_DUMP: {
-		int r = tarn__query(s, q->kind, q->argument, &fd, &rows);
-
-		tarn__answer(s, socket, q->kind, r, &rows, 1, &fd, r == 0 ? 1 : 0, NULL);
-		if (fd >= 0)
-			close(fd);
+	case TARN__CTL_DUMP:
+	case TARN__CTL_TYPES:
+	case TARN__CTL_OBJECTS:
+	case TARN__CTL_CALLS:
+	case TARN__CTL_ERRORS:
+		answer_rows(s, socket, q->kind, q->argument);
 		break;
-	}
 	case TARN__CTL_CHECK:
 		/* After two more epochs, so that nothing honest is half applied. */
 		wait_add(s, socket, q->kind, 3, 0, 0);
+		break;
+	case TARN__CTL_REFS:
+	case TARN__CTL_LEAKS:
+		/* Likewise: what a call held is held no more when its caller can ask. */
+		if (wait_add(s, socket, q->kind, 3, 0, 0))
+			s->waiters->argument = q->argument;
 		break;
 	case TARN__CTL_SETTLE:
 		wait_add(s, socket, q->kind, 3, 0, 0);

@@ -626,6 +626,8 @@ int tarn__query(struct server *s, uint32_t kind, uint64_t argument, int *ret_fd,
 {
 	struct sight sight = { .st = &s->st, .facts = s->facts, .now_ns = clock_of(CLOCK_BOOTTIME) };
 
+	if (kind >= TARN__CTL_TYPES && kind <= TARN__CTL_LEAKS)
+		return tarn__query_objects(s, kind, ret_fd, ret_rows);
 	tarn__facts_note(s);
 	if (kind == TARN__CTL_CLIENTS || kind == TARN__CTL_MESSAGES || kind == TARN__CTL_DUMP)
 		tarn__facts_look(s);

@@ -68,6 +68,7 @@ struct waiter {
 	int socket;                    /* a duplicate */
 	uint32_t client, number;       /* LANE_CLOSE */
 	uint32_t incarnation;          /* of that client: the index may be another's by then */
+	uint64_t argument;             /* REFS */
 };
 
 #define HOT_LANES 8u
@@ -273,6 +274,8 @@ int tarn__socket_open(struct server *s, int listen_fd);
 void tarn__socket_close(struct server *s);
 
 /* ---- query.c, verify.c ---- */
+/* query-objects.c: the kinds that are about objects and calls. */
+int tarn__query_objects(struct server *s, uint32_t kind, int *ret_fd, uint64_t *ret_rows);
 int tarn__query(struct server *s, uint32_t kind, uint64_t argument, int *ret_fd,
 		uint64_t *ret_rows);
 /* What a question is answered from: the server's own tables, or a copy of them. */

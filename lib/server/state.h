@@ -152,6 +152,7 @@ static_assert(sizeof(struct deferred) == 32, "half a line");
 #define CLAIM_EDGE (1u << 30)
 /* Messages of one lane that are unread or deferred: one ring unread, one ring in each buffer.
  * Each can keep a claim alive that its sender has already given up. */
+#define CREDITS_MOST (MAX_CLAIMS / 4) /* of one client: others need room, too */
 #define LANE_CLAIMS (3ull * TARN__REQUESTS)
 /* Room in the book that is promised for @lanes lanes of a client. One ring less than all that:
  * when a client's message books an id for it, what it posted before in the same lane is read; and
@@ -214,6 +215,7 @@ enum thing_flag {
 	THING_DESTROYING = 2, /* DEAD, on the dead list no more: its destructor is running */
 	THING_PARKED = 4,     /* DEAD, on the dead list no more: others of its cycle hold it */
 	THING_ENDED = 8,      /* its destructor has run, or it has none */
+	THING_MAKING = 16,    /* its creator is an executor's: calls stand in line behind it */
 };
 
 /* What an object is besides memory and counts: found by channel_of[] of its index. */

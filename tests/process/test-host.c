@@ -4,6 +4,7 @@
  */
 #include <dirent.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -752,6 +753,173 @@ PLAIN_TEST(r5_a_creator_may_give_an_object_that_exists)
 	tarn_object_unref(c);
 	scene_close(&s);
 	PLAIN_EQ(destroyed, 2);
+}
+
+/* ---- for people ---- */
+
+PLAIN_TEST(l21_objects_are_listed_in_the_order_of_their_creation)
+{
+	struct scene s = scene_open(1);
+	tarn_object *o[3] = { make(&s, "Counter", 1), make(&s, "Parallel", 2), make(&s, "Counter", 3) };
+	static const char *const names[] = { "Counter", "Parallel", "Counter" };
+	tarn_object_row *row;
+	tarn_type_row *type;
+	size_t n;
+
+	tarn_object_ref(o[0]);
+	OK(tarn_inspector_objects(s.a.inspector, &row, &n));
+	PLAIN_EQ(n, 3);
+	for (size_t i = 0; i < n; i++) {
+		PLAIN_EQ(row[i].id, tarn_object_id(o[i]));
+		PLAIN_EQ(row[i].state, TARN_OBJECT_LIVE);
+		PLAIN_CHECK(strcmp(row[i].type_name, names[i]) == 0);
+	}
+	free(row);
+	OK(tarn_inspector_types(s.a.inspector, &type, &n));
+	PLAIN_EQ(n, 4);
+	PLAIN_CHECK(strcmp(type[0].name, "Counter") == 0);
+	PLAIN_EQ(type[0].objects, 2);
+	free(type);
+	OK(tarn_inspector_leaks(s.a.inspector, &row, &n));
+	PLAIN_EQ(n, 0);
+	free(row);
+	tarn_object_unref(o[0]);
+	for (int i = 0; i < 3; i++)
+		tarn_object_unref(o[i]);
+	scene_close(&s);
+}
+
+PLAIN_TEST(calls_under_way_and_distinct_errors_are_listed)
+{
+	struct scene s = scene_open(2);
+	tarn_object *o = make(&s, "Counter", 1), *bad;
+	tarn_pending *p;
+	tarn_call_row *call;
+	tarn_error_row *error;
+	size_t n;
+
+	OK(tarn_call_start(o, "hang", NULL, &p));
+	PLAIN_WAIT_FOR(__atomic_load_n(&running, __ATOMIC_ACQUIRE) == 1);
+	OK(tarn_inspector_calls(s.a.inspector, &call, &n));
+	PLAIN_EQ(n, 1);
+	PLAIN_CHECK(strcmp(call[0].type, "Counter") == 0 && strcmp(call[0].method, "hang") == 0);
+	PLAIN_EQ(call[0].pid, getpid());
+	PLAIN_EQ(call[0].target, tarn_object_id(o));
+	free(call);
+	tarn_call_free(p);
+	for (int i = 0; i < 5; i++)
+		PLAIN_EQ(tarn_object_newf(s.c, "Counter", &bad, "q", (int64_t)-1), -TARN_EREMOTE);
+	OK(tarn_inspector_errors(s.a.inspector, &error, &n));
+	PLAIN_EQ(n, 1);
+	PLAIN_EQ(error[0].count, 5);
+	PLAIN_CHECK(strcmp(error[0].domain, "ValueError") == 0);
+	PLAIN_CHECK(strcmp(error[0].message, "minus one") == 0);
+	PLAIN_CHECK(strstr(error[0].place, "test-host.c:") != NULL);
+	free(error);
+	tarn_object_unref(o);
+	scene_close(&s);
+}
+
+PLAIN_TEST(r1_types_of_a_module_are_loaded_by_tarnd)
+{
+	const char *build = getenv("TARN_BUILD_DIR");
+	char module[500], tarnd[500], ready[16], line[160] = "";
+	int end[2];
+	pid_t pid;
+
+	if (build == NULL)
+		PLAIN_SKIP("TARN_BUILD_DIR is not set");
+	snprintf(module, sizeof module, "%s/tests/test-module.so", build);
+	snprintf(tarnd, sizeof tarnd, "%s/tools/tarnd", build);
+	PLAIN_EQ(pipe(end), 0);
+	snprintf(ready, sizeof ready, "%d", end[1]);
+	pid = plain_fork();
+	if (pid == 0) {
+		execl(tarnd, "tarnd", "--name", "modular", "--size", "64M", "--load", module, "--ready-fd",
+		      ready, (char *)NULL);
+		_exit(127);
+	}
+	close(end[1]);
+	PLAIN_CHECK(read(end[0], line, sizeof line - 1) > 0);
+	tarn_client *c;
+	tarn_object *o;
+	int64_t y;
+	OK(tarn_client_open("modular", NULL, &c));
+	OK(tarn_object_newf(c, "Doubler", &o, NULL));
+	OK(tarn_callf(o, "double", TARN_FOREVER, "q", "q", (int64_t)21, &y));
+	PLAIN_EQ(y, 42);
+	tarn_object_unref(o);
+	tarn_client_close(c);
+	kill(pid, SIGTERM);
+	PLAIN_EQ(plain_reap(pid), 0);
+	close(end[0]);
+	/* bad files say why */
+	tarn_registry *r = tarn_registry_new();
+	PLAIN_EQ(tarn_registry_load(r, "/nonexistent.so"), -ENOENT);
+	OK(tarn_registry_load(r, module));
+	PLAIN_EQ(tarn_registry_load(r, module), -EEXIST);
+	PLAIN_CHECK(tarn_type_find(r, "Doubler") != NULL);
+	tarn_registry_free(r);
+}
+
+/* ---- registries ---- */
+
+PLAIN_TEST(r2_r3_r4_r14_registries_are_values_and_say_what_is_wrong)
+{
+	tarn_registry *r = tarn_registry_new(), *other;
+	static const tarn_method no_fn[] = { { "f", NULL, 0, NULL, NULL, NULL }, { 0 } };
+	static const tarn_method bad_signature[] = { { "f", add, 0, "[d", NULL, NULL }, { 0 } };
+	static const tarn_method no_type[] = { { "f", add, 0, NULL, NULL, "Nobody" }, { 0 } };
+	static const tarn_method twice[] = { { "f", add, 0, NULL, NULL, NULL },
+					     { "f", add, 0, NULL, NULL, NULL }, { 0 } };
+	static const tarn_field far[] = { { "x", 'd', false, 8 }, { 0 } };
+	static const tarn_type bad[] = {
+		{ .name = "" },
+		{ .name = "NoFn", .methods = no_fn },
+		{ .name = "Signature", .methods = bad_signature },
+		{ .name = "Twice", .methods = twice },
+		{ .name = "Far", .size = 8, .fields = far },
+		{ .name = "Align", .align = 24 },
+		{ .name = "Adopt", .flags = TARN_TYPE_ADOPT, .size = 8 },
+	};
+	static const tarn_type unresolved = { .name = "Unresolved", .methods = no_type };
+
+	OK(tarn_type_register(r, &counter));
+	PLAIN_EQ(tarn_type_register(r, &counter), -EEXIST);
+	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+		PLAIN_EQ(tarn_type_register(r, &bad[i]), -EINVAL);
+		PLAIN_CHECKF(strstr(tarn_error_last()->message, bad[i].name) != NULL, "%s",
+			     tarn_error_last()->message);
+	}
+	other = tarn_registry_clone(r);
+	OK(tarn_type_register(other, &parallel));
+	PLAIN_CHECK(tarn_type_find(r, "Parallel") == NULL);
+	PLAIN_CHECK(tarn_type_find(other, "Parallel") != NULL && tarn_type_find(other, "Counter") != NULL);
+	PLAIN_EQ(tarn_type_unregister(r, "Parallel"), -TARN_ENOTYPE);
+	/* a result type must be there when the server starts */
+	OK(tarn_type_register(r, &unresolved));
+	tarn_server_options o = { .name = "bad", .arena_bytes = 64 << 20, .registry = r };
+	PLAIN_EQ(tarn_server_run(&o), -EINVAL);
+	PLAIN_CHECK(strstr(tarn_error_last()->message, "Unresolved") != NULL);
+	PLAIN_CHECK(strstr(tarn_error_last()->message, "Nobody") != NULL);
+	tarn_registry_free(r);
+	tarn_registry_free(other);
+}
+
+PLAIN_TEST(r4_r11_a_type_that_is_unregistered_makes_no_more_objects)
+{
+	struct scene s = scene_open(1);
+	tarn_object *o = make(&s, "Counter", 1), *no;
+	static const tarn_type late = { .name = "Late" };
+
+	OK(tarn_type_register(s.registry, &late));
+	PLAIN_EQ(tarn_object_newf(s.c, "Late", &no, NULL), -TARN_ENOTYPE);
+	PLAIN_CHECK(strstr(tarn_error_last()->message, "Late") != NULL);
+	OK(tarn_type_unregister(s.registry, "Counter"));
+	PLAIN_EQ(tarn_object_newf(s.c, "Counter", &no, NULL), -TARN_ENOTYPE);
+	PLAIN_EQ(call_q(o, "add", 1), 2); /* what lives is usable */
+	tarn_object_unref(o);
+	scene_close(&s);
 }
 
 PLAIN_TEST(d6_executors_go_when_there_is_nothing_to_do)

@@ -92,6 +92,9 @@ client_never_reaches_server() {
 server_never_reaches_client() {
 	forbid_reach lib/server/ lib/client/ 'both ends meet in shm/ only'
 }
+value_reaches_neither_client_nor_server() {
+	forbid_reach lib/value/ 'lib/(client|server|host)/' 'values are bytes and text; handles come by hooks'
+}
 client_opens_no_io_uring() {
 	forbid lib/client/ '<' '^liburing\.h$' 'clients have no ring, see docs/design.md'
 }
@@ -182,6 +185,7 @@ for rule in includes_are_found \
 	lib_includes_only_lib_shm_libc_and_its_dependencies \
 	client_never_reaches_server \
 	server_never_reaches_client \
+	value_reaches_neither_client_nor_server \
 	client_opens_no_io_uring \
 	public_headers_include_only_public_headers_and_libc \
 	examples_include_only_public_headers_and_libc \

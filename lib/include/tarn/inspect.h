@@ -87,6 +87,62 @@ TARN_EXPORT int tarn_inspector_clients(tarn_inspector *inspector, tarn_client_ro
 TARN_EXPORT int tarn_inspector_blocks(tarn_inspector *inspector, tarn_block_row **ret_rows,
 				      size_t *ret_n);
 
+/* ---- objects ---- */
+
+typedef struct tarn_type_row {
+	uint32_t index, flags;   /* enum tarn_type_flags */
+	uint32_t concurrency, methods;
+	uint64_t size, hash, objects; /* bytes of an instance; of the table; how many live */
+	char name[64];
+} tarn_type_row;
+
+enum tarn_object_state {
+	TARN_OBJECT_MAKING = 1,  /* its creator is running */
+	TARN_OBJECT_LIVE,
+	TARN_OBJECT_DESTROYING,  /* its destructor is running, or will be */
+};
+typedef struct tarn_object_row {
+	uint64_t id, created;    /* created: a number that grows with each object */
+	uint32_t type, state;    /* enum tarn_object_state */
+	uint32_t claims;         /* units of clients, in transit, exports, names */
+	uint32_t edges;          /* of other objects on it */
+	uint32_t holds;          /* what it holds: different objects and blocks */
+	uint32_t creator;        /* client */
+	char type_name[64];
+	char preview[76];        /* what its type's describe says; "" nothing */
+} tarn_object_row;
+
+typedef struct tarn_call_row {
+	uint64_t number, target; /* target: an object, or what is watched */
+	uint64_t running_ns;     /* since it was read */
+	uint32_t client, pid;    /* who waits; 0: nobody (any more) */
+	uint32_t watch;          /* 1: no call, somebody waits for the end of target */
+	uint32_t canceled;
+	char type[64], method[64];
+} tarn_call_row;
+
+typedef struct tarn_error_row {
+	int32_t code;            /* positive */
+	uint32_t pad;
+	uint64_t count, first_ns, last_ns; /* CLOCK_REALTIME */
+	char domain[48], message[160];
+	char place[96];          /* "file:line" of the throw; "" unknown */
+} tarn_error_row;
+
+/* Types; objects in the order of their creation; calls under way; what methods threw, each
+ * distinct error once; objects that only hold each other and that nobody can reach (a search
+ * will end them). The caller frees *ret_rows with free(). */
+TARN_EXPORT int tarn_inspector_types(tarn_inspector *inspector, tarn_type_row **ret_rows,
+				     size_t *ret_n);
+TARN_EXPORT int tarn_inspector_objects(tarn_inspector *inspector, tarn_object_row **ret_rows,
+				       size_t *ret_n);
+TARN_EXPORT int tarn_inspector_calls(tarn_inspector *inspector, tarn_call_row **ret_rows,
+				     size_t *ret_n);
+TARN_EXPORT int tarn_inspector_errors(tarn_inspector *inspector, tarn_error_row **ret_rows,
+				      size_t *ret_n);
+TARN_EXPORT int tarn_inspector_leaks(tarn_inspector *inspector, tarn_object_row **ret_rows,
+				     size_t *ret_n);
+
 enum tarn_claim_kind {
 	TARN_CLAIM_HELD = 1, /* units of a client */
 	TARN_CLAIM_TRANSIT,  /* in a channel: sent, not yet received */

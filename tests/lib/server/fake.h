@@ -58,6 +58,8 @@ uint32_t fake_type(const struct server *s, const char *name);
 uint32_t fake_host(struct server *s);
 /* The next job that was submitted and not taken yet; NULL. It stays the server's. */
 struct tarn__job *fake_job(struct server *s);
+/* As a successor: the host's private part is made anew; jobs of calls that META knows are there. */
+void fake_host_restart(struct server *s, const tarn_type *const *types);
 /* Posts a message with values: @refs are ids and second words, @words what a builder made. */
 struct fake_values {
 	const uint64_t *words;

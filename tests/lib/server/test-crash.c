@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "fake.h"
+#include "lib/server/collect.h"
 #include "lib/server/heap.h"
 #include "shm/hash.h"
 
@@ -100,6 +101,9 @@ static bool masked(const struct server *s, uint64_t at)
 	for (uint32_t i = 1; i < h->clients_used; i++)
 		if (at == (uint64_t)((const unsigned char *)&s->st.client[i].start_ns - base))
 			return true;
+	for (uint32_t i = 1; i < h->calls; i++)
+		if (at == (uint64_t)((const unsigned char *)&s->st.call[i].started_ns - base))
+			return true;
 	return false;
 }
 
@@ -132,7 +136,171 @@ struct world {
 	struct fake_lane pa, pb, qa, ra;
 	uint64_t channel, onward, shared, own, granted, spilled, sealed;
 	uint64_t nonce[2];
+	/* objects: the host, an object that holds another, two that hold each other, one of
+	 * executors on which a call is under way, one whose destructor runs, a name */
+	uint32_t host;
+	struct fake_lane ha;
+	uint64_t outer, inner, left, right, slow, ending, number;
 };
+
+/* ---- types ---- */
+
+static int keep(tarn_context *ctx, void *self)
+{
+	tarn_value v = tarn_parcel_at(tarn_context_args(ctx), 0);
+	tarn_block *block;
+	tarn_object *object;
+
+	(void)self;
+	if (tarn_value_kind(v) != TARN_KIND_OBJECT)
+		return tarn_value_block(v, &block) < 0 ? -EINVAL : tarn_self_hold(ctx, block);
+	return tarn_value_object(v, &object) < 0 ? -EINVAL : tarn_self_hold(ctx, object);
+}
+
+static int forget(tarn_context *ctx, void *self)
+{
+	uint64_t id;
+	int r = tarn_context_get(ctx, "Q", &id);
+
+	(void)self;
+	return r < 0 ? r : tarn_self_drop(ctx, id);
+}
+
+static int beget(tarn_context *ctx, void *self)
+{
+	tarn_object *o;
+	int r = tarn_managed(ctx, "Plain", NULL, &o);
+
+	(void)self;
+	if (r == 0)
+		r = tarn_self_hold(ctx, o);
+	for (int i = 0; i < 5 && r == 0; i++)
+		r = tarn_put_object(tarn_context_result(ctx), o);
+	return r;
+}
+
+static int fail(tarn_context *ctx, void *self)
+{
+	int r = beget(ctx, self);
+
+	return r < 0 ? r : -EINVAL;
+}
+
+static int many(tarn_context *ctx, void *self)
+{
+	tarn_object *o;
+	int r = 0;
+
+	(void)self;
+	for (int i = 0; i < 4 && r == 0; i++) {
+		r = tarn_managed(ctx, "Plain", NULL, &o);
+		if (r == 0)
+			r = tarn_put_object(tarn_context_result(ctx), o);
+	}
+	return r;
+}
+
+static void end(tarn_context *ctx, void *self)
+{
+	(void)ctx;
+	(void)self;
+}
+
+enum { KEEP, FORGET, BEGET, FAIL, MANY };
+static const tarn_method plain_methods[] = {
+	{ "keep", keep, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "forget", forget, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "beget", beget, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "fail", fail, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "many", many, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ 0 },
+};
+static const tarn_method slow_methods[] = { { "keep", keep, 0, NULL, NULL, NULL }, { 0 } };
+static const tarn_type plain = { .name = "Plain", .size = 100, .flags = TARN_TYPE_INLINE,
+				 .destroy = end, .methods = plain_methods };
+static const tarn_type slow = { .name = "Slow", .size = 100, .destroy = end, .methods = slow_methods };
+static const tarn_type adopting = { .name = "Adopting", .flags = TARN_TYPE_ADOPT };
+static const tarn_type *const types[] = { &plain, &slow, &adopting, NULL };
+
+/* One value that refers to @id, in storage of this function's. */
+static const struct fake_values *refer(enum tarn_kind kind, uint64_t id, uint64_t size)
+{
+	static uint64_t words[2], ref[2];
+	static struct fake_values v = { .words = words, .n_words = 2, .n_values = 1, .refs = ref,
+					.n_refs = 1 };
+
+	words[0] = tarn__slot_head(kind, 0, 0);
+	words[1] = 0;
+	ref[0] = id;
+	ref[1] = tarn__ref_word(size, false);
+	return &v;
+}
+
+static const struct fake_values *number(uint64_t n)
+{
+	static uint64_t words[2];
+	static struct fake_values v = { .words = words, .n_words = 2, .n_values = 1 };
+
+	words[0] = tarn__slot_head(TARN_KIND_UINT, 0, 0);
+	words[1] = n;
+	return &v;
+}
+
+static void post_call(struct fake_lane *l, uint64_t id, unsigned method, unsigned slots,
+		      const struct fake_values *v)
+{
+	fake_post_values(l, TARN__MSG_CALL, 0, id, method, 0, slots, v);
+}
+
+static void post_result(struct world *w, uint64_t call, unsigned error, const struct fake_values *v)
+{
+	fake_post_values(&w->ha, TARN__MSG_RESULT, error, call, 0, 0, 0, v);
+}
+
+/* An object of executors, made. */
+static uint64_t make_slow(struct world *w)
+{
+	fake_post_values(&w->pa, TARN__MSG_CREATE, 0, fake_type(w->s, "Slow"), 0, 0, 16, NULL);
+	fake_settle(w->s);
+	struct tarn__job *job = fake_job(w->s);
+	uint64_t id = job->id;
+
+	post_result(w, job->number, 0, refer(TARN_KIND_OBJECT, id, 0));
+	fake_settle(w->s);
+	cr_assert(eq(u64, fake_answer(&w->pa).refs[0], id));
+	return id;
+}
+
+static void objects_make(struct world *w)
+{
+	fake_types(w->s, types);
+	w->host = fake_host(w->s);
+	w->ha = fake_lane(w->s, w->host);
+	w->outer = fake_create(w->s, &w->pa, "Plain", NULL, NULL);
+	w->inner = fake_create(w->s, &w->pa, "Plain", NULL, NULL);
+	w->left = fake_create(w->s, &w->pa, "Plain", NULL, NULL);
+	w->right = fake_create(w->s, &w->pa, "Plain", NULL, NULL);
+	cr_assert(zero(int, fake_call(w->s, &w->pa, w->outer, KEEP,
+				      refer(TARN_KIND_OBJECT, w->inner, 0)).error));
+	cr_assert(zero(int, fake_call(w->s, &w->pa, w->outer, KEEP,
+				      refer(TARN_KIND_BLOCK, w->own, 4096)).error));
+	cr_assert(zero(int, fake_call(w->s, &w->pa, w->left, KEEP,
+				      refer(TARN_KIND_OBJECT, w->right, 0)).error));
+	cr_assert(zero(int, fake_call(w->s, &w->pa, w->right, KEEP,
+				      refer(TARN_KIND_OBJECT, w->left, 0)).error));
+	fake_post_name(&w->pa, TARN__MSG_NAME, w->inner, true, "");
+	fake_settle(w->s);
+	fake_reply(&w->pa); /* an empty name: refused */
+	w->slow = make_slow(w);
+	w->ending = make_slow(w);
+	fake_release(&w->pa, w->ending, 1);
+	fake_settle(w->s);
+	cr_assert(eq(u64, fake_job(w->s)->id, w->ending)); /* its destructor: runs */
+	post_call(&w->qa, w->slow, 0, 16, refer(TARN_KIND_BLOCK, w->shared, 100));
+	fake_settle(w->s);
+	w->number = fake_job(w->s)->number;
+	cr_assert(eq(int, fake_verify(w->s), 0));
+}
 
 static struct world world_make(void)
 {
@@ -168,7 +336,7 @@ static struct world world_make(void)
 	struct tarn__slot r = fake_reply(&w.pa);
 	w.nonce[0] = r.word[1];
 	w.nonce[1] = r.word[2];
-	cr_assert(eq(int, fake_verify(w.s), 0));
+	objects_make(&w);
 	return w;
 }
 
@@ -224,6 +392,73 @@ MESSAGE(death_of_all, fake_kill(w->s, w->p); fake_kill(w->s, w->q); fake_kill(w-
 MESSAGE(everything, send_granted(w); recv_first(w); release_last(w); giveback(w); alloc_many(w);
 	close_producer(w); fake_kill(w->s, w->r))
 
+/* ---- objects ---- */
+
+MESSAGE(create_inline, fake_post_values(&w->qa, TARN__MSG_CREATE, 0, fake_type(w->s, "Plain"), 0, 0, 16, NULL))
+MESSAGE(create_queued, fake_post_values(&w->qa, TARN__MSG_CREATE, 0, fake_type(w->s, "Slow"), 0, 0, 16, NULL))
+MESSAGE(create_raw, fake_post_values(&w->ha, TARN__MSG_CREATE, 0, fake_type(w->s, "Slow"), 0, TARN__CALL_RAW, 16, NULL);
+	fake_settle(w->s); uint64_t id = fake_answer(&w->ha).refs[0];
+	fake_post(&w->ha, TARN__MSG_MADE, 0, id, 0, 0, 0, 0, 0))
+MESSAGE(create_adopting, fake_post_values(&w->qa, TARN__MSG_CREATE, 0, fake_type(w->s, "Adopting"), 0, 0, 16,
+					  refer(TARN_KIND_OBJECT, w->outer, 0)))
+MESSAGE(create_of_no_type, fake_post_values(&w->qa, TARN__MSG_CREATE, 0, 99, 0, 0, 16, NULL))
+MESSAGE(type_told, fake_post_name(&w->qa, TARN__MSG_TYPE, 1, true, ""))
+MESSAGE(call_keep, post_call(&w->qa, w->outer, KEEP, 16, refer(TARN_KIND_BLOCK, w->spilled, 300000)))
+MESSAGE(call_keep_granted, post_call(&w->pa, w->outer, KEEP, 16, refer(TARN_KIND_BLOCK, w->granted, 33)))
+MESSAGE(call_keep_again, post_call(&w->qa, w->outer, KEEP, 16, refer(TARN_KIND_OBJECT, w->inner, 0)))
+MESSAGE(call_forget, post_call(&w->qa, w->outer, FORGET, 16, number(w->own)))
+MESSAGE(call_forget_last, fake_release(&w->pa, w->inner, 1); fake_settle(w->s);
+	post_call(&w->qa, w->outer, FORGET, 16, number(w->inner)))
+MESSAGE(call_beget, post_call(&w->qa, w->outer, BEGET, 16, NULL))
+MESSAGE(call_fail, post_call(&w->qa, w->outer, FAIL, 32, refer(TARN_KIND_BLOCK, w->sealed, 64)))
+MESSAGE(call_fail_in_a_block, post_call(&w->qa, w->outer, FAIL, 1, NULL))
+MESSAGE(call_no_method, post_call(&w->qa, w->outer, 77, 1, NULL))
+MESSAGE(call_stale, post_call(&w->qa, w->outer + (1ull << TARN__INDEX_BITS), 0, 1, NULL))
+MESSAGE(call_stash_fetch, post_call(&w->qa, w->outer, MANY, 1, NULL); fake_settle(w->s);
+	uint64_t n = fake_answer(&w->qa).words[0];
+	fake_post(&w->qa, TARN__MSG_FETCH, 0, n, tarn__pack(0, 0, 0, 0, 1, 0), 0, 0, 0, 0);
+	fake_post(&w->qa, TARN__MSG_FETCH, 0, n, tarn__pack(2, 0, 0, 0, 2, 0), 0, 0, 0, 0))
+MESSAGE(call_queued, post_call(&w->pa, w->slow, 0, 4, refer(TARN_KIND_BLOCK, w->granted, 64)))
+MESSAGE(call_queued_oneway, fake_post_values(&w->pa, TARN__MSG_CALL, 0, w->slow, 0, TARN__CALL_ONEWAY, 0,
+					     refer(TARN_KIND_OBJECT, w->inner, 0)))
+MESSAGE(result_plain, post_result(w, w->number, 0, number(5)))
+MESSAGE(result_refers, post_result(w, w->number, 0, refer(TARN_KIND_OBJECT, w->outer, 0)))
+MESSAGE(result_stale, post_result(w, w->number, 0, refer(TARN_KIND_OBJECT, w->outer + (1ull << TARN__INDEX_BITS), 0)))
+MESSAGE(result_error, post_result(w, w->number, TARN_EREMOTE, number(5)))
+MESSAGE(result_of_a_creator, create_queued(w); fake_settle(w->s); struct tarn__job *job = fake_job(w->s);
+	post_result(w, job->number, 0, refer(TARN_KIND_OBJECT, job->id, 0)))
+MESSAGE(result_of_a_failed_creator, create_queued(w); fake_settle(w->s); struct tarn__job *job = fake_job(w->s);
+	post_result(w, job->number, TARN_EREMOTE, number(1)))
+MESSAGE(cancel_call, fake_post(&w->qa, TARN__MSG_CANCEL, 0, 7, 0, 0, 0, 0, 0))
+MESSAGE(death_in_a_call, fake_kill(w->s, w->q); fake_settle(w->s); post_result(w, w->number, 0, refer(TARN_KIND_OBJECT, w->outer, 0)))
+MESSAGE(death_of_the_host, fake_kill(w->s, w->host))
+MESSAGE(hold, fake_post(&w->ha, TARN__MSG_HOLD, 0, w->slow, w->shared, tarn__ref_word(100, false), 0, 0, 0))
+MESSAGE(unhold, hold(w); fake_settle(w->s); fake_post(&w->ha, TARN__MSG_UNHOLD, 0, w->slow, w->shared, 0, 0, 0, 0))
+MESSAGE(destroyed, fake_post(&w->ha, TARN__MSG_DESTROYED, 0, w->ending, 0, 0, 0, 0, 0))
+MESSAGE(release_object, fake_release(&w->pa, w->outer, 1); fake_release(&w->pa, w->inner, 1))
+MESSAGE(release_cycle, fake_release(&w->pa, w->left, 1); fake_release(&w->pa, w->right, 1))
+MESSAGE(release_queued, post_result(w, w->number, 0, NULL); fake_settle(w->s); fake_release(&w->pa, w->slow, 1))
+MESSAGE(grab, fake_post(&w->ra, TARN__MSG_GRAB, 0, w->inner, 0, 0, 0, 0, 0))
+MESSAGE(watch, fake_post(&w->ra, TARN__MSG_WATCH, 0, w->left, 0, 0, 0, 0, 0))
+MESSAGE(watch_until_the_end, watch(w); fake_post(&w->ra, TARN__MSG_WATCH, 0, w->p, TARN__WATCH_CLIENT, 0, 0, 0, 0);
+	fake_settle(w->s); release_cycle(w); fake_kill(w->s, w->p))
+MESSAGE(forgery, post_call(&w->qa, w->outer, KEEP, 16, NULL); fake_settle(w->s);
+	fake_post(&w->qa, TARN__MSG_RESULT, 0, w->number, 0, 0, 0, 0, 0))
+
+static void name_post(struct world *w, uint64_t id, uint64_t flags, const char *text)
+{
+	uint64_t word[2][7] = { { tarn__header(TARN__MSG_NAME, 2, (unsigned)strlen(text), 7), id, flags } };
+
+	memcpy(&word[0][3], text, strlen(text) < 32 ? strlen(text) : 32);
+	tarn__requests_post_long(&w->qa.requests, (const uint64_t(*)[7])word, 2);
+}
+MESSAGE(name_given, name_post(w, w->outer, 0, "a name"))
+MESSAGE(name_replaced, name_post(w, w->inner, TARN__NAME_PINNED, "a name"); fake_settle(w->s);
+	name_post(w, w->outer, TARN__NAME_REPLACE, "a name"))
+MESSAGE(name_taken_back, name_post(w, w->left, 0, "a name"); fake_settle(w->s); release_cycle(w);
+	fake_settle(w->s); name_post(w, 0, TARN__NAME_UNPUBLISH, "a name"))
+MESSAGE(name_of_the_dead, name_given(w); fake_settle(w->s); fake_kill(w->s, w->q))
+
 static void export_act(struct world *w)
 {
 	uint64_t word[2][7] = { { tarn__header(TARN__MSG_EXPORT, 2, 0, 7), w->shared, 100, 0, 10, 3, 0 } };
@@ -243,6 +478,16 @@ static const struct act {
 	ACT(alloc_refused), ACT(credit), ACT(channel_new), ACT(bind), ACT(lookup_none),
 	ACT(import_last_use), ACT(revoke_act), ACT(ping), ACT(offence), ACT(death_of_producer),
 	ACT(death_of_consumer), ACT(death_of_all), ACT(export_act), ACT(everything),
+	ACT(create_inline), ACT(create_queued), ACT(create_raw), ACT(create_adopting),
+	ACT(create_of_no_type), ACT(type_told), ACT(call_keep), ACT(call_keep_granted),
+	ACT(call_keep_again), ACT(call_forget), ACT(call_forget_last), ACT(call_beget), ACT(call_fail),
+	ACT(call_fail_in_a_block), ACT(call_no_method), ACT(call_stale), ACT(call_stash_fetch),
+	ACT(call_queued), ACT(call_queued_oneway), ACT(result_plain), ACT(result_refers),
+	ACT(result_stale), ACT(result_error), ACT(result_of_a_creator), ACT(result_of_a_failed_creator),
+	ACT(cancel_call), ACT(death_in_a_call), ACT(death_of_the_host), ACT(hold), ACT(unhold),
+	ACT(destroyed), ACT(release_object), ACT(release_cycle), ACT(release_queued), ACT(grab),
+	ACT(watch), ACT(watch_until_the_end), ACT(forgery), ACT(name_given), ACT(name_replaced),
+	ACT(name_taken_back), ACT(name_of_the_dead),
 };
 
 /* ---- a successor in the same process ---- */
@@ -253,6 +498,9 @@ static void restart(struct server *s)
 	s->n_touched = 0;
 	s->n_hot = 0;
 	s->sweeping = true; /* look once */
+	fake_host_restart(s, types);
+	s->st.watched_gone = true;
+	tarn__suspect_all(&s->st);
 	for (uint32_t i = 0; i < s->n_views; i++) {
 		struct lane_view *v = &s->view[i];
 
@@ -300,12 +548,14 @@ static void rollback_with_stops(struct server *s)
 }
 
 static struct totals {
-	uint64_t live, granted, used, claims, channels, exports, clients, promised, replies, positions;
+	uint64_t live, granted, used, claims, channels, exports, clients, promised, things, edges, calls,
+		names, aside, replies, positions;
 } totals_of(struct server *s)
 {
 	const struct state_head *h = s->st.head;
 	struct totals t = { h->n_live, h->n_granted, h->heap.used, h->n_claims, h->n_channels,
-			    h->n_exports, h->n_clients, h->claims_promised, 0, 0 };
+			    h->n_exports, h->n_clients, h->claims_promised, h->n_things, h->n_edges,
+			    h->n_calls, h->n_names, h->n_aside, 0, 0 };
 
 	for (uint32_t i = 1; i < h->lanes; i++)
 		if (s->st.lane[i].client != NIL) {

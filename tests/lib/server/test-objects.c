@@ -622,3 +622,278 @@ Test(objects, a7_calls_that_no_client_of_ours_writes_get_their_sender_evicted)
 	}
 	scene_close(&k);
 }
+
+/* ---- ends: chains, rings, cycles ---- */
+
+static void release_all(struct scene *k, struct fake_lane *l, const uint64_t *id, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (tarn__requests_room(&l->requests, 1) == 0)
+			tarn__epoch(k->s);
+		fake_release(l, id[i], 1);
+		if (i % 500 == 499)
+			tarn__epoch(k->s);
+	}
+}
+
+Test(objects, o6_a_chain_of_a_hundred_thousand_ends_in_slices_without_recursion, .timeout = 120)
+{
+	enum { LENGTH = 100000 };
+	struct scene k = scene_open();
+	uint64_t *id = calloc(LENGTH, sizeof *id), epochs;
+
+	id[0] = make(&k, &k.pa, 1);
+	for (unsigned i = 1; i < LENGTH; i++) {
+		id[i] = make(&k, &k.pa, 1);
+		cr_assert(zero(int, call_keep(&k, &k.pa, id[i], id[i - 1], TARN_KIND_OBJECT, 0).error));
+		fake_release(&k.pa, id[i - 1], 1);
+	}
+	fake_settle(k.s);
+	cr_assert(eq(u32, alive, LENGTH));
+	epochs = k.s->st.head->epoch;
+	uint64_t before = k.s->undo_high;
+	fake_release(&k.pa, id[LENGTH - 1], 1);
+	QUIET(k.s);
+	cr_assert(eq(u32, alive, 0));
+	/* A bounded number of them in each epoch: the server was never gone for long. */
+	cr_assert(gt(u64, k.s->st.head->epoch - epochs, LENGTH / 64));
+	cr_assert(le(u64, k.s->undo_high, before + 400));
+	free(id);
+	scene_close(&k);
+}
+
+Test(objects, o6_an_object_that_holds_a_hundred_thousand_ends_in_slices, .timeout = 120)
+{
+	enum { N = 100000 };
+	struct scene k = scene_open();
+	uint64_t outer = make(&k, &k.pa, 1), inner;
+
+	for (unsigned i = 0; i < N; i++) {
+		inner = make(&k, &k.pa, 1);
+		cr_assert(zero(int, call_keep(&k, &k.pa, outer, inner, TARN_KIND_OBJECT, 0).error));
+		fake_release(&k.pa, inner, 1);
+	}
+	fake_settle(k.s);
+	fake_release(&k.pa, outer, 1);
+	QUIET(k.s);
+	cr_assert(eq(u32, destroyed, N + 1));
+	cr_assert(lt(u64, k.s->undo_high, TARN__UNDO_CAPACITY / 2));
+	scene_close(&k);
+}
+
+static void ring(struct scene *k, unsigned n)
+{
+	uint64_t *id = calloc(n, sizeof *id);
+
+	for (unsigned i = 0; i < n; i++)
+		id[i] = make(k, &k->pa, 1);
+	for (unsigned i = 0; i < n; i++)
+		cr_assert(zero(int, call_keep(k, &k->pa, id[i], id[(i + 1) % n], TARN_KIND_OBJECT, 0).error));
+	release_all(k, &k->pa, id + 1, n - 1);
+	QUIET(k->s);
+	cr_assert(eq(u32, alive, n)); /* one is held from outside: all live */
+	fake_release(&k->pa, id[0], 1);
+	QUIET(k->s);
+	cr_assert(eq(u32, alive, 0));
+	free(id);
+}
+
+Test(objects, o11_cycles_that_nobody_reaches_are_collected, .timeout = 120)
+{
+	struct scene k = scene_open();
+	const unsigned sizes[] = { 1, 2, 3, 10, 10000 };
+
+	for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		ring(&k, sizes[i]);
+	cr_assert(gt(u64, k.s->collected, 0));
+	scene_close(&k);
+}
+
+/* The block hangs on a cycle of two, which hangs on a third object: that is dropped last. */
+Test(objects, o11_what_a_cycle_holds_goes_with_it_and_not_before)
+{
+	struct scene k = scene_open();
+	uint64_t a = make(&k, &k.pa, 1), b = make(&k, &k.pa, 1), root = make(&k, &k.pa, 1);
+	uint64_t block = fake_alloc(k.s, &k.pa, 100);
+
+	call_keep(&k, &k.pa, a, b, TARN_KIND_OBJECT, 0);
+	call_keep(&k, &k.pa, b, a, TARN_KIND_OBJECT, 0);
+	call_keep(&k, &k.pa, b, block, TARN_KIND_BLOCK, 100);
+	call_keep(&k, &k.pa, root, a, TARN_KIND_OBJECT, 0);
+	fake_release(&k.pa, a, 1);
+	fake_release(&k.pa, b, 1);
+	fake_release(&k.pa, block, 1);
+	QUIET(k.s);
+	cr_assert(eq(u32, alive, 3));
+	cr_assert(fake_alive(k.s, block));
+	fake_release(&k.pa, root, 1);
+	QUIET(k.s);
+	cr_assert(eq(u32, alive, 0));
+	cr_assert(not(fake_alive(k.s, block)));
+	scene_close(&k);
+}
+
+static int keep_channel(tarn_context *ctx, void *self)
+{
+	tarn_channel *c;
+	int r = tarn_value_channel(tarn_parcel_at(tarn_context_args(ctx), 0), &c);
+
+	(void)self;
+	return r < 0 ? r : tarn_self_hold(ctx, c);
+}
+static const tarn_method keeper_methods[] = {
+	{ "keep_channel", keep_channel, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ 0 },
+};
+static const tarn_type keeper = { .name = "Keeper", .size = 8, .flags = TARN_TYPE_INLINE,
+				  .methods = keeper_methods };
+
+/* An object holds a channel in which it is on its way itself. */
+Test(objects, o11_cycles_through_channels_are_collected)
+{
+	static const tarn_type *const list[] = { &keeper, NULL };
+	struct scene k = { .s = fake_server(64) };
+	uint64_t words[2], ref[2] = { 0 };
+
+	fake_types(k.s, list);
+	k.p = fake_client(k.s);
+	k.pa = fake_lane(k.s, k.p);
+	uint64_t o = fake_create(k.s, &k.pa, "Keeper", NULL, NULL);
+	uint64_t ch = fake_channel(k.s, &k.pa, &k.pa, 8);
+
+	ref[0] = ch;
+	struct fake_values v = refer(words, TARN_KIND_CHANNEL, ref);
+	cr_assert(zero(int, fake_call(k.s, &k.pa, o, 0, &v).error));
+	fake_send(&k.pa, ch, 0, o, 1, 0);
+	fake_release(&k.pa, o, 1);
+	fake_release(&k.pa, ch, 1);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, o)); /* the ends are held: it can be received */
+	fake_post(&k.pa, TARN__MSG_CLOSE, 0, ch, TARN__ROLE_PRODUCER, 0, 0, 0, 0);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, o));
+	fake_kill(k.s, k.p); /* nobody can any more */
+	QUIET(k.s);
+	cr_assert(eq(u64, k.s->st.head->n_things, 0));
+	cr_assert(eq(u64, k.s->st.head->n_channels, 0));
+	scene_close(&k);
+}
+
+/* ---- names, weak references, notices ---- */
+
+static void post_name(struct fake_lane *l, uint64_t id, uint64_t flags, const char *text)
+{
+	uint64_t word[2][7] = { { tarn__header(TARN__MSG_NAME, 2, (unsigned)strlen(text), 7), id, flags } };
+
+	memcpy(&word[0][3], text, strlen(text));
+	tarn__requests_post_long(&l->requests, (const uint64_t(*)[7])word, 2);
+}
+
+Test(objects, p9_a_name_holds_its_object_until_it_is_taken_back_or_its_client_ends)
+{
+	struct scene k = scene_open();
+	uint64_t a = make(&k, &k.pa, 1), b = make(&k, &k.pa, 2);
+	struct tarn__slot r;
+
+	post_name(&k.pa, a, 0, "it");
+	post_name(&k.qa, b, 0, "it");
+	fake_settle(k.s);
+	cr_assert(eq(u64, tarn__header_count(fake_reply(&k.pa).word[0]), 0));
+	cr_assert(eq(u64, tarn__header_count(fake_reply(&k.qa).word[0]), EEXIST));
+	fake_release(&k.pa, a, 1);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, a), 1));
+	fake_post_name(&k.qa, TARN__MSG_LOOKUP, 0, false, "it");
+	QUIET(k.s);
+	r = fake_reply(&k.qa);
+	cr_assert(eq(u64, r.word[1], a));
+	cr_assert(ne(u64, r.word[3] & TARN__DIR_OBJECT, 0));
+	fake_release(&k.qa, a, 1);
+	post_name(&k.qa, b, TARN__NAME_REPLACE | TARN__NAME_PINNED, "it");
+	QUIET(k.s);
+	cr_assert(not(fake_alive(k.s, a)));
+	fake_reply(&k.qa);
+	fake_kill(k.s, k.q);
+	fake_release(&k.pa, b, 1);
+	QUIET(k.s);
+	cr_assert(eq(u32, fake_count(k.s, b), 1)); /* pinned */
+	post_name(&k.pa, 0, TARN__NAME_UNPUBLISH, "it");
+	QUIET(k.s);
+	cr_assert(not(fake_alive(k.s, b)));
+	scene_close(&k);
+}
+
+Test(objects, p8_who_watches_hears_of_the_end_of_objects_and_clients)
+{
+	struct scene k = scene_open();
+	uint64_t a = make(&k, &k.pa, 1), block = fake_alloc(k.s, &k.pa, 64);
+
+	fake_post(&k.pa, TARN__MSG_PUBLISH, 0, block, 64, 0, 0, 0, 0);
+	fake_post(&k.qa, TARN__MSG_WATCH, 0, a, TARN__WATCH_ID, 0, 0, 0, 0);
+	QUIET(k.s);
+	fake_post(&k.qa, TARN__MSG_WATCH, 0, block, TARN__WATCH_ID, 0, 0, 0, 0);
+	fake_post(&k.qa, TARN__MSG_WATCH, 0, k.p, TARN__WATCH_CLIENT, 0, 0, 0, 0);
+	QUIET(k.s);
+	cr_assert(fake_no_reply(&k.qa));
+	fake_release(&k.pa, a, 1);
+	QUIET(k.s);
+	cr_assert(zero(int, fake_answer(&k.qa).error));
+	cr_assert(fake_no_reply(&k.qa));
+	fake_release(&k.pa, block, 1);
+	QUIET(k.s);
+	cr_assert(zero(int, fake_answer(&k.qa).error));
+	fake_post(&k.qa, TARN__MSG_WATCH, 0, a, TARN__WATCH_ID, 0, 0, 0, 0); /* gone already */
+	QUIET(k.s);
+	cr_assert(zero(int, fake_answer(&k.qa).error));
+	cr_assert(fake_no_reply(&k.qa));
+	fake_kill(k.s, k.p);
+	QUIET(k.s);
+	cr_assert(zero(int, fake_answer(&k.qa).error));
+	fake_post(&k.qa, TARN__MSG_GRAB, 0, a, 0, 0, 0, 0, 0); /* p7 */
+	QUIET(k.s);
+	cr_assert(eq(u64, tarn__header_count(fake_reply(&k.qa).word[0]), TARN_ESTALE));
+	scene_close(&k);
+}
+
+Test(objects, d9_references_beyond_the_reserved_slots_are_fetched)
+{
+	struct scene k = scene_open();
+	uint64_t id[20], words[40], ref[40];
+	uint32_t host = fake_host(k.s);
+	struct fake_lane ha = fake_lane(k.s, host);
+
+	for (unsigned i = 0; i < 20; i++) {
+		id[i] = make(&k, &k.pa, 1);
+		words[2 * i] = tarn__slot_head(TARN_KIND_OBJECT, i, 0);
+		words[2 * i + 1] = 0;
+		ref[2 * i] = id[i];
+		ref[2 * i + 1] = 0;
+	}
+	fake_post_values(&k.qa, TARN__MSG_CALL, 0, id[0], SLOW, 0, 1, NULL);
+	tarn__epoch(k.s);
+	const struct fake_values v = { words, 40, 20, ref, 20 };
+	fake_post_values(&ha, TARN__MSG_RESULT, 0, fake_job(k.s)->number, 0, 0, 0, &v);
+	QUIET(k.s);
+	struct fake_answer a = fake_answer(&k.qa);
+	cr_assert(zero(int, a.error));
+	cr_assert(eq(u32, a.flags, TARN__CALL_MORE));
+	cr_assert(eq(u32, a.n_values, 20));
+	cr_assert(eq(u64, a.words[1], 320));
+	unsigned got = 0;
+	while (got < 21) {
+		fake_post(&k.qa, TARN__MSG_FETCH, 0, a.words[0], tarn__pack(got, 0, 0, 0, 2, 0), 0, 0, 0, 0);
+		QUIET(k.s);
+		struct fake_answer more = fake_answer(&k.qa);
+		cr_assert(zero(int, more.error));
+		for (unsigned i = 0; i < more.n_refs; i++, got++) {
+			cr_assert(got == 0 || more.refs[2 * i] == id[got - 1]);
+			cr_assert(ge(u32, fake_count(k.s, more.refs[2 * i]), 1));
+			fake_release(&k.qa, more.refs[2 * i], 1);
+		}
+	}
+	fake_post(&k.qa, TARN__MSG_FETCH, 0, a.words[0], tarn__pack(0, 0, 0, 0, 2, 0), 0, 0, 0, 0);
+	QUIET(k.s);
+	cr_assert(eq(int, fake_answer(&k.qa).error, TARN_ESTALE)); /* over */
+	cr_assert(eq(u64, k.s->st.head->n_calls, 0));
+	scene_close(&k);
+}

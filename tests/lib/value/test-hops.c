@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "lib/error.h"
 #include "lib/value/fault.h"
 #include "tests/common/plain.h"
 
@@ -65,7 +66,7 @@ static tarn_fault *receive_fault(int fd)
 /* ---- the chain ---- */
 
 /* Starts what writes a fault to a pipe, under a name of its own. */
-static int start(void (*run)(int to), const char *name, pid_t *ret_pid)
+static int start(void (*run)(int to), char *name, pid_t *ret_pid)
 {
 	int fd[2];
 
@@ -73,9 +74,8 @@ static int start(void (*run)(int to), const char *name, pid_t *ret_pid)
 	*ret_pid = plain_fork();
 	if (*ret_pid == 0) {
 		close(fd[0]);
-		program_invocation_short_name = strdup(name);
+		program_invocation_short_name = name;
 		run(fd[1]);
-		free(program_invocation_short_name);
 		_exit(0);
 	}
 	close(fd[1]);
@@ -97,8 +97,9 @@ static void fail_at_the_origin(int to)
 
 static void pass_on(int to)
 {
+	static char name[] = "origin";
 	pid_t pid;
-	int from = start(fail_at_the_origin, "origin", &pid), line;
+	int from = start(fail_at_the_origin, name, &pid), line;
 	tarn_fault *f = NULL;
 
 	read_all(from, &line, sizeof line);
@@ -108,7 +109,7 @@ static void pass_on(int to)
 	write_all(to, &pid, sizeof pid);
 	send_fault(to, f);
 	tarn_fault_unref(f);
-	tarn__fail_fault(tarn_fault_new("E", 0, "let the other one go"));
+	tarn__fail(-ECANCELED, "The last failure lets its fault go.");
 	PLAIN_EQ(plain_reap(pid), 0);
 }
 
@@ -116,9 +117,10 @@ PLAIN_TEST(e4_three_processes_in_a_row_add_their_part_and_lose_none)
 {
 	static char text[1 << 16];
 	char expected[128];
+	static char name[] = "middle";
 	const char *origin, *middle;
 	pid_t middle_pid, origin_pid;
-	int from = start(pass_on, "middle", &middle_pid), line;
+	int from = start(pass_on, name, &middle_pid), line;
 	tarn_fault *f;
 
 	read_all(from, &line, sizeof line);

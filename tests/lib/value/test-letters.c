@@ -25,7 +25,7 @@ static void end(void)
 	cr_expect(eq(int, handles_held(), 0), "references are left");
 }
 
-TestSuite(letters, .timeout = 10, .init = begin, .fini = end);
+TestSuite(letters, .timeout = 60, .init = begin, .fini = end);
 
 #define PUT(...)                                                                              \
 	do {                                                                                  \
