@@ -18,5 +18,5 @@ static const tarn_method methods[] = {
 static const tarn_type doubler = { .name = "Doubler", .flags = TARN_TYPE_INLINE, .methods = methods };
 static const tarn_type *const types[] = { &doubler, NULL };
 
-TARN_EXPORT extern const tarn_module tarn_module;
-const tarn_module tarn_module = { TARN_MODULE_VERSION, types, NULL };
+TARN_EXPORT extern const struct tarn_module tarn_module;
+const struct tarn_module tarn_module = { TARN_MODULE_VERSION, types, NULL };

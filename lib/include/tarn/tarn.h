@@ -15,6 +15,7 @@
 #include "server.h"
 #include "stub.h"
 #include "token.h"
+#include "type.h"
 #include "value.h"
 #include "version.h"
 
