@@ -91,9 +91,10 @@ static void measure_sync(unsigned round, const char *row, unsigned method, uint6
 	unpin();
 	d = digest_of(&s);
 	record_digest(row, &d, VERSUS_LINE);
-	run_end();
 	tarn_builder_fini(&b);
 	samples_free(&s);
+	if (run_again())
+		measure_sync(round, row, method, n);
 }
 
 static void measure_pipelined(unsigned round, const char *row, unsigned depth, uint64_t n)
@@ -120,9 +121,10 @@ static void measure_pipelined(unsigned round, const char *row, unsigned depth, u
 	}
 	record(row, "tarn", "ns", ticks_to_ns(ticks() - from) / (double)n, VERSUS_LINE);
 	unpin();
-	run_end();
 	tarn_builder_fini(&b);
 	free(p);
+	if (run_again())
+		measure_pipelined(round, row, depth, n);
 }
 
 static void measure_cast(unsigned round, uint64_t n)
@@ -140,8 +142,9 @@ static void measure_cast(unsigned round, uint64_t n)
 	call(NOTHING, NULL); /* all are done */
 	record("one-way calls", "tarn", "ns", ticks_to_ns(ticks() - from) / (double)n, VERSUS_LINE);
 	unpin();
-	run_end();
 	tarn_builder_fini(&b);
+	if (run_again())
+		measure_cast(round, n);
 }
 
 static void measure_new(unsigned round, uint64_t n)
@@ -160,7 +163,8 @@ static void measure_new(unsigned round, uint64_t n)
 	record("make and drop an object", "tarn", "ns", ticks_to_ns(ticks() - from) / (double)n,
 	       VERSUS_LINE);
 	unpin();
-	run_end();
+	if (run_again())
+		measure_new(round, n);
 }
 
 int main(int argc, char **argv)
@@ -180,6 +184,7 @@ int main(int argc, char **argv)
 	setenv("TARN_SPIN_US", "1000", 0);
 	pin(bench.cpu[0]);
 	must(tarn_server_start(NULL, &server));
+	ours_add((pid_t)tarn_server_pid(server));
 	unpin();
 	must(tarn_client_open(tarn_server_name(server), NULL, &client));
 	must(tarn_object_new(client, "Adder", NULL, &adder));

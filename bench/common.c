@@ -56,7 +56,8 @@ void skip(const char *format, ...)
 	FILE *out = bench.may_skip ? stdout : stderr;
 	va_list ap;
 
-	fprintf(out, bench.may_skip ? "# %s skipped: " : "%s: ", bench.called);
+	fprintf(out, "%s%s%s: ", bench.may_skip ? "# " : "", bench.called,
+		bench.may_skip ? " skipped" : "");
 	va_start(ap, format);
 	vfprintf(out, format, ap);
 	va_end(ap);

@@ -16,7 +16,7 @@
 
 #define CURVES_MOST 16u
 #define SERIES_MOST 24u
-#define PANEL_WIDTH 1000u
+#define PANEL_WIDTH 1400u
 #define PANEL_HEIGHT 620u
 
 static bool made; /* the file is ours, and empty so far */
@@ -125,9 +125,9 @@ static void put_percentiles(FILE *out, const size_t *at, unsigned n)
 
 	fprintf(out, "set title 'Latency over percentiles'\n"
 		     "set xlabel 'percentile'\nset ylabel 'ns'\n"
-		     "unset logscale x\nset logscale y\n"
+		     "unset logscale x\nset logscale y\nset format y '10^{%%L}'\n"
 		     "set xrange [0:5.2]\n"
-		     "set xtics ('0' 0, '50' 0.30103, '90' 1, '99' 2, '99.9' 3, '99.99' 4, 'max' 5)\n"
+		     "set xtics ('50' 0.30103, '90' 1, '99' 2, '99.9' 3, '99.99' 4, 'max' 5)\n"
 		     "plot ");
 	for (unsigned i = 0; i < n; i++) {
 		snprintf(title, sizeof title, "%s: %s", store.curve[at[i]].bench, store.curve[at[i]].row);
@@ -217,7 +217,7 @@ static void put_costs(FILE *out, const char *axis, const char *title, const char
 	char text[256];
 
 	fprintf(out, "set title '%s'\nset xlabel '%s'\nset ylabel 'ns'\nset logscale xy\n"
-		     "set xrange [*:*]\nset xtics auto\nset format x '%%g'\nplot ", title, label);
+		     "set xrange [*:*]\nset xtics auto\nset format xy '10^{%%L}'\nplot ", title, label);
 	for (unsigned i = 0; i < n; i++) {
 		const struct value *v = &store.value[at[i]];
 
@@ -257,7 +257,7 @@ static unsigned put_script(FILE *out, const char *file)
 	fprintf(out, "set terminal svg size %u,%u dynamic background rgb 'white' font 'sans,12'\n"
 		     "set output ", PANEL_WIDTH, PANEL_HEIGHT * panels);
 	put_text(out, file);
-	fprintf(out, "\nset key outside right top noenhanced\nset grid\nset multiplot layout %u,1\n", panels);
+	fprintf(out, "\nset key outside right top noenhanced font ',10' samplen 2\nset grid\nset multiplot layout %u,1\n", panels);
 	if (n_curves > 0)
 		put_percentiles(out, curve, n_curves);
 	for (unsigned c = 0; c < COSTS; c++)

@@ -13,8 +13,8 @@
  */
 #include "tarn/channel.h"
 
-#include "object.h"
 #include "lib/probe.h"
+#include "object.h"
 
 static struct tarn__slot *slot_at(struct tarn_channel *ch, uint64_t position)
 {

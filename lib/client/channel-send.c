@@ -10,8 +10,8 @@
  */
 #include "tarn/channel.h"
 
-#include "object.h"
 #include "lib/probe.h"
+#include "object.h"
 
 struct item {
 	uint64_t id, flags, size, offset, length, tag;

@@ -389,6 +389,8 @@ int tarn__client_open_on(int fd, const char *name, const tarn_client_options *o,
 	*ret_client = c;
 	return 0;
 fail:
+	/* It may be attached already; a hang-up alone is no end as long as this process lives. */
+	tarn__client_tell(c, TARN__CTL_DETACH, 0);
 	client_free(c);
 	return r;
 }

@@ -139,8 +139,12 @@ static enum verdict refuse_memory(struct turn *t, struct ask *a, const struct ta
 
 /* Objects that one inline call made: settled at its end, or undone. */
 #define MADE_MOST 32u
+#define DROPS_MOST 128u
 struct deed {
 	struct turn *t;
+	unsigned n_drops;
+	uint64_t drop[DROPS_MOST]; /* edges to be dropped once the result is booked, which may name
+				    * what nothing else holds */
 	unsigned n_made;
 	uint64_t made[MADE_MOST];
 	bool finished[MADE_MOST];
@@ -161,10 +165,27 @@ static int wish_drop(struct tarn__run *run, uint64_t id)
 {
 	struct deed *d = run->turn;
 	const struct object *self = tarn__object_find(d->t->st, run->id);
-	int r = self != NULL ? tarn__edge_drop(d->t->st, tarn__thing_of(d->t->st, self), id)
-			     : -TARN_ESTALE;
+	uint32_t before = 0;
 
-	return r;
+	if (self == NULL)
+		return -TARN_ESTALE;
+	if (d->n_drops == DROPS_MOST)
+		return -E2BIG;
+	for (unsigned k = 0; k < d->n_drops; k++)
+		before += d->drop[k] == id;
+	if (tarn__edge_count(d->t->st, tarn__thing_of(d->t->st, self), id) <= before)
+		return -ENOENT;
+	d->drop[d->n_drops++] = id;
+	return 0;
+}
+
+/* The result is booked: what the method drops goes. */
+static void drop_edges(struct deed *d, uint64_t id)
+{
+	const struct object *self = tarn__object_find(d->t->st, id);
+
+	for (unsigned k = 0; self != NULL && k < d->n_drops; k++)
+		tarn__edge_drop(d->t->st, tarn__thing_of(d->t->st, self), d->drop[k]);
 }
 
 int tarn__reactor_look(struct server *s, uint64_t id, struct tarn__look *ret)
@@ -286,6 +307,7 @@ static void run_set(struct turn *t, const struct ask *a, const struct tarn__serv
 	ret->instead = 0;
 	d->t = t;
 	d->n_made = 0;
+	d->n_drops = 0;
 }
 
 /* Sends what the method gave, or undoes all and says why not. @made: CREATE: the new object. */
@@ -302,6 +324,8 @@ static enum verdict run_over(struct turn *t, struct ask *a, struct tarn__run *ru
 		int r = tarn__reply_values(t->s, &a->from, &o);
 
 		if (tarn__likely(r == 0)) {
+			if (tarn__unlikely(d->n_drops != 0))
+				drop_edges(d, run->id);
 			if (tarn__unlikely(d->n_made != 0))
 				settle(d);
 			return FINE;
@@ -366,6 +390,7 @@ static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
 			wish_made(&run, o->id);
 		r = tarn__reply_values(t->s, &a->from, &made);
 		if (r == 0) {
+			drop_edges(&d, run.id);
 			settle(&d);
 			h->ops->run_end(h, &run);
 			return FINE;

@@ -208,6 +208,13 @@ static void edge_remove(struct state *st, struct thing *t, uint32_t i, struct cl
 	SET(st, h->n_edges, h->n_edges - 1);
 }
 
+uint32_t tarn__edge_count(const struct state *st, const struct thing *t, uint64_t to)
+{
+	const struct claim *c = tarn__claim_find(st, edge_owner(st, t), to);
+
+	return c != NULL ? st->edge[c->value].count : 0;
+}
+
 int tarn__edge_drop(struct state *st, struct thing *t, uint64_t to)
 {
 	struct claim *c = tarn__claim_find(st, edge_owner(st, t), to);

@@ -48,6 +48,8 @@ int tarn__thing_make(struct server *s, uint32_t client, const struct tarn__serve
 int tarn__edge_add(struct state *st, struct thing *t, struct object *to);
 /* One less; may end what it names. -ENOENT: there is none. */
 int tarn__edge_drop(struct state *st, struct thing *t, uint64_t to);
+/* How often @t holds @to. */
+uint32_t tarn__edge_count(const struct state *st, const struct thing *t, uint64_t to);
 
 /* A slice of a dead object's end; it is at the head of the dead list. Commits by itself. False:
  * it cannot go on now. */

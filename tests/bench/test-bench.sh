@@ -190,6 +190,9 @@ a_cpu_that_others_use_is_refused() {
 	cpu=$(taskset -cp $$ | sed -E 's/.*: ([0-9]+).*/\1/')
 	taskset -c "$cpu" sh -c 'while :; do :; done' &
 	burner=$!
+	until [ "$(awk '{ print $14 }' "/proc/$burner/stat")" -ge 10 ]; do # it burns
+		sleep 0.02
+	done
 	refused "CPU $cpu is not free" "$built/bench/bench-alloc" --cpus "$cpu,$cpu"
 	refused "CPU $cpu is not free" "$runner" --cpus "$cpu,$cpu" alloc
 	kill -KILL "$burner"

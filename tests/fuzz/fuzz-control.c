@@ -61,7 +61,7 @@ static void begin(struct play *p)
 	CHECK(tarn__segment_open_readonly(&p->s->st.dir_segment, &p->s->dir_readonly) == 0);
 	snprintf(name, sizeof name, "@tarn-fuzz-%d", (int)getpid());
 	snprintf(p->s->name, sizeof p->s->name, "%s", name);
-	CHECK(tarn__listen_open(p->s) == 0);
+	CHECK(tarn__socket_open(p->s, 0) == 0 && tarn__listen_open(p->s) == 0);
 	p->v = fake_client(p->s);
 	p->va = fake_lane(p->s, p->v);
 	p->block = fake_alloc(p->s, &p->va, 100);

@@ -162,6 +162,37 @@ PLAIN_TEST(d21_results_that_nobody_takes_are_given_back)
 	user_close(&u);
 }
 
+PLAIN_TEST(d21_more_references_than_a_reply_has_room_for_arrive_or_are_given_back)
+{
+	struct user u = user_open();
+	tarn_object *maker = NEW(u.c, "Maker", "");
+	tarn_pending *call[60];
+	tarn_parcel p;
+
+	for (int i = 0; i < 60; i++)
+		call[i] = start_int(maker, "blocks", 20);
+	for (int i = 0; i < 60; i++) {
+		if (i % 3 != 0) {
+			OK(tarn_call_wait(call[i], &p, TARN_FOREVER));
+			PLAIN_EQ(tarn_value_count(tarn_parcel_at(&p, 0)), 20);
+			for (size_t k = 0; k < 20; k++) {
+				tarn_block *b;
+
+				OK(tarn_value_block(tarn_value_at(tarn_parcel_at(&p, 0), k), &b));
+				PLAIN_EQ(tarn_block_size(b), (k + 1) * 10);
+			}
+			tarn_parcel_fini(&p);
+		} else if (i % 2 != 0) {
+			PLAIN_WAIT_FOR(tarn_call_poll(call[i]) == 1);
+		}
+		tarn_call_free(call[i]);
+	}
+	tarn_object_unref(maker);
+	PLAIN_WAIT_FOR((tarn_client_ping(u.c, TARN_FOREVER), tarn_client_trim(u.c),
+			scene_stat(&u.s).claims == 0));
+	user_close(&u);
+}
+
 PLAIN_TEST(d21_a_failure_arrives_as_with_a_call_that_is_waited_for)
 {
 	struct user u = user_open();

@@ -342,6 +342,143 @@ PLAIN_TEST_TIMEOUT(t11_garbage_in_a_lane_harms_nobody_else, 90)
 	victim_close(&v);
 }
 
+/* ---- everything it has mapped, or can open ---- */
+
+/* Writable mappings of shared memory: lanes and DATA. */
+static unsigned shared_areas(struct area *ret, unsigned room)
+{
+	char line[512], mode[8];
+	unsigned n = 0;
+	FILE *f = fopen("/proc/self/maps", "re");
+
+	PLAIN_CHECK(f != NULL);
+	while (n < room && fgets(line, sizeof line, f) != NULL) {
+		unsigned long long from, to;
+
+		if (strstr(line, "tarn") != NULL && sscanf(line, "%llx-%llx %7s", &from, &to, mode) == 3 &&
+		    mode[1] == 'w' && mode[3] == 's')
+			ret[n++] = (struct area){ (unsigned char *)(uintptr_t)from, to - from };
+	}
+	fclose(f);
+	return n;
+}
+
+/* Truncates, punches, seals and maps again whatever descriptor it finds, also by way of /proc. */
+static void meddle(uint64_t *random)
+{
+	for (int fd = 3; fd < 64; fd++) {
+		char path[64];
+		int again;
+
+		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		again = open(path, O_RDWR | O_CLOEXEC);
+		for (int k = 0; k < 2; k++) {
+			int d = k == 0 ? fd : again;
+
+			/* Sealed; what else it has open is its own. */
+			PLAIN_CHECK(ftruncate(d, (off_t)(scene_random(random) % 100000)) != 0);
+			/* Holes: bytes that it may write are its to spoil, sizes are not. (What it
+			 * was given for reading the same user can open for writing, as it can
+			 * ptrace: docs/reliability.md.) */
+			if (k == 0)
+				fallocate(d, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+					  (off_t)(scene_random(random) % (1u << 20)), 4096);
+			fcntl(d, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SEAL);
+			lseek(d, 0, SEEK_SET);
+		}
+		if (again >= 0)
+			close(again);
+	}
+}
+
+static void rampage(const struct victim *v, uint64_t seed)
+{
+	tarn_client *c = scene_client(&v->s);
+	struct tarn__lane *l = lane_of(c);
+	uint64_t random = seed | 1;
+	struct area a[8];
+	tarn_channel *ch;
+	tarn_block *b;
+
+	OK(tarn_block_new(c, 1000, 0, &b));
+	OK(tarn_channel_new(c, 8, NULL, &ch));
+	OK(tarn_channel_bind(ch, TARN_PRODUCER));
+	OK(tarn_channel_send(ch, b, 0, 0));
+	unsigned n = shared_areas(a, 8);
+	PLAIN_CHECK(n >= 2);
+	for (unsigned round = 0; round < 40; round++) {
+		/* DATA too: the ring of its victim's channel lies there, and his blocks. */
+		for (unsigned k = 0; k < 400; k++) {
+			const struct area *at = &a[scene_random(&random) % n];
+			uint64_t *words = (uint64_t *)(void *)at->at, dice = scene_random(&random);
+
+			if (dice % 4 == 0) {
+				words = (uint64_t *)(void *)l->area;
+				words[scene_random(&random) % (sizeof *l->area / 8)] = dice;
+			} else {
+				/* Only what is there: a hole in a full system would be a signal. */
+				words[scene_random(&random) % (at->bytes < 1u << 20 ? at->bytes / 8
+									      : 1u << 17)] = dice;
+			}
+		}
+		const uint64_t one = 1;
+		if (write(c->doorbell, &one, sizeof one) < 0)
+			break;
+		if (round % 8 == 0)
+			meddle(&random);
+		/* Asks and never reads. */
+		struct tarn__request q = { .magic = TARN__CONTROL_MAGIC, .kind = TARN__CTL_STAT,
+					   .layout = tarn__layout_hash() };
+		for (unsigned k = 0; k < 20; k++)
+			tarn__control_send(c->control, &q, sizeof q, NULL, 0, MSG_DONTWAIT);
+	}
+	_exit(0);
+}
+
+/* Of the honest one only what the offender cannot write is looked at: counts, and that it is
+ * served. Contents in a common trust domain are anybody's to spoil. */
+PLAIN_TEST_TIMEOUT(t11_whoever_writes_truncates_and_reopens_everything_harms_no_count, 120)
+{
+	const tarn_server_options o = { .backing = TARN_BACKING_MEMFD, .arena_bytes = 64u << 20 };
+	struct scene s = scene_open(&o);
+	struct victim v = { .s = s };
+	tarn_client *c = scene_client(&s);
+	enum { N = 50 };
+	tarn_block *b[N];
+	uint64_t seed = scene_now();
+
+	scene_note("seed %llu", (unsigned long long)seed);
+	for (unsigned i = 0; i < N; i++) {
+		tarn_token t;
+
+		OK(tarn_block_new(c, 1000, 0, &b[i]));
+		OK(tarn_block_export(b[i], NULL, &t)); /* now the server knows it */
+		OK(tarn_token_revoke(c, &t));
+	}
+	for (unsigned k = 0; k < 30; k++) {
+		pid_t child = plain_fork();
+
+		if (child == 0)
+			rampage(&v, seed + k);
+		plain_reap(child); /* garbage may well kill the one whose it is */
+		PLAIN_WAIT_FOR(scene_client_gone(&s, child));
+		scene_settle(&s);
+		for (unsigned i = 0; i < N; i++)
+			PLAIN_EQ(scene_units(&s, tarn_block_id(b[i]), TARN_CLAIM_HELD,
+					     tarn_client_id(c)), 1);
+		tarn_block *more;
+		OK(tarn_block_new(c, 3000 + k * 1000, 0, &more));
+		tarn_block_unref(more);
+	}
+	for (unsigned i = 0; i < N; i++)
+		tarn_block_unref(b[i]);
+	tarn_client_close(c);
+	PLAIN_WAIT_FOR(scene_stat(&s).clients == 0);
+	s.evictions = scene_stat(&s).evictions;
+	scene_note("%llu of 30 were evicted", (unsigned long long)s.evictions);
+	scene_close(&s);
+}
+
 /* Some of it happens to be right: then it is a client that never maps anything. */
 static void babble(const struct victim *v, uint64_t seed)
 {

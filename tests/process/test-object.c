@@ -769,6 +769,27 @@ PLAIN_TEST(f4_an_object_taken_out_of_a_list_outlives_it)
 	user_close(&u);
 }
 
+PLAIN_TEST(f4_an_inline_method_gives_away_what_only_its_object_holds)
+{
+	/* The edge was dropped before the result was booked: it named what was gone. */
+	struct user u = user_open();
+	tarn_object *list = NEW(u.c, "List", ""), *item = NEW(u.c, "Canary", ""), *back;
+	tarn_object *counts = NEW(u.c, "Counts", "");
+
+	OK(tarn_callf(list, "append", TARN_FOREVER, "O", NULL, item));
+	tarn_object_unref(item);
+	scene_settle(&u.s);
+	back = give(list, "pop");
+	PLAIN_EQ(count_of(&u, back), 1);
+	OK(tarn_callf(back, "sing", TARN_FOREVER, NULL, NULL));
+	PLAIN_EQ(types_integer(counts, "destroyed"), 0);
+	tarn_object_unref(back);
+	PLAIN_WAIT_FOR(types_integer(counts, "destroyed") == 1);
+	tarn_object_unref(list);
+	tarn_object_unref(counts);
+	user_close(&u);
+}
+
 PLAIN_TEST(f9_objects_in_a_channel_that_nobody_reads_end_with_it)
 {
 	struct user u = user_open();

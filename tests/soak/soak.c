@@ -35,6 +35,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "nests.h"
 #include "tarn/tarn.h"
 
 #define WORKERS_MOST 64
@@ -47,7 +48,7 @@
 /* Shared by all processes outside of the arena: counters and a board of tokens. */
 struct board {
 	uint64_t sent, received, allocated, imported, exported, sliced, sealed, stale_tokens, full;
-	uint64_t forks, deepest;
+	uint64_t forks, deepest, called;
 	uint64_t bad; /* canaries found broken */
 	char token[BOARD][TARN_TOKEN_TEXT_BYTES + 1];
 };
@@ -142,6 +143,7 @@ struct hand {
 	uint64_t random;
 	struct held bag[BAG];
 	int n;
+	struct nests nests;
 };
 
 static void die(const char *what, int r)
@@ -396,10 +398,30 @@ static void act_fork(struct hand *h)
 		add(&board->forks, 1);
 }
 
+/* A deed with objects; what they keep of blocks is whole ones. */
+static void act_object(struct hand *h)
+{
+	tarn_block *b = h->n > 0 && h->bag[0].offset == 0 &&
+					tarn_block_size(h->bag[0].block) ==
+						tarn_block_capacity(h->bag[0].block)
+				? h->bag[0].block : NULL;
+	int r = nests_act(&h->nests, h->w->client, b, next_random(&h->random));
+
+	if (r == -EINVAL && b != NULL)
+		return; /* a slice of all of it */
+	if (r < 0)
+		die("a nest", r);
+	add(&board->called, 1);
+}
+
 static void act(struct hand *h)
 {
 	uint64_t dice = below(&h->random, 100);
 
+	if (below(&h->random, 8) == 0) {
+		act_object(h);
+		return;
+	}
 	if (forking && below(&h->random, 1000) == 0)
 		act_fork(h);
 
@@ -434,6 +456,7 @@ static void *hand_main(void *arg)
 
 	while (!__atomic_load_n(&h->w->over, __ATOMIC_RELAXED))
 		act(h);
+	nests_drop(&h->nests);
 	while (h->n > 0)
 		drop(h, 0);
 	return NULL;

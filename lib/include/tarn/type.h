@@ -178,8 +178,9 @@ struct tarn_module { /* no typedef: the name is the symbol's */
 };
 
 /* Defines the symbol that makes a shared object a module; at file scope. */
-#define TARN_MODULE(types_, load_)                             \
-	__attribute__((visibility("default"))) extern const struct tarn_module tarn_module; \
+#define TARN_MODULE(types_, load_)                                     \
+	extern const struct tarn_module tarn_module                    \
+		__attribute__((visibility("default")));                \
 	const struct tarn_module tarn_module = { TARN_MODULE_VERSION, (types_), (load_) };
 
 /* Loads the module in the file @path and registers its types; all or none. It is never

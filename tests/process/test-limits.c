@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * T12: each resource that runs out is its own error with a sentence, never a signal, and
+ * everything comes back. (Full /dev/shm: lib/client/test-full.c; lanes: test-lanes.c.)
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/common/scene.h"
+
+static struct rlimit limit(int which, rlim_t now)
+{
+	struct rlimit before, l;
+
+	PLAIN_EQ(getrlimit((__rlimit_resource_t)which, &before), 0);
+	l = before;
+	l.rlim_cur = now < l.rlim_max ? now : l.rlim_max;
+	PLAIN_EQ(setrlimit((__rlimit_resource_t)which, &l), 0);
+	return before;
+}
+
+static void lift(int which, const struct rlimit *before)
+{
+	PLAIN_EQ(setrlimit((__rlimit_resource_t)which, before), 0);
+}
+
+/* In a process of its own: limits are for processes. */
+static void in_a_child(const struct scene *s, void (*run)(const struct scene *s))
+{
+	pid_t pid = plain_fork();
+
+	if (pid == 0) {
+		run(s);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(pid), 0);
+}
+
+/* ---- descriptors ---- */
+
+static void few_descriptors(const struct scene *s)
+{
+	tarn_client *c;
+	bool refused = false;
+	int lowest = dup(0), r;
+
+	close(lowest);
+	for (int more = 0; more < 16; more++) {
+		struct rlimit before = limit(RLIMIT_NOFILE, (rlim_t)(lowest + more));
+
+		r = tarn_client_open(s->name, NULL, &c);
+		lift(RLIMIT_NOFILE, &before);
+		if (r == 0) {
+			tarn_client_close(c);
+			continue;
+		}
+		PLAIN_CHECKF(r == -EMFILE, "%d more: %s", more, tarn_error_last()->message);
+		PLAIN_CHECK(tarn_error_last()->message[0] != '\0');
+		refused = true;
+		int now = dup(0);
+		PLAIN_EQ(now, lowest); /* none is left open */
+		close(now);
+	}
+	PLAIN_CHECK(refused);
+	c = scene_client(s);
+	tarn_client_close(c);
+}
+
+PLAIN_TEST(t12_too_few_descriptors_are_an_error_of_attaching)
+{
+	struct scene s = scene_open(NULL);
+
+	in_a_child(&s, few_descriptors);
+	scene_close(&s);
+}
+
+/* ---- address space ---- */
+
+static void little_address_space(const struct scene *s)
+{
+	bool refused = false;
+	tarn_client *c;
+
+	for (unsigned mib = 0; mib < 400; mib += 20) {
+		char line[64] = "0";
+		FILE *f = fopen("/proc/self/statm", "re");
+
+		PLAIN_CHECK(f != NULL && fgets(line, sizeof line, f) != NULL);
+		fclose(f);
+		rlim_t have = (rlim_t)strtoull(line, NULL, 10) * 4096;
+		struct rlimit before = limit(RLIMIT_AS, have + ((rlim_t)mib << 20));
+		int r = tarn_client_open(s->name, NULL, &c);
+
+		lift(RLIMIT_AS, &before);
+		if (r == 0) {
+			tarn_client_close(c);
+			continue;
+		}
+		PLAIN_CHECKF(r == -ENOMEM, "%u MiB: %s", mib, tarn_error_last()->message);
+		refused = true;
+	}
+	PLAIN_CHECK(refused);
+	c = scene_client(s);
+	tarn_client_close(c);
+}
+
+PLAIN_TEST(t12_too_little_address_space_is_an_error_of_attaching)
+{
+	struct scene s = scene_open(NULL);
+
+#if defined(__SANITIZE_ADDRESS__)
+	PLAIN_SKIP("the sanitizer itself needs the address space");
+#endif
+	in_a_child(&s, little_address_space);
+	scene_close(&s);
+}
+
+/* ---- locked memory: io_uring takes it on some kernels; nothing else may ---- */
+
+static void no_locked_memory(const struct scene *unused)
+{
+	struct rlimit before = limit(RLIMIT_MEMLOCK, 0);
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_block *b;
+
+	(void)unused;
+	OK(tarn_block_new(c, 1 << 20, 0, &b));
+	tarn_block_unref(b);
+	tarn_client_close(c);
+	scene_close(&s);
+	lift(RLIMIT_MEMLOCK, &before);
+}
+
+PLAIN_TEST(t12_without_locked_memory_all_works)
+{
+	in_a_child(NULL, no_locked_memory);
+}
+
+/* ---- tables of the server ---- */
+
+PLAIN_TEST_TIMEOUT(t12_all_channels_taken_is_an_error_and_they_come_back, 120)
+{
+	const tarn_server_options o = { .arena_bytes = 64u << 20 };
+	struct scene s = scene_open(&o);
+	tarn_client *c = scene_client(&s);
+	enum { MOST = 70000 };
+	static tarn_channel *ch[MOST];
+	size_t n = 0;
+	int r = 0;
+
+	while (n < MOST && (r = tarn_channel_new(c, 1, NULL, &ch[n])) == 0)
+		n++;
+	scene_note("%zu channels, then %s: %s", n, tarn_error_name(r), tarn_error_last()->message);
+	PLAIN_CHECK(n > 10000 && n < MOST);
+	PLAIN_CHECKF(r == -ENFILE || r == -ENOMEM || r == -ENOSPC, "%s", tarn_error_name(r));
+	PLAIN_CHECK(strlen(tarn_error_last()->message) > 10);
+	scene_check(&s);
+	/* One goes, one comes. */
+	tarn_channel_unref(ch[--n]);
+	scene_settle(&s);
+	OK(tarn_channel_new(c, 1, NULL, &ch[n]));
+	n++;
+	while (n > 0)
+		tarn_channel_unref(ch[--n]);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+PLAIN_TEST_TIMEOUT(t12_all_exports_taken_is_an_error_and_they_come_back, 120)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	enum { MOST = 70000 };
+	static tarn_token t[MOST];
+	tarn_block *b;
+	size_t n = 0;
+	int r = 0;
+
+	OK(tarn_block_new(c, 100, 0, &b));
+	while (n < MOST && (r = tarn_block_export(b, NULL, &t[n])) == 0)
+		n++;
+	scene_note("%zu exports, then %s: %s", n, tarn_error_name(r), tarn_error_last()->message);
+	PLAIN_EQ(r, -ENOSPC);
+	scene_check(&s);
+	OK(tarn_token_revoke(c, &t[--n]));
+	OK(tarn_client_flush(c, true, TARN_FOREVER));
+	OK(tarn_block_export(b, NULL, &t[n]));
+	tarn_block_unref(b);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* Each client costs this process descriptors, so several processes are needed for many. */
+PLAIN_TEST_TIMEOUT(t12_a_thousand_clients_come_and_go, 120)
+{
+	struct scene s = scene_open(NULL);
+	enum { MOST = 1100 };
+	static tarn_client *c[MOST];
+	size_t n = 0;
+	int r = 0;
+
+	/* PTHREAD_KEYS_MAX is 1024: that, or descriptors, is the end here. */
+	while (n < MOST && (r = tarn_client_open(s.name, NULL, &c[n])) == 0)
+		n++;
+	scene_note("%zu clients, then %s: %s", n, tarn_error_name(r), tarn_error_last()->message);
+	PLAIN_CHECK(n > 100 && r < 0 && tarn_error_last()->message[0] != '\0');
+	PLAIN_CHECKF(r == -EMFILE || r == -EAGAIN || r == -EUSERS || r == -ENOMEM || r == -ENFILE,
+		     "%s", tarn_error_name(r));
+	tarn_client_close(c[--n]);
+	OK(tarn_client_open(s.name, NULL, &c[n]));
+	n++;
+	while (n > 0)
+		tarn_client_close(c[--n]);
+	scene_close(&s);
+}
+
+PLAIN_MAIN()
