@@ -137,7 +137,9 @@ static void advance(struct pool *p, struct actor *a)
 	actor_put(p, a);
 }
 
-static bool reads_only(const struct tarn__served *t, const struct tarn__offer *offer)
+/* Whether others who do may be there at the same time. Methods of a parallel type meet an actor
+ * only behind the creator; what waited there for it shares the object from then on. */
+static bool shares(const struct tarn__served *t, const struct tarn__offer *offer)
 {
 	return t->type->concurrency == TARN_READ_MOSTLY && offer != NULL &&
 	       (offer->flags & TARN_METHOD_READ);
@@ -228,7 +230,7 @@ int tarn__actor_enter(struct executor *e, const struct tarn__served *t,
 		      struct presence *here)
 {
 	struct pool *p = e->pool;
-	bool reads = reads_only(t, offer);
+	bool reads = shares(t, offer);
 	struct actor *a = NULL;
 	int r = 0;
 
@@ -500,7 +502,7 @@ void tarn__pool_submit(struct tarn__host *host, struct tarn__job *job)
 		     (job->deed == TARN__DEED_METHOD &&
 		      (job->served->type->concurrency != TARN_PARALLEL ||
 		       actor_find(p, job->id) != NULL));
-	job->stand = (struct tarn__stand){ .job = job, .reads = reads_only(job->served, job->offer) };
+	job->stand = (struct tarn__stand){ .job = job, .reads = shares(job->served, job->offer) };
 	struct actor *a = alone ? actor_get(p, job->id) : NULL;
 	job->actor = a;
 	if (a == NULL) {

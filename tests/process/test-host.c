@@ -60,6 +60,40 @@ static int hang(tarn_context *ctx, void *self)
 	return 0;
 }
 
+/* Until the test says so. */
+static unsigned go;
+static int wait_go(tarn_context *ctx, void *self)
+{
+	(void)self;
+	enter();
+	while (!__atomic_load_n(&go, __ATOMIC_ACQUIRE) && !tarn_context_canceled(ctx))
+		usleep(200);
+	leave();
+	return 0;
+}
+
+/* Until two are there. */
+static unsigned met;
+static int meet(tarn_context *ctx, void *self)
+{
+	(void)self;
+	__atomic_add_fetch(&met, 1, __ATOMIC_ACQ_REL);
+	while (__atomic_load_n(&met, __ATOMIC_ACQUIRE) < 2 && !tarn_context_canceled(ctx))
+		usleep(200);
+	return 0;
+}
+
+/* Hands itself to its peer, then takes its time. */
+static int shy_create(tarn_context *ctx, void *self)
+{
+	tarn_object *peer;
+	int r = tarn_context_get(ctx, "O", &peer);
+
+	if (r == 0)
+		r = tarn_callf(peer, "set_peer", TARN_FOREVER, "O", NULL, tarn_context_self(ctx));
+	return r < 0 ? r : wait_go(ctx, self);
+}
+
 struct counter {
 	int64_t value;
 	uint64_t peer;
@@ -238,6 +272,7 @@ static const tarn_method methods[] = {
 	{ "make_two", make_two, 0, NULL, NULL, NULL }, { "echo", echo, 0, NULL, NULL, NULL },
 	{ "keep", keep, 0, NULL, NULL, NULL },	   { "unkeep", unkeep, 0, NULL, NULL, NULL },
 	{ "value", inline_value, TARN_METHOD_INLINE | TARN_METHOD_READ, "", NULL, NULL },
+	{ "wait_go", wait_go, 0, "", NULL, NULL },
 	{ "me", me, 0, "", NULL, NULL },	   { "rnap", nap, TARN_METHOD_READ, "i", NULL, NULL },
 	{ 0 },
 };
@@ -248,6 +283,9 @@ static const tarn_type parallel = { .name = "Parallel", .size = sizeof(struct co
 				    .create = counter_create, .concurrency = TARN_PARALLEL, .methods = methods };
 static const tarn_type mostly = { .name = "Mostly", .size = sizeof(struct counter),
 				  .create = counter_create, .concurrency = TARN_READ_MOSTLY, .methods = methods };
+static const tarn_method shy_methods[] = { { "meet", meet, 0, "", NULL, NULL }, { 0 } };
+static const tarn_type shy = { .name = "Shy", .create = shy_create, .concurrency = TARN_PARALLEL,
+			       .methods = shy_methods };
 
 /* Gives the one that there is, if it lives: remembers its id, which keeps nothing alive. */
 static uint64_t singleton;
@@ -286,6 +324,7 @@ static struct scene scene_open(uint32_t executors)
 	OK(tarn_type_register(s.registry, &parallel));
 	OK(tarn_type_register(s.registry, &mostly));
 	OK(tarn_type_register(s.registry, &mag));
+	OK(tarn_type_register(s.registry, &shy));
 	o.registry = s.registry;
 	arena_start_thread(&s.a, NULL, &o);
 	s.c = arena_client(&s.a, NULL);
@@ -445,6 +484,43 @@ PLAIN_TEST(d5_methods_that_read_share_and_others_are_alone)
 	call_from(c, 8);
 	PLAIN_EQ(most, 1);
 	tarn_object_unref(o);
+	scene_close(&s);
+}
+
+static void *make_shy(void *arg)
+{
+	tarn_object *peer = arg, *o;
+
+	OK(tarn_object_newf(tarn_object_client(peer), "Shy", &o, "O", peer));
+	return o;
+}
+
+PLAIN_TEST(d5_calls_that_waited_for_a_parallel_objects_creator_run_side_by_side)
+{
+	struct scene s = scene_open(0);
+	tarn_object *peer = make(&s, "Counter", 0), *o;
+	tarn_pending *p[2];
+	pthread_t maker;
+	tarn_parcel got;
+	void *made;
+
+	PLAIN_EQ(pthread_create(&maker, NULL, make_shy, peer), 0);
+	PLAIN_WAIT_FOR(__atomic_load_n(&running, __ATOMIC_ACQUIRE) == 1);
+	OK(tarn_call(peer, "get_peer", NULL, &got, TARN_FOREVER));
+	OK(tarn_value_object(tarn_parcel_at(&got, 0), &o));
+	for (int i = 0; i < 2; i++)
+		OK(tarn_call_start(o, "meet", NULL, &p[i]));
+	PLAIN_EQ(call_q(peer, "add", 1), 1); /* answered behind them: they stand in line */
+	__atomic_store_n(&go, 1, __ATOMIC_RELEASE);
+	for (int i = 0; i < 2; i++) {
+		OK(tarn_call_wait(p[i], NULL, TARN_FOREVER));
+		tarn_call_free(p[i]);
+	}
+	PLAIN_EQ(pthread_join(maker, &made), 0);
+	OK(tarn_callf(peer, "drop_peer", TARN_FOREVER, "", NULL));
+	tarn_parcel_fini(&got);
+	tarn_object_unref(made);
+	tarn_object_unref(peer);
 	scene_close(&s);
 }
 
