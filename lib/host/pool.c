@@ -87,17 +87,23 @@ static void let_in(struct actor *a, bool reads)
 	a->writers += !reads;
 }
 
-static void line_up(struct actor *a, struct tarn__stand *s, bool in_front)
+static void insert(struct actor *a, struct tarn__stand **at, struct tarn__stand *s)
 {
-	s->next = in_front ? a->line : NULL;
-	if (in_front) {
-		if (a->line == NULL)
-			a->line_end = &s->next;
-		a->line = s;
-	} else {
-		*a->line_end = s;
+	s->next = *at;
+	*at = s;
+	if (s->next == NULL)
 		a->line_end = &s->next;
-	}
+}
+
+/* The place behind all executors that stand in line, which are in front of all jobs: a job needs
+ * a thread, and who waits behind it has one. Were all threads to wait so, nobody would run it. */
+static struct tarn__stand **behind_executors(struct actor *a)
+{
+	struct tarn__stand **at = &a->line;
+
+	while (*at != NULL && (*at)->job == NULL)
+		at = &(*at)->next;
+	return at;
 }
 
 /* More jobs than hands that are free, or will be in a moment. */
@@ -173,6 +179,8 @@ static bool leads_to(struct pool *p, const struct actor *a, const struct executo
 static void take_from_ready(struct pool *p, struct actor *a)
 {
 	for (struct tarn__job **at = &p->ready, *job; (job = *at) != NULL;) {
+	struct tarn__stand **to = behind_executors(a);
+
 		if (job->actor != a) {
 			at = &job->next;
 			continue;
@@ -184,7 +192,8 @@ static void take_from_ready(struct pool *p, struct actor *a)
 		a->readers -= job->stand.reads;
 		a->writers -= !job->stand.reads;
 		job->stand.granted = false;
-		line_up(a, &job->stand, true);
+		insert(a, to, &job->stand);
+		to = &job->stand.next; /* in their order */
 	}
 }
 
@@ -198,7 +207,7 @@ static int wait_turn(struct pool *p, struct executor *e, struct actor *a, bool r
 
 	if (leads_to(p, a, e, 0))
 		return -EDEADLK;
-	line_up(a, &s, false);
+	insert(a, behind_executors(a), &s);
 	e->waits_for = a;
 	while (!s.granted && r == 0 && !p->stopping) {
 		if (deadline == UINT64_MAX)
@@ -512,7 +521,7 @@ void tarn__pool_submit(struct tarn__host *host, struct tarn__job *job)
 		job->stand.granted = true;
 		ready_add(p, job);
 	} else {
-		line_up(a, &job->stand, false);
+		insert(a, a->line_end, &job->stand);
 	}
 	if (!p->growing && !p->stopping)
 		p->growing = start_thread(grower_main, p) == 0;

@@ -585,6 +585,50 @@ PLAIN_TEST(e4_an_error_comes_up_through_calls_within_calls)
 	scene_close(&s);
 }
 
+/*
+ * Two threads. One is at a until it may go; behind it stands a call of a that has none, and behind
+ * that the other's, from b. A call of c, which wants b, has the first free one. Then the call of
+ * a has to wait for both.
+ */
+PLAIN_TEST(d20_a_call_within_a_call_waits_for_nobody_who_needs_a_thread)
+{
+	struct scene s = scene_open(2);
+	tarn_object *a = make(&s, "Counter", 0), *b = make(&s, "Counter", 0),
+		    *c = make(&s, "Counter", 0);
+	tarn_builder one;
+
+	OK(tarn_callf(b, "set_peer", TARN_FOREVER, "O", NULL, a));
+	OK(tarn_callf(c, "set_peer", TARN_FOREVER, "O", NULL, b));
+	tarn_builder_init(&one);
+	for (int64_t i = 1; i <= 10; i++) {
+		struct { tarn_object *o; const char *method; int64_t n; } todo[] = {
+			{ a, "wait_go", -1 }, { a, "add", 1 }, { b, "bounce", 1 }, { c, "bounce", 2 },
+		};
+		tarn_pending *p[4];
+
+		__atomic_store_n(&go, 0, __ATOMIC_RELEASE);
+		for (int k = 0; k < 4; k++) {
+			tarn_builder_reset(&one);
+			if (todo[k].n >= 0)
+				tarn_put_int(&one, todo[k].n);
+			OK(tarn_call_start(todo[k].o, todo[k].method, &one, &p[k]));
+			PLAIN_WAIT_FOR(__atomic_load_n(&running, __ATOMIC_ACQUIRE) == 1);
+		}
+		usleep(3000); /* b's is most likely at a by now; if not, less is shown */
+		__atomic_store_n(&go, 1, __ATOMIC_RELEASE);
+		for (int k = 0; k < 4; k++) {
+			OK(tarn_call_wait(p[k], NULL, TARN_FOREVER));
+			tarn_call_free(p[k]);
+		}
+	}
+	PLAIN_EQ(call_q(a, "add", 0), 10);
+	tarn_builder_fini(&one);
+	tarn_object_unref(a);
+	tarn_object_unref(b);
+	tarn_object_unref(c);
+	scene_close(&s);
+}
+
 PLAIN_TEST(d20_two_calls_that_wait_for_each_other_are_told_so)
 {
 	struct scene s = scene_open(4);
