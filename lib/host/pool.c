@@ -405,6 +405,9 @@ static void *executor_main(void *arg)
 	*e->link = e->next;
 	if (e->next != NULL)
 		e->next->link = e->link;
+	/* A job that came since we decided to end found us counted, and nobody idle. */
+	if (wants_more(p))
+		pthread_cond_signal(&p->grow);
 	p->n--;
 	pthread_cond_broadcast(&p->ended);
 	pthread_mutex_unlock(&p->mutex);
