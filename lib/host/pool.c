@@ -147,8 +147,9 @@ static void advance(struct pool *p, struct actor *a)
  * only behind the creator; what waited there for it shares the object from then on. */
 static bool shares(const struct tarn__served *t, const struct tarn__offer *offer)
 {
-	return t->type->concurrency == TARN_READ_MOSTLY && offer != NULL &&
-	       (offer->flags & TARN_METHOD_READ);
+	return offer != NULL && (t->type->concurrency == TARN_PARALLEL ||
+				 (t->type->concurrency == TARN_READ_MOSTLY &&
+				  (offer->flags & TARN_METHOD_READ)));
 }
 
 /* ---- a method that calls in place ---- */
@@ -178,9 +179,9 @@ static bool leads_to(struct pool *p, const struct actor *a, const struct executo
  * only thread would wait for what needs one. */
 static void take_from_ready(struct pool *p, struct actor *a)
 {
-	for (struct tarn__job **at = &p->ready, *job; (job = *at) != NULL;) {
 	struct tarn__stand **to = behind_executors(a);
 
+	for (struct tarn__job **at = &p->ready, *job; (job = *at) != NULL;) {
 		if (job->actor != a) {
 			at = &job->next;
 			continue;
@@ -366,11 +367,9 @@ static void work(struct executor *e)
 		note(e, &e->first, job->actor, job->stand.reads);
 		job->broken = e->first.actor != NULL && e->first.actor->broken;
 		e->failed = false;
-		e->job = job;
 		pthread_mutex_unlock(&p->mutex);
 		tarn__job_run(e, job); /* from its result on the job may be gone */
 		pthread_mutex_lock(&p->mutex);
-		e->job = NULL;
 		if (e->failed && e->first.actor != NULL)
 			e->first.actor->broken = true;
 		leave(p, e, &e->first);
@@ -405,10 +404,10 @@ static void *executor_main(void *arg)
 	*e->link = e->next;
 	if (e->next != NULL)
 		e->next->link = e->link;
+	p->n--;
 	/* A job that came since we decided to end found us counted, and nobody idle. */
 	if (wants_more(p))
 		pthread_cond_signal(&p->grow);
-	p->n--;
 	pthread_cond_broadcast(&p->ended);
 	pthread_mutex_unlock(&p->mutex);
 	pthread_cond_destroy(&e->turn);
@@ -582,11 +581,10 @@ bool tarn__pool_stop(struct pool *p, int64_t timeout_ns)
 	/* Relaxed: sticky, looked at on every wait. The server does not answer any more. */
 	if (p->client != NULL)
 		tarn__store32_relaxed(&p->client->down, TARN_ESRVDOWN);
-	for (struct executor *e = p->executors; e != NULL; e = e->next) {
-		if (e->job != NULL)
-			tarn__store32_relaxed(&e->job->canceled, 1);
+	/* Relaxed: a hint to methods. Not by way of their jobs: one whose result was sent is gone. */
+	tarn__store32_relaxed(&p->host->ending, 1);
+	for (struct executor *e = p->executors; e != NULL; e = e->next)
 		pthread_cond_signal(&e->turn);
-	}
 	pthread_cond_broadcast(&p->work);
 	pthread_cond_signal(&p->grow);
 	while ((p->n != 0 || p->growing) && r == 0)
