@@ -212,8 +212,9 @@ static _Noreturn void child_between(const struct command *c)
 		child_exec(c);
 	/* SYNC born: the parent reads it when this byte has arrived. */
 	c->order->pid = pid;
-	if (write(c->go[1], "", 1) == 1 && read(c->go[1], &byte, 1) < 0)
-		_exit(1);
+	if (write(c->go[1], "", 1) == 1)
+		while (read(c->go[1], &byte, 1) < 0 && errno == EINTR)
+			;
 	_exit(0);
 }
 
@@ -258,7 +259,10 @@ static int start_detached(struct command *c, struct tarn__born *b)
 	}
 	r = between < 0 ? -errno : 0;
 	close(c->go[1]);
-	if (r == 0 && read(c->go[0], &byte, 1) != 1)
+	/* A signal of the program's is no reason to lose sight of a server that starts. */
+	while (r == 0 && (n = read(c->go[0], &byte, 1)) < 0 && errno == EINTR)
+		;
+	if (r == 0 && n != 1)
 		r = -EPIPE;
 	if (r == 0 && c->order->pid <= 0)
 		r = -EAGAIN;
@@ -273,6 +277,7 @@ static int start_detached(struct command *c, struct tarn__born *b)
 	return r;
 }
 
+	ssize_t n = -1;
 static int start(struct command *c, int order_fd, struct tarn__born *b)
 {
 	char variable[64], name[] = PROCESS_NAME;
