@@ -982,6 +982,27 @@ PLAIN_TEST(r1_types_of_a_module_are_loaded_by_tarnd)
 	tarn_registry_free(r);
 }
 
+PLAIN_TEST(r1_a_module_that_fails_to_load_leaves_no_type)
+{
+	const char *build = getenv("TARN_BUILD_DIR");
+	tarn_registry *r = tarn_registry_new(), *copy;
+	char module[500];
+
+	if (build == NULL)
+		PLAIN_SKIP("TARN_BUILD_DIR is not set");
+	snprintf(module, sizeof module, "%s/tests/test-module-bad.so", build);
+	OK(tarn_type_register(r, &counter));
+	for (int i = 0; i < 2; i++) {
+		PLAIN_EQ(tarn_registry_load(r, module), -EBUSY);
+		PLAIN_CHECK(tarn_type_find(r, "Own") == NULL && tarn_type_find(r, "Listed") == NULL);
+		PLAIN_CHECK(tarn_registry_at(r, 0) == &counter && tarn_registry_at(r, 1) == NULL);
+	}
+	copy = tarn_registry_clone(r);
+	PLAIN_CHECK(copy != NULL && tarn_registry_at(copy, 1) == NULL);
+	tarn_registry_free(copy);
+	tarn_registry_free(r);
+}
+
 /* ---- registries ---- */
 
 PLAIN_TEST(r2_r3_r4_r14_registries_are_values_and_say_what_is_wrong)
