@@ -245,6 +245,9 @@ tarn_caller tarn_context_caller(const tarn_context *ctx)
 
 bool tarn_context_canceled(const tarn_context *ctx)
 {
+	/* Before the job is looked at: a server that ends frees it, whatever still runs. Relaxed. */
+	if (tarn__load32_relaxed(&ctx->host->ending) != 0)
+		return true;
 	for (; ctx != NULL; ctx = ctx->outer)
 		/* Relaxed: a hint to stop. */
 		if (ctx->canceled != NULL && tarn__load32_relaxed(ctx->canceled) != 0)
