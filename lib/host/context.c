@@ -110,20 +110,25 @@ static int check_args(struct tarn_context *ctx)
 	return args != NULL ? tarn__signature_match(args, &ctx->args) : 0;
 }
 
-static int run_it(struct tarn_context *ctx)
+TARN__CALLS_METHODS static int run_it(struct tarn_context *ctx)
 {
 	const tarn_type *type = ctx->served->type;
+	int r = 0;
 
 	switch (ctx->deed) {
 	case TARN__DEED_METHOD:
-		return ctx->offer->fn(ctx, ctx->self);
+		r = ctx->offer->fn(ctx, ctx->self);
+		break;
 	case TARN__DEED_CREATE:
-		return type->create != NULL ? type->create(ctx, ctx->self) : 0;
+		if (type->create != NULL)
+			r = type->create(ctx, ctx->self);
+		break;
 	case TARN__DEED_DESTROY:
 		type->destroy(ctx, ctx->self);
-		return 0;
+		break;
 	}
-	return -EINVAL;
+	TARN__NO_TAIL_CALL();
+	return r;
 }
 
 /* The result of a method with a result type is the object that its type makes of it. */
