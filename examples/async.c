@@ -4,12 +4,9 @@
  * event loop waits for the answers with one descriptor; a call that takes too long is given up.
  */
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <time.h>
-
-#include <tarn/tarn.h>
 #include <tarn/type.h>
+#include "must.h"
 
 #define CALLS 20
 
@@ -27,14 +24,6 @@ static const tarn_method methods[] = { { "brew", brew, 0, "q", "q", NULL }, { 0 
 static const tarn_type kitchen = { .name = "Kitchen", .concurrency = TARN_PARALLEL, .methods = methods };
 TARN_TYPE_REGISTER(kitchen)
 
-static void must(int r)
-{
-	if (r >= 0)
-		return;
-	tarn_error_print(stderr);
-	exit(1); /* a server that we started ends with us */
-}
-
 int main(void)
 {
 	tarn_pending *call[CALLS];
@@ -42,32 +31,29 @@ int main(void)
 	tarn_server *server;
 	tarn_client *client;
 	tarn_object *object;
-	tarn_builder arguments;
-	int left = CALLS;
+	tarn_builder number;
 
-	must(tarn_server_start(NULL, &server));
-	must(tarn_client_open(tarn_server_name(server), NULL, &client));
+	must_begin(&server, &client);
 	must(tarn_object_newf(client, "Kitchen", &object, NULL));
 	must(tarn_client_event_fd(client, &ready.fd));
 	for (int i = 0; i < CALLS; i++) {
-		tarn_builder_init(&arguments);
-		tarn_put_int(&arguments, i);
-		must(tarn_call_start(object, "brew", &arguments, &call[i]));
-		tarn_builder_fini(&arguments);
+		tarn_builder_init(&number);
+		tarn_put_int(&number, i);
+		must(tarn_call_start(object, "brew", &number, &call[i]));
+		tarn_builder_fini(&number);
 	}
-	while (left > 0 && poll(&ready, 1, -1) == 1) {
+	for (int left = CALLS; left > 0 && poll(&ready, 1, -1) == 1;) {
 		must(tarn_client_event_clear(client)); /* first, then look at all */
 		for (int i = 0; i < CALLS; i++) {
 			if (call[i] == NULL || tarn_call_poll(call[i]) == 0)
 				continue;
-			must(tarn_call_wait(call[i], NULL, 0)); /* NULL: the result does not matter */
-			call[i] = tarn_call_free(call[i]);
-			left--;
+			must(tarn_call_wait(call[i], NULL, 0)); /* its result does not matter */
+			call[i] = tarn_call_free(call[i]), left--;
 		}
 	}
 	int late = tarn_callf(object, "brew", 20000000, "i", NULL, 99);
 	printf("%d cups at once; one more: %s\n", CALLS, tarn_error_last()->message);
 	tarn_object_unref(object);
-	tarn_client_close(client);
-	return tarn_server_shutdown(server, TARN_FOREVER) || late != -ETIMEDOUT;
+	must_end(server, client);
+	return late != -ETIMEDOUT;
 }

@@ -3,11 +3,9 @@
  * Errors: what a method throws arrives whole, with the stack of the server and over several calls
  * with its causes; what the machinery refuses has a code and a sentence.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <tarn/tarn.h>
 #include <tarn/type.h>
+
+#include "must.h"
 
 static int half(tarn_context *ctx, void *self)
 {
@@ -44,13 +42,10 @@ int main(void)
 	tarn_client *client;
 	tarn_object *d;
 	int64_t y;
-	int wrong;
 
-	if (tarn_server_start(NULL, &server) < 0 ||
-	    tarn_client_open(tarn_server_name(server), NULL, &client) < 0 ||
-	    tarn_object_newf(client, "Divider", &d, NULL) < 0)
-		return tarn_error_print(stderr), 1;
-	wrong = tarn_callf(d, "quarter", TARN_FOREVER, "i", "q", 7, &y) != -TARN_EREMOTE;
+	must_begin(&server, &client);
+	must(tarn_object_newf(client, "Divider", &d, NULL));
+	bool wrong = tarn_callf(d, "quarter", TARN_FOREVER, "i", "q", 7, &y) != -TARN_EREMOTE;
 	wrong |= !tarn_fault_is(tarn_error_fault(), "ValueError");
 	tarn_error_print(stdout); /* both calls, with file and line */
 	wrong |= tarn_callf(d, "quarter", TARN_FOREVER, "s", "q", "8", &y) != -TARN_EARGS;
@@ -59,6 +54,6 @@ int main(void)
 	tarn_error_print(stdout);
 	wrong |= tarn_callf(d, "quarter", TARN_FOREVER, "i", "q", 8, &y) != 0 || y != 2;
 	tarn_object_unref(d);
-	tarn_client_close(client);
-	return tarn_server_shutdown(server, TARN_FOREVER) || wrong;
+	must_end(server, client);
+	return wrong;
 }

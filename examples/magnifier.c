@@ -3,11 +3,9 @@
  * An object with state, and typed calls: one table makes the server's methods and plain C
  * functions for callers. A wrong type does not compile.
  */
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <tarn/tarn.h>
 #include <tarn/type.h>
+
+#include "must.h"
 
 #define MAGNIFIER(NEW, METHOD, x)                                            \
 	NEW(x, real)                                                         \
@@ -48,16 +46,13 @@ int main(void)
 	magnifier *m = NULL;
 	double y = 0;
 
-	if (tarn_server_start(NULL, &server) < 0 ||
-	    tarn_client_open(tarn_server_name(server), NULL, &client) < 0 ||
-	    magnifier_new(client, 2.0, &m) < 0 || magnifier_scale(m, 21.0, &y) < 0) {
-		tarn_error_print(stderr);
-		return 1;
-	}
+	must_begin(&server, &client);
+	must(magnifier_new(client, 2.0, &m));
+	must(magnifier_scale(m, 21.0, &y));
 	printf("2 x 21 = %g\n", y);
 	if (magnifier_set_factor(m, -1) < 0)
 		tarn_error_print(stdout); /* what was thrown, and where in the server */
 	magnifier_unref(m);
-	tarn_client_close(client);
-	return tarn_server_shutdown(server, TARN_FOREVER) || y != 42;
+	must_end(server, client);
+	return y != 42;
 }

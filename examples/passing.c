@@ -4,13 +4,10 @@
  * may drop its own at once, since what is on its way keeps the object alive.
  */
 #include <spawn.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <tarn/tarn.h>
 #include <tarn/type.h>
+#include "must.h"
 
 struct tally {
 	int64_t n;
@@ -26,15 +23,6 @@ TARN_TYPE_REGISTER(tally)
 static tarn_client *client; /* each process has its own of these */
 static tarn_channel *ring;
 static tarn_object *object;
-static int64_t n;
-
-static void must(int r)
-{
-	if (r >= 0)
-		return;
-	tarn_error_print(stderr);
-	exit(1); /* a server that we started ends with us */
-}
 
 static int child(const char *server)
 {
@@ -42,6 +30,7 @@ static int child(const char *server)
 	must(tarn_channel_open(client, "proxies", TARN_FOREVER, &ring));
 	must(tarn_channel_bind(ring, TARN_CONSUMER));
 	must(tarn_channel_recv_object(ring, &object, NULL, TARN_FOREVER));
+	int64_t n;
 	must(tarn_callf(object, "count", TARN_FOREVER, NULL, "q", &n));
 	printf("The child counts %lld in %s\n", (long long)n, tarn_object_type_name(object));
 	tarn_client_close(client); /* and all it has with it */
@@ -55,18 +44,16 @@ int main(int argc, char **argv)
 
 	if (argc == 2)
 		return child(argv[1]);
-	must(tarn_server_start(NULL, &server));
-	must(tarn_client_open(tarn_server_name(server), NULL, &client));
+	must_begin(&server, &client);
 	must(tarn_channel_new(client, 8, "proxies", &ring));
 	must(tarn_channel_bind(ring, TARN_PRODUCER));
 	must(tarn_object_newf(client, "Tally", &object, NULL));
-	must(tarn_callf(object, "count", TARN_FOREVER, NULL, "q", &n));
+	must(tarn_callf(object, "count", TARN_FOREVER, NULL, NULL));
 	must(tarn_channel_send_object(ring, object, 0, TARN_FOREVER));
 	tarn_object_unref(object);
 	char *arguments[] = { argv[0], (char *)(uintptr_t)tarn_server_name(server), NULL };
-	if (posix_spawn(&pid, "/proc/self/exe", NULL, NULL, arguments, environ) != 0)
-		return 1;
+	must(-posix_spawn(&pid, "/proc/self/exe", NULL, NULL, arguments, environ));
 	waitpid(pid, &status, 0);
-	tarn_client_close(client);
-	return tarn_server_shutdown(server, TARN_FOREVER) || status;
+	must_end(server, client);
+	return status;
 }

@@ -127,6 +127,7 @@ static void add_server(struct rows *r, const tarn_stat *s)
 {
 	add_text(r, "name", s->name, "");
 	add_number(r, "server", "pid", s->server_pid);
+	add_text(r, "process", s->process, "");
 	add(r, "server", "uptime", (struct value){ .kind = VALUE_NS, .number = s->uptime_ns });
 	add_text(r, "io", s->io, s->io_reason);
 	add_text(r, "backing", backing_name(s->backing), s->backing_reason);

@@ -617,8 +617,8 @@ static int give_up(struct tarn__lane *l, int r)
 	/* Distinguish a slow server from a dead one. */
 	int health = tarn__client_health(l->client, l);
 	return health < 0 ? health
-			  : tarn__fail(-ETIMEDOUT, "The server (pid %d) did not answer in time.",
-				       tarn_client_server_pid(l->client));
+			  : tarn__fail(-ETIMEDOUT, "The server '%s' (pid %d) did not answer in "
+				       "time.", l->client->name, tarn_client_server_pid(l->client));
 }
 
 /* ---- how long it took, for people ---- */

@@ -18,7 +18,9 @@
 #include "client.h"
 
 #define TARN__PARKED_MAX 8u
-#define TARN__SLICE_NS 100000000u /* longest sleep between two looks at the server */
+/* Longest sleep between two looks at the server. Whoever waits for a server that was killed is to be back
+ * within 100 ms of it: 10 ms are for the kernel to end it, and for us to be scheduled. */
+#define TARN__SLICE_NS 90000000u
 
 #define TARN__REPLY_SLOTS 19u /* most slots that one asks a reply of: 64 references fit */
 

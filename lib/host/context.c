@@ -110,20 +110,25 @@ static int check_args(struct tarn_context *ctx)
 	return args != NULL ? tarn__signature_match(args, &ctx->args) : 0;
 }
 
-static int run_it(struct tarn_context *ctx)
+TARN__CALLS_METHODS static int run_it(struct tarn_context *ctx)
 {
 	const tarn_type *type = ctx->served->type;
+	int r = 0;
 
 	switch (ctx->deed) {
 	case TARN__DEED_METHOD:
-		return ctx->offer->fn(ctx, ctx->self);
+		r = ctx->offer->fn(ctx, ctx->self);
+		break;
 	case TARN__DEED_CREATE:
-		return type->create != NULL ? type->create(ctx, ctx->self) : 0;
+		if (type->create != NULL)
+			r = type->create(ctx, ctx->self);
+		break;
 	case TARN__DEED_DESTROY:
 		type->destroy(ctx, ctx->self);
-		return 0;
+		break;
 	}
-	return -EINVAL;
+	TARN__NO_TAIL_CALL();
+	return r;
 }
 
 /* The result of a method with a result type is the object that its type makes of it. */
@@ -245,6 +250,9 @@ tarn_caller tarn_context_caller(const tarn_context *ctx)
 
 bool tarn_context_canceled(const tarn_context *ctx)
 {
+	/* Before the job is looked at: a server that ends frees it, whatever still runs. Relaxed. */
+	if (tarn__load32_relaxed(&ctx->host->ending) != 0)
+		return true;
 	for (; ctx != NULL; ctx = ctx->outer)
 		/* Relaxed: a hint to stop. */
 		if (ctx->canceled != NULL && tarn__load32_relaxed(ctx->canceled) != 0)

@@ -69,6 +69,8 @@ struct host {
 	unsigned depth;
 	bool busy;                     /* executors may be running something */
 
+	uint32_t ending;               /* atomic, by the reactor: methods are asked to stop */
+
 	uint32_t *gate;                /* by index of the object: gate.h */
 	struct pool *pool;             /* pool.h */
 };

@@ -404,7 +404,7 @@ static void run_call(struct executor *e, struct tarn_context *ctx, struct tarn__
 		if (r == 0 && ctx->deed == TARN__DEED_CREATE)
 			r = give_created(ctx);
 	}
-	e->failed = r < 0 && job->deed == TARN__DEED_CREATE;
+	e->failed = r < 0 && ctx->deed == TARN__DEED_CREATE; /* the job may be gone: see tarn__pool_stop() */
 	if (tarn__lane_enter(e->pool->client, &l) < 0)
 		return;
 	int said = tarn__exec_over(l, ctx, r == 0);

@@ -87,17 +87,23 @@ static void let_in(struct actor *a, bool reads)
 	a->writers += !reads;
 }
 
-static void line_up(struct actor *a, struct tarn__stand *s, bool in_front)
+static void insert(struct actor *a, struct tarn__stand **at, struct tarn__stand *s)
 {
-	s->next = in_front ? a->line : NULL;
-	if (in_front) {
-		if (a->line == NULL)
-			a->line_end = &s->next;
-		a->line = s;
-	} else {
-		*a->line_end = s;
+	s->next = *at;
+	*at = s;
+	if (s->next == NULL)
 		a->line_end = &s->next;
-	}
+}
+
+/* The place behind all executors that stand in line, which are in front of all jobs: a job needs
+ * a thread, and who waits behind it has one. Were all threads to wait so, nobody would run it. */
+static struct tarn__stand **behind_executors(struct actor *a)
+{
+	struct tarn__stand **at = &a->line;
+
+	while (*at != NULL && (*at)->job == NULL)
+		at = &(*at)->next;
+	return at;
 }
 
 /* More jobs than hands that are free, or will be in a moment. */
@@ -137,10 +143,13 @@ static void advance(struct pool *p, struct actor *a)
 	actor_put(p, a);
 }
 
-static bool reads_only(const struct tarn__served *t, const struct tarn__offer *offer)
+/* Whether others who do may be there at the same time. Methods of a parallel type meet an actor
+ * only behind the creator; what waited there for it shares the object from then on. */
+static bool shares(const struct tarn__served *t, const struct tarn__offer *offer)
 {
-	return t->type->concurrency == TARN_READ_MOSTLY && offer != NULL &&
-	       (offer->flags & TARN_METHOD_READ);
+	return offer != NULL && (t->type->concurrency == TARN_PARALLEL ||
+				 (t->type->concurrency == TARN_READ_MOSTLY &&
+				  (offer->flags & TARN_METHOD_READ)));
 }
 
 /* ---- a method that calls in place ---- */
@@ -170,6 +179,8 @@ static bool leads_to(struct pool *p, const struct actor *a, const struct executo
  * only thread would wait for what needs one. */
 static void take_from_ready(struct pool *p, struct actor *a)
 {
+	struct tarn__stand **to = behind_executors(a);
+
 	for (struct tarn__job **at = &p->ready, *job; (job = *at) != NULL;) {
 		if (job->actor != a) {
 			at = &job->next;
@@ -182,7 +193,8 @@ static void take_from_ready(struct pool *p, struct actor *a)
 		a->readers -= job->stand.reads;
 		a->writers -= !job->stand.reads;
 		job->stand.granted = false;
-		line_up(a, &job->stand, true);
+		insert(a, to, &job->stand);
+		to = &job->stand.next; /* in their order */
 	}
 }
 
@@ -196,7 +208,7 @@ static int wait_turn(struct pool *p, struct executor *e, struct actor *a, bool r
 
 	if (leads_to(p, a, e, 0))
 		return -EDEADLK;
-	line_up(a, &s, false);
+	insert(a, behind_executors(a), &s);
 	e->waits_for = a;
 	while (!s.granted && r == 0 && !p->stopping) {
 		if (deadline == UINT64_MAX)
@@ -228,7 +240,7 @@ int tarn__actor_enter(struct executor *e, const struct tarn__served *t,
 		      struct presence *here)
 {
 	struct pool *p = e->pool;
-	bool reads = reads_only(t, offer);
+	bool reads = shares(t, offer);
 	struct actor *a = NULL;
 	int r = 0;
 
@@ -355,11 +367,9 @@ static void work(struct executor *e)
 		note(e, &e->first, job->actor, job->stand.reads);
 		job->broken = e->first.actor != NULL && e->first.actor->broken;
 		e->failed = false;
-		e->job = job;
 		pthread_mutex_unlock(&p->mutex);
 		tarn__job_run(e, job); /* from its result on the job may be gone */
 		pthread_mutex_lock(&p->mutex);
-		e->job = NULL;
 		if (e->failed && e->first.actor != NULL)
 			e->first.actor->broken = true;
 		leave(p, e, &e->first);
@@ -395,6 +405,9 @@ static void *executor_main(void *arg)
 	if (e->next != NULL)
 		e->next->link = e->link;
 	p->n--;
+	/* A job that came since we decided to end found us counted, and nobody idle. */
+	if (wants_more(p))
+		pthread_cond_signal(&p->grow);
 	pthread_cond_broadcast(&p->ended);
 	pthread_mutex_unlock(&p->mutex);
 	pthread_cond_destroy(&e->turn);
@@ -500,7 +513,7 @@ void tarn__pool_submit(struct tarn__host *host, struct tarn__job *job)
 		     (job->deed == TARN__DEED_METHOD &&
 		      (job->served->type->concurrency != TARN_PARALLEL ||
 		       actor_find(p, job->id) != NULL));
-	job->stand = (struct tarn__stand){ .job = job, .reads = reads_only(job->served, job->offer) };
+	job->stand = (struct tarn__stand){ .job = job, .reads = shares(job->served, job->offer) };
 	struct actor *a = alone ? actor_get(p, job->id) : NULL;
 	job->actor = a;
 	if (a == NULL) {
@@ -510,7 +523,7 @@ void tarn__pool_submit(struct tarn__host *host, struct tarn__job *job)
 		job->stand.granted = true;
 		ready_add(p, job);
 	} else {
-		line_up(a, &job->stand, false);
+		insert(a, a->line_end, &job->stand);
 	}
 	if (!p->growing && !p->stopping)
 		p->growing = start_thread(grower_main, p) == 0;
@@ -568,11 +581,10 @@ bool tarn__pool_stop(struct pool *p, int64_t timeout_ns)
 	/* Relaxed: sticky, looked at on every wait. The server does not answer any more. */
 	if (p->client != NULL)
 		tarn__store32_relaxed(&p->client->down, TARN_ESRVDOWN);
-	for (struct executor *e = p->executors; e != NULL; e = e->next) {
-		if (e->job != NULL)
-			tarn__store32_relaxed(&e->job->canceled, 1);
+	/* Relaxed: a hint to methods. Not by way of their jobs: one whose result was sent is gone. */
+	tarn__store32_relaxed(&p->host->ending, 1);
+	for (struct executor *e = p->executors; e != NULL; e = e->next)
 		pthread_cond_signal(&e->turn);
-	}
 	pthread_cond_broadcast(&p->work);
 	pthread_cond_signal(&p->grow);
 	while ((p->n != 0 || p->growing) && r == 0)

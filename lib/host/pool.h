@@ -43,7 +43,6 @@ struct executor {
 	struct actor *waits_for;
 	struct presence *present;     /* where its methods are, innermost first */
 	struct presence first;        /* of its job */
-	struct tarn__job *job;
 	struct tarn_context *top;     /* its own: the method that it runs, innermost */
 	unsigned depth;               /* methods in each other */
 	bool failed;                  /* its job was a creator, and failed */

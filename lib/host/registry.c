@@ -337,20 +337,43 @@ const tarn_type *tarn_registry_at(const tarn_registry *registry, unsigned index)
 
 /* ---- modules ---- */
 
-static int register_all(tarn_registry *registry, const struct tarn_module *m)
+/* What lies in the module of @m and came behind the first @i types goes from the registry: also
+ * what its load() registered by itself. */
+static void unregister_module(tarn_registry *registry, const struct tarn_module *m, unsigned i)
+{
+	const tarn_type *type;
+	Dl_info ours, its;
+
+	if (dladdr(m, &ours) == 0)
+		return;
+	while ((type = tarn_registry_at(registry, i)) != NULL) {
+		if (dladdr(type, &its) == 0 || its.dli_fbase != ours.dli_fbase ||
+		    tarn_type_unregister(registry, type->name) < 0)
+			i++;
+	}
+}
+
+static int register_all(tarn_registry *registry, const struct tarn_module *m, bool *ret_entered)
 {
 	unsigned done = 0;
 	int r = 0;
 
+	pthread_mutex_lock(&registry->mutex);
+	const unsigned before = registry->n;
+	pthread_mutex_unlock(&registry->mutex);
 	for (; m->types != NULL && m->types[done] != NULL && r == 0; done += r == 0)
 		r = tarn_type_register(registry, m->types[done]);
-	if (r == 0 && m->load != NULL)
+	*ret_entered = r == 0 && m->load != NULL;
+	if (*ret_entered)
 		r = m->load(registry);
 	if (r < 0) {
 		const tarn_error error = *tarn_error_last();
 
-		while (done-- > 0)
-			tarn_type_unregister(registry, m->types[done]->name);
+		if (*ret_entered)
+			unregister_module(registry, m, before);
+		else
+			while (done-- > 0)
+				tarn_type_unregister(registry, m->types[done]->name);
 		if (error.code == r)
 			tarn__fail(r, "%s", error.message);
 		else
@@ -378,10 +401,13 @@ int tarn_registry_load(tarn_registry *registry, const char *path)
 			: tarn__fail(-ENOEXEC, "The module %s is of version %u; expected %u.", path, version,
 				     TARN_MODULE_VERSION);
 	}
-	int r = register_all(registry, m);
+	bool entered;
+	int r = register_all(registry, m, &entered);
 	if (r < 0) {
 		snprintf(why, sizeof why, "%.399s", tarn_error_last()->message);
-		dlclose(handle);
+		/* Who knows what its load() has begun: threads, types made elsewhere. */
+		if (!entered)
+			dlclose(handle);
 		return tarn__fail(r, "The module %s cannot be used: %s", path, why);
 	}
 	return 0; /* never closed: its functions may be running */

@@ -222,7 +222,7 @@ void tarn__channel_wake(struct server *s, const struct channel *ch)
 	const struct tarn__channel_ring *ring = (const void *)(s->st.data.base + o->offset);
 
 	/* The kernel reads the words, not we. Sleepers find DIR changed and leave; one that
-	 * is just going to sleep looks again after 100 ms at most. */
+	 * is just going to sleep looks again after TARN__SLICE_NS. */
 	tarn__futex_wake(&ring->producer_wake, INT32_MAX);
 	tarn__futex_wake(&ring->consumer_wake, INT32_MAX);
 }

@@ -10,6 +10,7 @@
 
 #include "lib/error.h"
 #include "shm/hash.h"
+#include "tickets.h"
 
 /* Pages that are looked at as one: an extent begins and ends at its border. */
 #define GRAIN 4096u
@@ -418,6 +419,10 @@ static bool head_fits(const struct state *st)
 	       count_fits(st, h->names, h->names_reserved, MAX_NAMES) &&
 	       count_fits(st, h->claims, h->claims_reserved, MAX_CLAIMS) &&
 	       count_fits(st, h->windows, h->windows_reserved, MAX_WINDOWS) &&
+	       count_fits(st, h->things, h->things_reserved, h->max_objects + 1) &&
+	       count_fits(st, h->edges, h->edges_reserved, MAX_EDGES) &&
+	       count_fits(st, h->calls, h->calls_reserved, MAX_CALLS) &&
+	       (h->host == NIL || h->host < h->clients_used) &&
 	       h->buckets != 0 && h->buckets <= h->buckets_reserved && h->buckets_reserved <= MAX_BUCKETS;
 }
 
@@ -435,24 +440,31 @@ static bool object_fits(const struct state *st, uint32_t i)
 	    (o->place >= st->head->heap.spans || o->place == NIL ||
 	     st->span[o->place].cls >= TARN__SMALL_CLASSES))
 		return false;
-	return object_kind(o) != TARN__KIND_CHANNEL ||
-	       st->channel_of[i] < (st->head->channels > 1 ? st->head->channels : 1);
+	uint32_t records = object_kind(o) == TARN__KIND_CHANNEL	 ? st->head->channels
+			   : object_kind(o) == TARN__KIND_OBJECT ? st->head->things : UINT32_MAX;
+
+	return st->channel_of[i] < (records > 1 ? records : 1);
 }
 
-/* Its window lies in the table. */
+/* Its window lies in the table; also that of a free record, to which a ticket may lead. */
 static bool channel_fits(const struct state *st, const struct channel *ch)
 {
-	uint64_t units = ch->capacity > WINDOW_UNIT ? ch->capacity / WINDOW_UNIT : 1;
+	uint64_t units = window_length(ch) / WINDOW_UNIT;
 
-	if (ch->id == 0)
-		return true;
-	return ch->capacity != 0 && ch->capacity <= TARN__CHANNEL_MAX &&
+	return (ch->capacity != 0 || ch->id == 0) && ch->capacity <= TARN__CHANNEL_MAX &&
 	       (ch->capacity & (ch->capacity - 1)) == 0 &&
 	       (ch->window == NIL || (ch->window < st->head->windows &&
 				      units <= st->head->windows - ch->window));
 }
 
-/* Chains of the book end, and tickets are of objects that may be channels. */
+/* It stands for an edge that there may be. */
+static bool edge_claim_fits(const struct state *st, const struct claim *c)
+{
+	return c->value != NIL && c->value < st->head->edges &&
+	       st->edge[c->value].from < st->head->things;
+}
+
+/* Chains of the book end, tickets are of objects that may be channels, and edges of records. */
 static bool claims_fit(const struct state *st)
 {
 	const struct state_head *h = st->head;
@@ -468,6 +480,9 @@ static bool claims_fit(const struct state *st)
 		if ((st->claim[i].who & CLAIM_TICKET) &&
 		    (of >= h->heap.objects || (st->channel_of[of] != NIL &&
 					       st->channel_of[of] >= h->channels)))
+			return false;
+		if ((st->claim[i].who & CLAIM_EDGE) && !(st->claim[i].who & CLAIM_TICKET) &&
+		    !edge_claim_fits(st, &st->claim[i]))
 			return false;
 	}
 	return true;

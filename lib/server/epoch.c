@@ -36,6 +36,7 @@
 #define LOOP_EVERY 64u                  /* epochs between two looks at descriptors */
 #define REAP_SLICES 64u
 #define PENDING_TICK_NS 2000000
+#define PUT_OFF_MOST 4u                 /* times that a RELEASE waits for its unit */
 #define KEEP_EVERY 4096u                /* epochs between two housekeepings of a busy server */
 
 /* ---- publication ---- */
@@ -212,6 +213,29 @@ static void wake_ends(struct server *s, uint64_t channel)
 		tarn__channel_wake(s, ch);
 }
 
+/* A MOVE takes a unit when it is read (hot.c), and perhaps that of an earlier RELEASE, while
+ * its own is still in a RECV of a lane that was sampled before. That RECV is read in the next
+ * epoch, so the RELEASE waits for it: one epoch, or one more for each time that it happens to
+ * it again. Nothing is read between this and the change of buffers, so there is room unless all
+ * lanes are full; and a death that is not seen yet ends in a reclaim two epochs later, when
+ * the entry is gone. */
+static bool put_off(struct server *s, const struct deferred *d)
+{
+	struct state_head *h = s->st.head;
+	uint64_t filling = h->filling, n = h->n_deferred[filling];
+
+	if (d->kind != TARN__MSG_RELEASE || d->at >= PUT_OFF_MOST ||
+	    d->units == 0 || d->units > UNITS_MAX ||
+	    s->st.client[d->client].state != CLIENT_ACTIVE ||
+	    n >= h->lanes_reserved * (uint64_t)TARN__REQUESTS)
+		return false;
+	/* Beyond the committed count, so it needs no log. */
+	s->st.deferred[filling][n] = *d;
+	s->st.deferred[filling][n].at++;
+	SET(&s->st, h->n_deferred[filling], n + 1);
+	return true;
+}
+
 bool tarn__apply_older(struct server *s)
 {
 	struct state_head *h = s->st.head;
@@ -225,7 +249,9 @@ bool tarn__apply_older(struct server *s)
 
 		if (!tarn__apply_deferred(s, d)) {
 			tarn__rollback(s);
-			tarn__evict(s, d->client, "message %u names what it does not hold", d->kind);
+			if (!put_off(s, d))
+				tarn__evict(s, d->client, "message %u names what it does not hold",
+					    d->kind);
 		}
 		SET(&s->st, h->done, h->done + 1);
 		uint64_t closed = d->kind == TARN__MSG_CLOSE ? d->id : 0;

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -86,6 +87,7 @@ void tarn__facts_note(struct server *s)
 	snprintf(t->io, sizeof t->io, "%s", s->loop != NULL ? tarn__loop_name(s->loop) : "");
 	snprintf(t->io_reason, sizeof t->io_reason, "%s", s->io_reason);
 	snprintf(t->backing_reason, sizeof t->backing_reason, "%s", s->backing_reason);
+	prctl(PR_GET_NAME, t->process, 0, 0, 0); /* 16 bytes with the end */
 	snprintf(t->name, sizeof t->name, "%s", s->name);
 }
 

@@ -273,6 +273,8 @@ static inline struct holder *new_holder(struct batch *b, struct object *o)
  * epoch after it is read; a channel that closes keeps its tickets as long (channels.c). What
  * happened before the MOVE is applied by then. A unit that is not booked yet, because the
  * RECV that made it is in a lane not read yet, goes the old way: ticket now, RELEASE later.
+ * What is booked may be what an earlier RELEASE gives up, and the unit meant be in that RECV:
+ * then the RELEASE waits for it (put_off() in epoch.c).
  * tests/model/move.pml has this rule, and what happens without the parts of it.
  */
 static bool hot_send(struct batch *b, const uint64_t *w)

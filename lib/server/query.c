@@ -128,6 +128,7 @@ static void put_stat(const struct sight *s, struct answer_file *f)
 		t = s->facts->stat;
 		t.io[sizeof t.io - 1] = t.io_reason[sizeof t.io_reason - 1] = '\0';
 		t.backing_reason[sizeof t.backing_reason - 1] = t.name[sizeof t.name - 1] = '\0';
+		t.process[sizeof t.process - 1] = '\0';
 		t.uptime_ns = since(s, s->facts->started_ns);
 	}
 	t.epochs = h->epoch;

@@ -135,11 +135,36 @@ __attribute__((constructor)) static void serve_if_ordered(void)
 
 /* ---- the starter's side ---- */
 
+/* @fd, or a copy of it beyond the three that the child has for its input and output: a program
+ * that closed its own would give the server's descriptors their numbers. Takes @fd over. */
+static int high(int fd)
+{
+	if (fd < 0 || fd > 2)
+		return fd;
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3), error = errno;
+
+	close(fd);
+	errno = error;
+	return copy;
+}
+
+static int pipe_high(int ret[2])
+{
+	if (pipe2(ret, O_CLOEXEC) != 0)
+		return -errno;
+	for (int i = 0; i < 2; i++) {
+		ret[i] = high(ret[i]);
+		if (ret[i] < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 static int order_open(const struct tarn__packed *p, struct order **ret)
 {
 	const size_t bytes = offsetof(struct order, packed) + p->bytes;
 	const size_t room = bytes < sizeof(struct order) ? sizeof(struct order) : bytes;
-	int fd = memfd_create("tarn-order", MFD_CLOEXEC);
+	int fd = high(memfd_create("tarn-order", MFD_CLOEXEC));
 	struct order *o;
 
 	if (fd < 0)
@@ -194,9 +219,11 @@ static _Noreturn void child_exec(const struct command *c)
 		setpgid(0, 0); /* a Ctrl-C at the terminal is not for the server */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	int null = open("/dev/null", O_RDONLY);
-	if (null >= 0)
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (null > 0)
 		dup2(null, 0);
+	else if (null == 0)
+		fcntl(null, F_SETFD, 0);
 	execve(c->program, c->argv, c->envp);
 	_exit(127);
 }
@@ -212,8 +239,9 @@ static _Noreturn void child_between(const struct command *c)
 		child_exec(c);
 	/* SYNC born: the parent reads it when this byte has arrived. */
 	c->order->pid = pid;
-	if (write(c->go[1], "", 1) == 1 && read(c->go[1], &byte, 1) < 0)
-		_exit(1);
+	if (write(c->go[1], "", 1) == 1)
+		while (read(c->go[1], &byte, 1) < 0 && errno == EINTR)
+			;
 	_exit(0);
 }
 
@@ -246,6 +274,7 @@ static int start_owned(const struct command *c, struct tarn__born *b)
 
 static int start_detached(struct command *c, struct tarn__born *b)
 {
+	ssize_t n = -1;
 	char byte;
 	int r = 0;
 
@@ -258,7 +287,10 @@ static int start_detached(struct command *c, struct tarn__born *b)
 	}
 	r = between < 0 ? -errno : 0;
 	close(c->go[1]);
-	if (r == 0 && read(c->go[0], &byte, 1) != 1)
+	/* A signal of the program's is no reason to lose sight of a server that starts. */
+	while (r == 0 && (n = read(c->go[0], &byte, 1)) < 0 && errno == EINTR)
+		;
+	if (r == 0 && n != 1)
 		r = -EPIPE;
 	if (r == 0 && c->order->pid <= 0)
 		r = -EAGAIN;
@@ -368,9 +400,8 @@ int tarn__spawn(const struct tarn__packed *p, struct tarn__born *ret)
 	if (order < 0)
 		return order;
 	if (!c.detached)
-		parent = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	if ((parent < 0 && !c.detached) || pipe2(ready, O_CLOEXEC) != 0)
-		r = -errno;
+		parent = high((int)syscall(SYS_pidfd_open, getpid(), 0));
+	r = parent < 0 && !c.detached ? -errno : pipe_high(ready);
 	if (r == 0) {
 		c.keep[0] = order;
 		c.keep[1] = c.order->ready_fd = ready[1];

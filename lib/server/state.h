@@ -133,7 +133,7 @@ struct deferred {
 	uint32_t kind;   /* enum tarn__message */
 	uint32_t client;
 	uint64_t id;     /* object, or channel of a ticket */
-	uint64_t at;     /* position of a ticket */
+	uint64_t at;     /* position of a ticket; RELEASE: how often it was put off */
 	uint64_t units;  /* RELEASE: units; RECV, ABSORB: the id that the ticket should name */
 };
 static_assert(sizeof(struct deferred) == 32, "half a line");

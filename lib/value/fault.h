@@ -46,8 +46,17 @@ int tarn__fault_throw_v(tarn_fault **slot, const void *caller, const char *file,
 			const char *function, const char *domain, const char *format, va_list args)
 	__attribute__((format(printf, 7, 0)));
 
-/* The stack from @caller outwards, at most TARN_FRAMES_MAX places of it, innermost first.
- * Strings are the caller's to free. Returns how many. */
+/*
+ * Functions of the library that call a method: what lies below them (executors, the reactor, the
+ * start of a thread) is nobody's business who reads where a method failed, so that stacks end
+ * there. The section is how they are known. A function that has this says
+ * TARN__NO_TAIL_CALL() behind the call, or it would not be on the stack.
+ */
+#define TARN__CALLS_METHODS __attribute__((noinline, section("tarn_calls_methods")))
+#define TARN__NO_TAIL_CALL() __asm__ volatile("" ::: "memory")
+
+/* The stack from @caller outwards to the method that it is of, at most TARN_FRAMES_MAX places of
+ * it, innermost first. Strings are the caller's to free. Returns how many. */
 size_t tarn__stack_take(const void *caller, struct tarn__frame *ret_frames);
 
 /* Loads what unwinding needs, 30 us the first time in a process: before work begins. */

@@ -109,6 +109,17 @@ static int fill(struct dl_phdr_info *info, size_t bytes, void *user)
 	return 0;
 }
 
+/* The linker's: where the functions begin and end that call methods. NULL where there are none. */
+extern const char __start_tarn_calls_methods[] __attribute__((weak, visibility("hidden")));
+extern const char __stop_tarn_calls_methods[] __attribute__((weak, visibility("hidden")));
+
+static bool calls_methods(const void *return_address)
+{
+	uintptr_t at = (uintptr_t)return_address - 1;
+
+	return at >= (uintptr_t)__start_tarn_calls_methods && at < (uintptr_t)__stop_tarn_calls_methods;
+}
+
 size_t tarn__stack_take(const void *caller, struct tarn__frame *ret_frames)
 {
 	void *address[ADDRESSES];
@@ -119,6 +130,9 @@ size_t tarn__stack_take(const void *caller, struct tarn__frame *ret_frames)
 	for (int i = 0; i < n && i < (int)LIBRARY_FRAMES; i++)
 		if (address[i] == caller)
 			first = i;
+	for (int i = first; i < n; i++)
+		if (calls_methods(address[i]))
+			n = i;
 	n -= first;
 	if (n > (int)TARN_FRAMES_MAX)
 		n = (int)TARN_FRAMES_MAX;

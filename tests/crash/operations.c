@@ -226,6 +226,66 @@ static void token_revoke(struct world *w)
 	OK(tarn_token_revoke(w->c, &w->token));
 }
 
+/* ---- objects ---- */
+
+static void have_object(struct world *w)
+{
+	w->o[0] = NEW(w->c, "Magnifier", "d", 2.0);
+	w->o[1] = NEW(w->c, "List", "");
+	PLAIN_CHECK(types_scale(w->o[0], 3) == 6); /* its methods are known from here on */
+}
+
+static void object_call(struct world *w)
+{
+	PLAIN_CHECK(types_scale(w->o[0], 4) == 8);
+}
+
+static void object_call_slowly(struct world *w)
+{
+	double y;
+
+	OK(tarn_callf(w->o[0], "scale_slowly", TARN_FOREVER, "d", "d", 4.0, &y));
+	PLAIN_CHECK(y == 8);
+}
+
+/* A reference as an argument, which the list keeps; and one in a result. */
+static void object_nest(struct world *w)
+{
+	tarn_parcel p;
+
+	OK(tarn_callf(w->o[1], "append", TARN_FOREVER, "O", NULL, w->o[0]));
+	tarn_object_unref(w->o[0]);
+	OK(tarn_call(w->o[1], "pop", NULL, &p, TARN_FOREVER));
+	tarn_parcel_fini(&p);
+}
+
+static void object_new_drop(struct world *w)
+{
+	tarn_object *o = NEW(w->c, "Magnifier", "d", 3.0);
+
+	tarn_object_unref(o);
+	tarn_object_unref(w->o[0]);
+	OK(tarn_client_flush(w->c, true, TARN_FOREVER));
+}
+
+static void object_send(struct world *w)
+{
+	OK(tarn_channel_send_object(w->out, w->o[0], 0, 0));
+	tarn_object_unref(w->o[0]);
+	OK(tarn_channel_send_object(w->out, w->o[1], 0, 0));
+}
+
+static void object_publish(struct world *w)
+{
+	tarn_object *found;
+
+	OK(tarn_object_publish(w->o[0], "magnifier", 0));
+	OK(tarn_object_lookup(w->c, "magnifier", 0, &found));
+	tarn_object_unref(found);
+	OK(tarn_object_unpublish(w->c, "magnifier"));
+	OK(tarn_object_publish(w->o[1], "list", 0)); /* this one stays published */
+}
+
 /* ---- lanes, attaching ---- */
 
 static void first_call(struct world *w)
@@ -339,6 +399,12 @@ const struct operation operations[] = {
 	{ "export", 4, NULL, token_export },
 	{ "import", 4, NULL, token_import },
 	{ "revoke", 4, NULL, token_revoke },
+	{ "call", 4, have_object, object_call },
+	{ "call on an executor", 4, have_object, object_call_slowly },
+	{ "references in a call", 4, have_object, object_nest },
+	{ "object new and drop", 4, have_object, object_new_drop },
+	{ "object through a channel", 4, have_object, object_send },
+	{ "publish, look up, unpublish", 4, have_object, object_publish },
 	{ "lane open", 4, first_call, lane_open, .alone = true },
 	{ "lane take over", 4, some_threads, lane_take, .alone = true },
 	{ "attach", 4, NULL, attach, .alone = true },

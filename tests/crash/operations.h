@@ -11,7 +11,7 @@
 #ifndef TARN_TESTS_CRASH_OPERATIONS_H
 #define TARN_TESTS_CRASH_OPERATIONS_H
 
-#include "tests/common/scene.h"
+#include "tests/common/types.h"
 
 #define ITEMS 3        /* sent down; the first is the block that the survivor keeps */
 #define BLOCK_BYTES 200
@@ -28,6 +28,7 @@ struct world {
 	tarn_token kept;      /* of the block that the survivor keeps */
 	tarn_block *b[4];     /* of prepare() */
 	tarn_channel *ch[4];
+	tarn_object *o[2];
 };
 
 struct operation {

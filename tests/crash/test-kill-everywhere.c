@@ -156,8 +156,14 @@ static void survivor_finish(struct survivor *v, const struct operation *o, const
 		if (r == -TARN_ECLOSED)
 			break;
 		if (r == -TARN_EKIND) {
-			OK(tarn_channel_recv_channel(v->up, &ch, NULL, 0));
-			tarn_channel_unref(ch);
+			tarn_object *object;
+
+			if (tarn_channel_recv_channel(v->up, &ch, NULL, 0) == 0) {
+				tarn_channel_unref(ch);
+				continue;
+			}
+			OK(tarn_channel_recv_object(v->up, &object, NULL, 0));
+			tarn_object_unref(object);
 			continue;
 		}
 		PLAIN_CHECKF(r == 0, "%s: the survivor receives: %s", what,

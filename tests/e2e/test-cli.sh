@@ -229,6 +229,7 @@ stat_tells_options() {
 	same "$(json .schema)" tarn.stat/1
 	same "$(json .server.name)" "$name"
 	same "$(json .server.pid)" "$server"
+	same "$(json .server.process)" "$(cat "/proc/$server/comm")"
 	same "$(json .server.io)" epoll
 	json '[.server.io_reason, .server.backing_reason | length > 0] | all'
 	same "$(json .memory.arena_bytes)" $((64 << 20))

@@ -723,7 +723,7 @@ static void ping_pong(unsigned rounds, size_t capacity, bool asleep)
 	scene_close(&s);
 }
 
-/* With sleepers that only their own look every 100 ms wakes it would take 200 s. */
+/* With sleepers that only their own look every 90 ms wakes it would take 180 s. */
 PLAIN_TEST_TIMEOUT(sleepers_are_woken_by_what_they_wait_for, 60)
 {
 	setenv("TARN_SPIN_US", "0", 1);

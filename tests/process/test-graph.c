@@ -114,10 +114,11 @@ PLAIN_TEST(n6_another_process_reaches_the_inner_objects_by_way_of_the_outer_one)
 	user_close(&u);
 }
 
-PLAIN_TEST_TIMEOUT(n5_a_random_graph_of_3000_objects_ends_whatever_the_order_of_drops, 120)
+PLAIN_TEST_TIMEOUT(n5_a_random_graph_of_10000_objects_ends_whatever_the_order_of_drops, 120)
 {
-	struct user u = user_open(NULL);
-	enum { N = 3000 };
+	const tarn_server_options big = { .arena_bytes = 256u << 20 };
+	struct user u = user_open(&big);
+	enum { N = 10000 };
 	static tarn_object *o[N];
 	uint64_t random = scene_now() | 1;
 
@@ -132,7 +133,7 @@ PLAIN_TEST_TIMEOUT(n5_a_random_graph_of_3000_objects_ends_whatever_the_order_of_
 
 		tarn_object_unref(o[at]);
 		o[at] = o[left - 1];
-		if (left % 1000 == 0)
+		if (left % 2500 == 0)
 			scene_check(&u.s);
 	}
 	user_close(&u);

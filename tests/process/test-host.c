@@ -65,6 +65,40 @@ static int hang(tarn_context *ctx, void *self)
 	return 0;
 }
 
+/* Until the test says so. */
+static unsigned go;
+static int wait_go(tarn_context *ctx, void *self)
+{
+	(void)self;
+	enter();
+	while (!__atomic_load_n(&go, __ATOMIC_ACQUIRE) && !tarn_context_canceled(ctx))
+		usleep(200);
+	leave();
+	return 0;
+}
+
+/* Until two are there. */
+static unsigned met;
+static int meet(tarn_context *ctx, void *self)
+{
+	(void)self;
+	__atomic_add_fetch(&met, 1, __ATOMIC_ACQ_REL);
+	while (__atomic_load_n(&met, __ATOMIC_ACQUIRE) < 2 && !tarn_context_canceled(ctx))
+		usleep(200);
+	return 0;
+}
+
+/* Hands itself to its peer, then takes its time. */
+static int shy_create(tarn_context *ctx, void *self)
+{
+	tarn_object *peer;
+	int r = tarn_context_get(ctx, "O", &peer);
+
+	if (r == 0)
+		r = tarn_callf(peer, "set_peer", TARN_FOREVER, "O", NULL, tarn_context_self(ctx));
+	return r < 0 ? r : wait_go(ctx, self);
+}
+
 struct counter {
 	int64_t value;
 	uint64_t peer;
@@ -243,6 +277,7 @@ static const tarn_method methods[] = {
 	{ "make_two", make_two, 0, NULL, NULL, NULL }, { "echo", echo, 0, NULL, NULL, NULL },
 	{ "keep", keep, 0, NULL, NULL, NULL },	   { "unkeep", unkeep, 0, NULL, NULL, NULL },
 	{ "value", inline_value, TARN_METHOD_INLINE | TARN_METHOD_READ, "", NULL, NULL },
+	{ "wait_go", wait_go, 0, "", NULL, NULL },
 	{ "me", me, 0, "", NULL, NULL },	   { "rnap", nap, TARN_METHOD_READ, "i", NULL, NULL },
 	{ 0 },
 };
@@ -253,6 +288,9 @@ static const tarn_type parallel = { .name = "Parallel", .size = sizeof(struct co
 				    .create = counter_create, .concurrency = TARN_PARALLEL, .methods = methods };
 static const tarn_type mostly = { .name = "Mostly", .size = sizeof(struct counter),
 				  .create = counter_create, .concurrency = TARN_READ_MOSTLY, .methods = methods };
+static const tarn_method shy_methods[] = { { "meet", meet, 0, "", NULL, NULL }, { 0 } };
+static const tarn_type shy = { .name = "Shy", .create = shy_create, .concurrency = TARN_PARALLEL,
+			       .methods = shy_methods };
 
 /* Gives the one that there is, if it lives: remembers its id, which keeps nothing alive. */
 static uint64_t singleton;
@@ -291,6 +329,7 @@ static struct scene scene_open(uint32_t executors)
 	OK(tarn_type_register(s.registry, &parallel));
 	OK(tarn_type_register(s.registry, &mostly));
 	OK(tarn_type_register(s.registry, &mag));
+	OK(tarn_type_register(s.registry, &shy));
 	o.registry = s.registry;
 	arena_start_thread(&s.a, NULL, &o);
 	s.c = arena_client(&s.a, NULL);
@@ -453,6 +492,43 @@ PLAIN_TEST(d5_methods_that_read_share_and_others_are_alone)
 	scene_close(&s);
 }
 
+static void *make_shy(void *arg)
+{
+	tarn_object *peer = arg, *o;
+
+	OK(tarn_object_newf(tarn_object_client(peer), "Shy", &o, "O", peer));
+	return o;
+}
+
+PLAIN_TEST(d5_calls_that_waited_for_a_parallel_objects_creator_run_side_by_side)
+{
+	struct scene s = scene_open(0);
+	tarn_object *peer = make(&s, "Counter", 0), *o;
+	tarn_pending *p[2];
+	pthread_t maker;
+	tarn_parcel got;
+	void *made;
+
+	PLAIN_EQ(pthread_create(&maker, NULL, make_shy, peer), 0);
+	PLAIN_WAIT_FOR(__atomic_load_n(&running, __ATOMIC_ACQUIRE) == 1);
+	OK(tarn_call(peer, "get_peer", NULL, &got, TARN_FOREVER));
+	OK(tarn_value_object(tarn_parcel_at(&got, 0), &o));
+	for (int i = 0; i < 2; i++)
+		OK(tarn_call_start(o, "meet", NULL, &p[i]));
+	PLAIN_EQ(call_q(peer, "add", 1), 1); /* answered behind them: they stand in line */
+	__atomic_store_n(&go, 1, __ATOMIC_RELEASE);
+	for (int i = 0; i < 2; i++) {
+		OK(tarn_call_wait(p[i], NULL, TARN_FOREVER));
+		tarn_call_free(p[i]);
+	}
+	PLAIN_EQ(pthread_join(maker, &made), 0);
+	OK(tarn_callf(peer, "drop_peer", TARN_FOREVER, "", NULL));
+	tarn_parcel_fini(&got);
+	tarn_object_unref(made);
+	tarn_object_unref(peer);
+	scene_close(&s);
+}
+
 static void pair(struct scene *s, tarn_object **a, tarn_object **b)
 {
 	*a = make(s, "Counter", 1);
@@ -511,6 +587,50 @@ PLAIN_TEST(e4_an_error_comes_up_through_calls_within_calls)
 	PLAIN_CHECK(strstr(tarn_fault_message(f), "thirteen") != NULL);
 	tarn_object_unref(a);
 	tarn_object_unref(b);
+	scene_close(&s);
+}
+
+/*
+ * Two threads. One is at a until it may go; behind it stands a call of a that has none, and behind
+ * that the other's, from b. A call of c, which wants b, has the first free one. Then the call of
+ * a has to wait for both.
+ */
+PLAIN_TEST(d20_a_call_within_a_call_waits_for_nobody_who_needs_a_thread)
+{
+	struct scene s = scene_open(2);
+	tarn_object *a = make(&s, "Counter", 0), *b = make(&s, "Counter", 0),
+		    *c = make(&s, "Counter", 0);
+	tarn_builder one;
+
+	OK(tarn_callf(b, "set_peer", TARN_FOREVER, "O", NULL, a));
+	OK(tarn_callf(c, "set_peer", TARN_FOREVER, "O", NULL, b));
+	tarn_builder_init(&one);
+	for (int64_t i = 1; i <= 10; i++) {
+		struct { tarn_object *o; const char *method; int64_t n; } todo[] = {
+			{ a, "wait_go", -1 }, { a, "add", 1 }, { b, "bounce", 1 }, { c, "bounce", 2 },
+		};
+		tarn_pending *p[4];
+
+		__atomic_store_n(&go, 0, __ATOMIC_RELEASE);
+		for (int k = 0; k < 4; k++) {
+			tarn_builder_reset(&one);
+			if (todo[k].n >= 0)
+				tarn_put_int(&one, todo[k].n);
+			OK(tarn_call_start(todo[k].o, todo[k].method, &one, &p[k]));
+			PLAIN_WAIT_FOR(__atomic_load_n(&running, __ATOMIC_ACQUIRE) == 1);
+		}
+		usleep(3000); /* b's is most likely at a by now; if not, less is shown */
+		__atomic_store_n(&go, 1, __ATOMIC_RELEASE);
+		for (int k = 0; k < 4; k++) {
+			OK(tarn_call_wait(p[k], NULL, TARN_FOREVER));
+			tarn_call_free(p[k]);
+		}
+	}
+	PLAIN_EQ(call_q(a, "add", 0), 10);
+	tarn_builder_fini(&one);
+	tarn_object_unref(a);
+	tarn_object_unref(b);
+	tarn_object_unref(c);
 	scene_close(&s);
 }
 
@@ -864,6 +984,27 @@ PLAIN_TEST(r1_types_of_a_module_are_loaded_by_tarnd)
 	OK(tarn_registry_load(r, module));
 	PLAIN_EQ(tarn_registry_load(r, module), -EEXIST);
 	PLAIN_CHECK(tarn_type_find(r, "Doubler") != NULL);
+	tarn_registry_free(r);
+}
+
+PLAIN_TEST(r1_a_module_that_fails_to_load_leaves_no_type)
+{
+	const char *build = getenv("TARN_BUILD_DIR");
+	tarn_registry *r = tarn_registry_new(), *copy;
+	char module[500];
+
+	if (build == NULL)
+		PLAIN_SKIP("TARN_BUILD_DIR is not set");
+	snprintf(module, sizeof module, "%s/tests/test-module-bad.so", build);
+	OK(tarn_type_register(r, &counter));
+	for (int i = 0; i < 2; i++) {
+		PLAIN_EQ(tarn_registry_load(r, module), -EBUSY);
+		PLAIN_CHECK(tarn_type_find(r, "Own") == NULL && tarn_type_find(r, "Listed") == NULL);
+		PLAIN_CHECK(tarn_registry_at(r, 0) == &counter && tarn_registry_at(r, 1) == NULL);
+	}
+	copy = tarn_registry_clone(r);
+	PLAIN_CHECK(copy != NULL && tarn_registry_at(copy, 1) == NULL);
+	tarn_registry_free(copy);
 	tarn_registry_free(r);
 }
 

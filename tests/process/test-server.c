@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -127,6 +128,61 @@ PLAIN_TEST(where_io_uring_is_forbidden_the_server_uses_epoll_and_says_why)
 {
 	without_io_uring(EPERM);
 	without_io_uring(ENOSYS);
+}
+
+/* ---- what the program that starts it is like ---- */
+
+PLAIN_TEST(l1_a_program_without_standard_descriptors_starts_servers)
+{
+	static const enum tarn_lifetime life[] = { TARN_LIFETIME_OWNED, TARN_LIFETIME_DETACHED };
+	pid_t child = plain_fork();
+
+	if (child == 0) {
+		int err = fcntl(2, F_DUPFD_CLOEXEC, 10);
+
+		for (int i = 0; i < 2; i++) {
+			tarn_server_options o = { .arena_bytes = 16u << 20, .lifetime = life[i] };
+			tarn_server *server;
+
+			close(0);
+			close(1);
+			close(2);
+			int r = tarn_server_start(&o, &server);
+			dup2(err, 2);
+			PLAIN_CHECKF(r == 0, "%s", tarn_error_last()->message);
+			smoke(tarn_server_name(server));
+			PLAIN_EQ(tarn_server_shutdown(server, TARN_FOREVER), 0);
+			tarn_server_unref(server);
+		}
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(child), 0);
+}
+
+static void on_alarm(int signal)
+{
+	(void)signal;
+}
+
+PLAIN_TEST(l1_signals_of_the_program_lose_no_server)
+{
+	struct sigaction act = { .sa_handler = on_alarm }; /* no SA_RESTART */
+	const struct itimerval often = { { 0, 300 }, { 0, 300 } }, never = { { 0, 0 }, { 0, 0 } };
+
+	PLAIN_EQ(sigaction(SIGALRM, &act, NULL), 0);
+	for (int i = 0; i < 20; i++) {
+		tarn_server_options o = { .arena_bytes = 16u << 20,
+					  .lifetime = i % 2 ? TARN_LIFETIME_OWNED
+							    : TARN_LIFETIME_DETACHED };
+		tarn_server *server;
+
+		PLAIN_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+		int r = tarn_server_start(&o, &server);
+		PLAIN_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);
+		PLAIN_CHECKF(r == 0, "%s", tarn_error_last()->message);
+		PLAIN_EQ(tarn_server_shutdown(server, TARN_FOREVER), 0);
+		tarn_server_unref(server);
+	}
 }
 
 /* ---- names ---- */

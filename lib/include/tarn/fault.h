@@ -6,7 +6,7 @@
  * message, the frames of the stack it came from, the process and thread, and the fault that
  * caused it, over as many processes as it went. The call returns -TARN_EREMOTE, and
  *
- *	if (tarn_callf(mag, "scale", "d", -1.0, "d", &y, TARN_FOREVER) < 0) {
+ *	if (tarn_callf(mag, "scale", TARN_FOREVER, "d", "d", -1.0, &y) < 0) {
  *		if (tarn_fault_is(tarn_error_fault(), "ValueError"))
  *			...
  *		tarn_error_print(stderr);

@@ -40,6 +40,7 @@ typedef struct tarn_stat {
 	uint64_t max_clients, max_lanes, max_channels, max_exports, max_names, max_claims, max_undo;
 	uint64_t largest_free_bytes; /* that lie in one piece; more can be made of several */
 	uint64_t idle_bytes;         /* cut into slots of small blocks, without any block */
+	char process[16];            /* name of the process, or of the thread that serves in it */
 } tarn_stat;
 TARN_EXPORT int tarn_inspector_stat(tarn_inspector *inspector, tarn_stat *ret_stat);
 

@@ -515,6 +515,61 @@ Test(protocol, a_move_read_before_its_unit_is_booked_gives_it_up_later)
 	scene_close(&k);
 }
 
+/* Q lets go of what it held and receives the same again: the unit that is booked is the one that
+ * a RELEASE gives up, and the one that is moved on is that of a RECV in a lane sampled before. */
+Test(protocol, h8_a_move_that_takes_the_unit_of_an_earlier_release_gets_nobody_evicted)
+{
+	struct scene k = scene_open();
+	struct fake_lane qb = fake_lane(k.s, k.q);
+	uint64_t onward = fake_channel(k.s, &qb, &k.pb, 4);
+
+	fake_send(&k.pa, k.channel, 0, k.block, 100, 0);
+	fake_send(&k.pa, k.channel, 1, k.block, 100, 0);
+	fake_recv(&k.qa, k.channel, 0, k.block);
+	QUIET(k.s);
+	fake_release(&qb, k.block, 1);              /* Q.B lets go of it ... */
+	tarn__epoch(k.s);
+	fake_read(k.s, &k.qa);
+	fake_recv(&k.qa, k.channel, 1, k.block);    /* ... Q.A receives it again ... */
+	fake_send(&qb, onward, 0, k.block, 100, 1); /* ... and Q.B moves that on */
+	fake_read(k.s, &qb);
+	fake_phase_b(k.s);
+	cr_assert(eq(u64, k.s->evictions, 0), "Q kept to all the rules");
+	QUIET(k.s);
+	cr_assert(eq(u64, k.s->evictions, 0));
+	cr_assert(eq(u32, fake_count(k.s, k.block), 2)); /* P's unit and the ticket onward */
+	fake_absorb(&k.pb, onward, 0, k.block);
+	fake_release(&k.pa, k.block, 1);
+	QUIET(k.s);
+	cr_assert(fake_alive(k.s, k.block) == false);
+	scene_close(&k);
+}
+
+/* That a RELEASE waits for its unit is no way to keep a server busy, or to hit a successor. */
+Test(protocol, h8_a_release_of_what_never_was_held_waits_some_epochs_and_no_longer)
+{
+	struct scene k = scene_open();
+
+	fake_release(&k.qa, k.block, 1);
+	QUIET(k.s);
+	cr_assert(eq(u64, k.s->evictions, 1));
+	cr_assert(eq(u32, fake_count(k.s, k.block), 1));
+	/* One that dies meanwhile leaves nothing behind for whoever gets its number. */
+	uint32_t r = fake_client(k.s);
+	struct fake_lane ra = fake_lane(k.s, r);
+
+	fake_release(&ra, k.block, 1);
+	tarn__epoch(k.s);
+	tarn__epoch(k.s);
+	fake_kill(k.s, r);
+	for (unsigned i = 0; i < 10 && k.s->peer[r] != NULL; i++)
+		tarn__epoch(k.s);
+	cr_assert(zero(ptr, k.s->peer[r]));
+	cr_assert(zero(u64, k.s->st.head->n_deferred[0] + k.s->st.head->n_deferred[1]));
+	QUIET(k.s);
+	scene_close(&k);
+}
+
 /* The ticket is all that is left of the sender's unit, and the channel closes in the epoch in
  * which it came to be; what the sender's other thread shared before lies in a lane that was
  * sampled before that. tests/model/move.pml, control NOWAIT. */
