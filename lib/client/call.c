@@ -596,7 +596,7 @@ static int take_object(struct tarn__lane *l, const struct tarn__type *t, tarn_ob
 
 	memcpy(word, l->answer.word, 7 * sizeof *word);
 	memcpy(word + 7, l->more, l->n_more * sizeof *word);
-	if (!parse(word, n, &a) || (a.error == 0 && a.n_refs != 1))
+	if (!parse(word, n, &a) || (a.error == 0 && (a.n_refs != 1 || a.refs == NULL)))
 		return tarn__fail(-TARN_EPROTO, "The server's reply does not hold together.");
 	if (a.error != 0)
 		return tarn__reply_read(l, word, n, NULL);

@@ -40,8 +40,11 @@ static struct tarn_block *private_handle(struct tarn__lane *l, uint64_t id, uint
 			tarn__handle_free(l, b);
 			b = NULL;
 		}
-		if (b != NULL)
+		if (b != NULL) {
 			b->refs = 1 | REF_SHARED;
+			/* It may have lain in a cache of this client's in an earlier life. */
+			tarn__show(b->data, b->size);
+		}
 		if (b != NULL && tarn__ref_sealed(word))
 			tarn__seal_here(c, b);
 	}

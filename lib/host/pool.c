@@ -41,6 +41,19 @@ static struct actor *actor_find(struct pool *p, uint64_t id)
 	return a;
 }
 
+/* The gate of an index whose former object's last executor has said its result, but has not left
+ * yet: waiting for that here, with the mutex, would be for ever. */
+static bool inherit_gate(struct actor *a, uint64_t id)
+{
+	for (; a != NULL; a = a->next) {
+		if (a->gate && tarn__id_index(a->id) == tarn__id_index(id)) {
+			a->gate = false;
+			return true;
+		}
+	}
+	return false;
+}
+
 /* The object's actor; made, with its gate taken, if there is none. NULL: no memory. */
 static struct actor *actor_get(struct pool *p, uint64_t id)
 {
@@ -55,9 +68,10 @@ static struct actor *actor_get(struct pool *p, uint64_t id)
 		a = malloc(sizeof *a);
 	if (a == NULL)
 		return NULL;
-	*a = (struct actor){ .next = *b, .id = id, .line_end = &a->line };
+	*a = (struct actor){ .next = *b, .id = id, .line_end = &a->line, .gate = true };
+	if (!inherit_gate(*b, id))
+		tarn__gate_take(p->host, id);
 	*b = a;
-	tarn__gate_take(p->host, id);
 	return a;
 }
 
@@ -71,7 +85,8 @@ static void actor_put(struct pool *p, struct actor *a)
 	while (*at != a)
 		at = &(*at)->next;
 	*at = a->next;
-	tarn__gate_give(p->host, a->id);
+	if (a->gate)
+		tarn__gate_give(p->host, a->id);
 	a->next = p->spare;
 	p->spare = a;
 }

@@ -26,6 +26,7 @@ struct actor {
 	uint64_t id;
 	uint32_t readers, writers;    /* of those who are at it; at most one of them writes */
 	struct tarn__stand *line, **line_end;
+	bool gate;                    /* it has the gate of its index; else a later life's actor has it */
 	bool broken;                  /* its creator failed: who stands in line calls nothing */
 };
 

@@ -123,7 +123,7 @@ static _Noreturn void serve_order(int fd)
 
 __attribute__((constructor)) static void serve_if_ordered(void)
 {
-	const char *text = getenv(ORDER_VARIABLE);
+	const char *text = secure_getenv(ORDER_VARIABLE); /* not of who runs a set-uid program */
 
 	if (text == NULL)
 		return;
@@ -315,7 +315,7 @@ static int start(struct command *c, int order_fd, struct tarn__born *b)
 	c->envp = environment_with(variable);
 	if (c->envp == NULL)
 		return -ENOMEM;
-	c->program = getenv("TARN_TARND");
+	c->program = secure_getenv("TARN_TARND");
 	if (c->program == NULL || *c->program == '\0')
 		c->program = "/proc/self/exe";
 	int r = c->detached ? start_detached(c, b) : start_owned(c, b);

@@ -99,6 +99,19 @@ static int shy_create(tarn_context *ctx, void *self)
 	return r < 0 ? r : wait_go(ctx, self);
 }
 
+/* Fails, with many handles that end after the result was sent. */
+static int slow_create(tarn_context *ctx, void *self)
+{
+	tarn_object *peer, *again;
+	int r = tarn_context_get(ctx, "O", &peer);
+
+	(void)self;
+	for (int i = 0; i < 100000 && r == 0; i++)
+		r = tarn_self_object(ctx, tarn_object_id(peer), &again);
+	return r < 0 ? r : tarn_throw(ctx, "ValueError", "not today");
+}
+static const tarn_type slow = { .name = "Slow", .create = slow_create };
+
 struct counter {
 	int64_t value;
 	uint64_t peer;
@@ -330,6 +343,7 @@ static struct scene scene_open(uint32_t executors)
 	OK(tarn_type_register(s.registry, &mostly));
 	OK(tarn_type_register(s.registry, &mag));
 	OK(tarn_type_register(s.registry, &shy));
+	OK(tarn_type_register(s.registry, &slow));
 	o.registry = s.registry;
 	arena_start_thread(&s.a, NULL, &o);
 	s.c = arena_client(&s.a, NULL);
@@ -384,6 +398,19 @@ PLAIN_TEST(r10_a_failing_creator_on_an_executor_leaves_nothing)
 	}
 	scene_close(&s);
 	PLAIN_EQ(seen(&destroyed), 0);
+}
+
+PLAIN_TEST(r10_an_index_is_used_again_before_the_creator_that_failed_has_left)
+{
+	struct scene s = scene_open(0);
+	tarn_object *peer = make(&s, "Counter", 0), *o;
+
+	for (int i = 0; i < 30; i++) {
+		PLAIN_EQ(tarn_object_newf(s.c, "Slow", &o, "O", peer), -TARN_EREMOTE);
+		PLAIN_CHECK(tarn_fault_is(tarn_error_fault(), "ValueError"));
+	}
+	tarn_object_unref(peer);
+	scene_close(&s);
 }
 
 struct caller {
@@ -901,7 +928,7 @@ PLAIN_TEST(l21_objects_are_listed_in_the_order_of_their_creation)
 	}
 	free(row);
 	OK(tarn_inspector_types(s.a.inspector, &type, &n));
-	PLAIN_EQ(n, 4);
+	PLAIN_EQ(n, 6);
 	PLAIN_CHECK(strcmp(type[0].name, "Counter") == 0);
 	PLAIN_EQ(type[0].objects, 2);
 	free(type);
