@@ -975,6 +975,27 @@ Test(objects, a6_a_method_that_holds_without_end_hears_that_it_is_too_much)
 	scene_close(&k);
 }
 
+/* Given back before anybody else was told of it: it ends all the same. */
+Test(objects, p8_who_watches_a_block_that_its_owner_gives_back_hears_of_it)
+{
+	struct scene k = scene_open();
+	uint64_t block = fake_alloc(k.s, &k.pa, 64), other = fake_alloc(k.s, &k.pa, 64);
+
+	fake_post(&k.qa, TARN__MSG_WATCH, 0, block, TARN__WATCH_ID, 0, 0, 0, 0);
+	fake_post(&k.qa, TARN__MSG_WATCH, 0, other, TARN__WATCH_ID, 0, 0, 0, 0);
+	QUIET(k.s);
+	cr_assert(fake_no_reply(&k.qa));
+	fake_post(&k.pa, TARN__MSG_GIVEBACK, 1, block, 0, 0, 0, 0, 0);
+	QUIET(k.s);
+	cr_assert(not(fake_alive(k.s, block)));
+	cr_assert(zero(int, fake_answer(&k.qa).error));
+	cr_assert(fake_no_reply(&k.qa));
+	fake_kill(k.s, k.p);
+	QUIET(k.s);
+	cr_assert(zero(int, fake_answer(&k.qa).error));
+	scene_close(&k);
+}
+
 Test(objects, p8_who_watches_hears_of_the_end_of_objects_and_clients)
 {
 	struct scene k = scene_open();
