@@ -975,6 +975,40 @@ Test(objects, a6_a_method_that_holds_without_end_hears_that_it_is_too_much)
 	scene_close(&k);
 }
 
+/* Names that outlive their client are nobody's: others need room, too. */
+Test(objects, p9_names_that_stay_leave_room_for_those_of_others, .timeout = 120)
+{
+	struct scene k = scene_open();
+	uint64_t b = fake_alloc(k.s, &k.pa, 64);
+	char text[32];
+	unsigned n = 0, error = 0;
+
+	fake_post(&k.pa, TARN__MSG_PUBLISH, 0, b, 64, 0, 0, 0, 0);
+	while (error == 0 && n <= MAX_NAMES / 4) {
+		snprintf(text, sizeof text, "n%u", n);
+		post_name(&k.pa, b, TARN__NAME_PINNED, text);
+		tarn__epoch(k.s);
+		error = tarn__header_count(fake_reply(&k.pa).word[0]);
+		n += error == 0;
+	}
+	cr_assert(eq(u32, error, ENOSPC));
+	cr_assert(eq(u32, n, MAX_NAMES / 4));
+	/* In place of one that is there, and for a while, others go on. */
+	post_name(&k.pa, b, TARN__NAME_PINNED | TARN__NAME_REPLACE, "n0");
+	post_name(&k.pa, b, 0, "mine");
+	tarn__epoch(k.s);
+	cr_assert(zero(u32, tarn__header_count(fake_reply(&k.pa).word[0])));
+	cr_assert(zero(u32, tarn__header_count(fake_reply(&k.pa).word[0])));
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(text, sizeof text, "n%u", i);
+		post_name(&k.pa, 0, TARN__NAME_UNPUBLISH, text);
+		tarn__epoch(k.s);
+		cr_assert(zero(u32, tarn__header_count(fake_reply(&k.pa).word[0])));
+	}
+	fake_release(&k.pa, b, 1);
+	scene_close(&k);
+}
+
 /* Given back before anybody else was told of it: it ends all the same. */
 Test(objects, p8_who_watches_a_block_that_its_owner_gives_back_hears_of_it)
 {
