@@ -25,7 +25,7 @@
 
 /* Most words that one transaction may change. Every operation has a bound far
  * below it; long work goes in slices. */
-#define TARN__UNDO_CAPACITY 4096u
+#define TARN__UNDO_CAPACITY 8192u
 
 struct tarn__undo_entry {
 	uint64_t where; /* byte offset of the word in META */

@@ -333,6 +333,9 @@ int tarn_self_drop(tarn_context *ctx, uint64_t id)
 	if (ctx->run == NULL)
 		return tarn__exec_drop(ctx, id);
 	int r = ctx->run->ops->drop(ctx->run, id);
+	if (r == -E2BIG)
+		return tarn__fail(r, "%s.%s drops too much in one call; objects it holds can go in "
+				  "several.", ctx->served->type->name, tarn_context_method(ctx));
 	return r < 0 ? tarn__fail(r, "%s.%s: the object does not hold %u:%llu.",
 				  ctx->served->type->name, tarn_context_method(ctx), tarn__id_index(id),
 				  (unsigned long long)tarn__id_generation(id))

@@ -198,6 +198,7 @@ void tarn__object_disown(struct state *st, struct object *o)
 
 void tarn__object_ungrant(struct state *st, struct object *o)
 {
+	st->watched_gone |= (object_flags(o) & OBJECT_WATCHED) != 0; /* as in kill() */
 	discharge(st, o); /* the heap clears owner and state in one store */
 	SET(st, st->head->n_granted, st->head->n_granted - 1);
 	tarn__heap_free(st, object_index(st, o));

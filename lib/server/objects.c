@@ -140,15 +140,32 @@ static enum verdict refuse_memory(struct turn *t, struct ask *a, const struct ta
 /* Objects that one inline call made: settled at its end, or undone. */
 #define MADE_MOST 32u
 #define DROPS_MOST 128u
+/*
+ * Words of the undo log. What a method asks for is refused while there is still room for what
+ * comes after it: a result of 64 references, each booked in the book (20), its block or records,
+ * the settling of all that was made (10), and what it drops (drop_words).
+ */
+#define REST_WORDS 2048u
+#define MAKE_WORDS (HEAP_ALLOC_WORDS + 32u)
+#define HOLD_WORDS 96u      /* with the split of a bucket, see claims.c */
+#define DROP_WORDS 14u      /* of one whose object lives on */
+#define DROP_LAST_WORDS 12u /* more, when it was the last claim */
+#define DROP_SPAN_WORDS 20u /* more, when its span runs empty or is full no more */
+static_assert(65 * 20 + HEAP_ALLOC_WORDS + MADE_MOST * 10 + 64 <= REST_WORDS, "the rest");
 struct deed {
 	struct turn *t;
-	unsigned n_drops;
+	unsigned n_drops, drop_words;
 	uint64_t drop[DROPS_MOST]; /* edges to be dropped once the result is booked, which may name
 				    * what nothing else holds */
 	unsigned n_made;
 	uint64_t made[MADE_MOST];
 	bool finished[MADE_MOST];
 };
+
+static bool room_for(const struct deed *d, unsigned words)
+{
+	return d->t->st->head->undo.n + d->drop_words + words + REST_WORDS <= TARN__UNDO_CAPACITY;
+}
 
 static int wish_hold(struct tarn__run *run, uint64_t id)
 {
@@ -158,7 +175,27 @@ static int wish_hold(struct tarn__run *run, uint64_t id)
 
 	if (o == NULL || self == NULL)
 		return -TARN_ESTALE;
+	if (!room_for(d, HOLD_WORDS))
+		return -E2BIG;
 	return tarn__edge_add(d->t->st, tarn__thing_of(d->t->st, self), o);
+}
+
+/* Words of one reference less to @id, of which the object drops @before already. */
+static unsigned words_of_drop(const struct deed *d, uint64_t id, uint32_t before)
+{
+	const struct state *st = d->t->st;
+	const struct object *o = tarn__object_find(st, id);
+
+	if (o == NULL || o->ext != 0 || o->edges > before + 1)
+		return DROP_WORDS;
+	if (object_kind(o) == TARN__KIND_BLOCK && (object_flags(o) & OBJECT_LARGE))
+		return DROP_WORDS + DROP_LAST_WORDS + HEAP_FREE_WORDS;
+	if (object_kind(o) != TARN__KIND_BLOCK)
+		return DROP_WORDS + DROP_LAST_WORDS;
+	const struct span *s = &st->span[o->place];
+
+	return DROP_WORDS + DROP_LAST_WORDS +
+	       (s->used == s->slots || s->used <= d->n_drops + 1 ? DROP_SPAN_WORDS : 0);
 }
 
 static int wish_drop(struct tarn__run *run, uint64_t id)
@@ -175,6 +212,11 @@ static int wish_drop(struct tarn__run *run, uint64_t id)
 		before += d->drop[k] == id;
 	if (tarn__edge_count(d->t->st, tarn__thing_of(d->t->st, self), id) <= before)
 		return -ENOENT;
+	unsigned words = words_of_drop(d, id, before);
+
+	if (!room_for(d, words))
+		return -E2BIG;
+	d->drop_words += words;
 	d->drop[d->n_drops++] = id;
 	return 0;
 }
@@ -213,8 +255,7 @@ static int wish_make(struct tarn__run *run, const struct tarn__served *type, uin
 
 	if (d->n_made == MADE_MOST)
 		return -E2BIG;
-	/* The log must hold what the outer message still has to set. */
-	if (d->t->st->head->undo.n > TARN__UNDO_CAPACITY / 2)
+	if (!room_for(d, MAKE_WORDS))
 		return -E2BIG;
 	int r = tarn__thing_make(d->t->s, d->t->client, type, false, &o);
 	if (r < 0)
@@ -308,6 +349,7 @@ static void run_set(struct turn *t, const struct ask *a, const struct tarn__serv
 	d->t = t;
 	d->n_made = 0;
 	d->n_drops = 0;
+	d->drop_words = 0;
 }
 
 /* Sends what the method gave, or undoes all and says why not. @made: CREATE: the new object. */

@@ -11,6 +11,16 @@
 /* ---- names ---- */
 
 #define NAMES_PER_CLIENT 4096u
+#define PINNED_MOST (MAX_NAMES / 4) /* nobody pays for them: others need room, too */
+
+static uint32_t pinned_names(const struct state *st)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 1; i < st->head->names; i++)
+		n += st->name[i].id != 0 && st->name[i].holds && st->name[i].issuer == NIL;
+	return n;
+}
 
 static void name_hold(struct turn *t, struct name *n, struct object *o, uint64_t flags)
 {
@@ -44,6 +54,9 @@ static int publish_name(struct turn *t, struct object *o, const char *text, uint
 	if (n != NULL && (!(flags & TARN__NAME_REPLACE) || !n->holds))
 		return -EEXIST;
 	if (!(flags & TARN__NAME_PINNED) && t->st->client[t->client].names >= NAMES_PER_CLIENT)
+		return -ENOSPC;
+	if ((flags & TARN__NAME_PINNED) && t->st->head->n_names >= PINNED_MOST &&
+	    pinned_names(t->st) >= PINNED_MOST && (n == NULL || n->issuer != NIL))
 		return -ENOSPC;
 	tarn__object_hold(t->st, o); /* the name may have been its only claim */
 	if (n != NULL)

@@ -5,6 +5,8 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -172,7 +174,38 @@ static int slow(tarn_context *ctx, void *self)
 	return 0;
 }
 
-enum { SCALE, KEEP, FORGET, GIVE, CLONE, FAIL_AFTER, BIG, ME, OPEN_LIST, SLOW, HIDDEN };
+static uint64_t many[256]; /* what forget_many drops, after it held itself as often as its factor
+			    * says; keep_often holds so often */
+static unsigned n_many;
+
+static int forget_many(tarn_context *ctx, void *self)
+{
+	const struct counter *c = self;
+	tarn_object *same;
+	int r = tarn_managed_of(ctx, self, &same);
+
+	for (int k = 0; k < (int)c->factor && r == 0; k++)
+		r = tarn_self_hold(ctx, same);
+	for (int k = 0; k < (int)c->factor && r == 0; k++)
+		r = tarn_self_drop(ctx, ((struct tarn_block *)same)->id);
+	for (unsigned k = 0; k < n_many && r == 0; k++)
+		r = tarn_self_drop(ctx, many[k]);
+	return r;
+}
+
+static int keep_often(tarn_context *ctx, void *self)
+{
+	tarn_block *block;
+	int r = tarn_value_block(tarn_parcel_at(tarn_context_args(ctx), 0), &block);
+
+	(void)self;
+	for (unsigned k = 0; k < n_many && r == 0; k++)
+		r = tarn_self_hold(ctx, block);
+	return r;
+}
+
+enum { SCALE, KEEP, FORGET, GIVE, CLONE, FAIL_AFTER, BIG, ME, OPEN_LIST, SLOW, HIDDEN, FORGET_MANY,
+       KEEP_OFTEN, FIELDS };
 
 static const tarn_method counter_methods[] = {
 	{ "scale", scale, TARN_METHOD_INLINE, "d", "d", NULL },
@@ -186,6 +219,8 @@ static const tarn_method counter_methods[] = {
 	{ "open_list", open_list, TARN_METHOD_INLINE, NULL, NULL, NULL },
 	{ "slow", slow, 0, NULL, NULL, NULL },
 	{ "hidden", slow, TARN_METHOD_INLINE | TARN_METHOD_INTERNAL, NULL, NULL, NULL },
+	{ "forget_many", forget_many, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "keep_often", keep_often, TARN_METHOD_INLINE, NULL, NULL, NULL },
 	{ 0 },
 };
 static const tarn_field counter_fields[] = {
@@ -575,7 +610,7 @@ Test(objects, r13_fields_are_read_and_written_by_methods_of_their_name)
 {
 	struct scene k = scene_open();
 	uint64_t id = make(&k, &k.pa, 1);
-	unsigned get = 11, set = 12; /* behind the methods */
+	unsigned get = FIELDS, set = FIELDS + 1; /* behind the methods */
 	tarn_builder b;
 	struct fake_values v = PUT(b, "q", (int64_t)-7);
 	struct fake_answer a = fake_call(k.s, &k.pa, id, set, &v);
@@ -820,6 +855,178 @@ Test(objects, p9_a_name_holds_its_object_until_it_is_taken_back_or_its_client_en
 	post_name(&k.pa, 0, TARN__NAME_UNPUBLISH, "it");
 	QUIET(k.s);
 	cr_assert(not(fake_alive(k.s, b)));
+	scene_close(&k);
+}
+
+/* Blocks of @bytes that only @id holds, their ids in many[]: those in between come second, so that
+ * each of them is freed between two that are free. */
+static void give_many(struct scene *k, uint64_t id, unsigned n, uint64_t bytes)
+{
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t block = fake_alloc(k->s, &k->pa, bytes);
+
+		cr_assert(zero(int, call_keep(k, &k->pa, id, block, TARN_KIND_BLOCK, bytes).error));
+		fake_release(&k->pa, block, 1);
+		many[i % 2 * (n / 2) + i / 2] = block;
+	}
+	n_many = n;
+	QUIET(k->s);
+}
+
+static struct fake_answer call_empty(struct scene *k, uint64_t id, unsigned method)
+{
+	const struct fake_values none = { 0 };
+
+	return fake_call(k->s, &k->pa, id, method, &none);
+}
+
+/* What was thrown says so. */
+static bool too_much(const struct fake_answer *a)
+{
+	return memmem(a->words, 8ull * a->n_words, "too much", 8) != NULL;
+}
+
+/* The log of a transaction has an end: what a method asks for is done, or refused before. */
+Test(objects, a6_a_method_that_drops_many_large_blocks_does_it_or_hears_that_it_is_too_much)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 0);
+
+	give_many(&k, id, 128, 300000);
+	struct fake_answer a = call_empty(&k, id, FORGET_MANY);
+
+	QUIET(k.s);
+	for (unsigned i = 0; i < 128; i++)
+		cr_assert(eq(int, fake_alive(k.s, many[i]), a.error != 0));
+	if (a.error != 0) {
+		cr_assert(too_much(&a));
+		for (unsigned from = 0; from < 128; from += 32) {
+			memmove(many, many + (from != 0 ? 32 : 0), sizeof many - 32 * sizeof *many);
+			n_many = 32;
+			cr_assert(zero(int, call_empty(&k, id, FORGET_MANY).error));
+		}
+		QUIET(k.s);
+	}
+	cr_assert(eq(u64, k.s->st.head->n_edges, 0));
+	give_many(&k, id, 128, 64); /* small ones fit */
+	cr_assert(zero(int, call_empty(&k, id, FORGET_MANY).error));
+	QUIET(k.s);
+	cr_assert(eq(u64, k.s->st.head->n_edges, 0));
+	fake_release(&k.pa, id, 1);
+	scene_close(&k);
+}
+
+/* The same with much else in its transaction. */
+Test(objects, a6_a_method_that_holds_and_drops_much_does_all_of_it_or_nothing)
+{
+	struct scene k = scene_open();
+
+	for (unsigned n = 20; n <= 116; n += 24) {
+		uint64_t id = make(&k, &k.pa, n == 116 ? 0 : n);
+
+		give_many(&k, id, n == 116 ? 128 : 128 - n, 300000);
+		/* What is in the log before the method begins: 16 blocks nobody was told of. */
+		uint64_t words[32], ref[32];
+		struct fake_values v = { .words = words, .n_words = 32, .n_values = 16, .refs = ref,
+					 .n_refs = 16 };
+		for (unsigned i = 0; i < 16; i++) {
+			words[2 * i] = tarn__slot_head(TARN_KIND_BLOCK, 0, i);
+			words[2 * i + 1] = 0;
+			ref[2 * i] = fake_alloc(k.s, &k.pa, 64);
+			ref[2 * i + 1] = tarn__ref_word(64, true);
+		}
+		k.s->undo_high = 0;
+		struct fake_answer a = fake_call(k.s, &k.pa, id, FORGET_MANY, &v);
+
+		QUIET(k.s);
+		bool well = a.error == 0 || too_much(&a);
+		cr_assert(well, "%d", a.error);
+		cr_assert(le(u64, k.s->undo_high, TARN__UNDO_CAPACITY - 2048));
+		for (unsigned i = 0; i < n_many; i++)
+			cr_assert(eq(int, fake_alive(k.s, many[i]), a.error != 0));
+		for (unsigned i = 0; i < 16; i++)
+			fake_release(&k.pa, ref[2 * i], 1);
+		fake_release(&k.pa, id, 1);
+		QUIET(k.s);
+	}
+	scene_close(&k);
+}
+
+Test(objects, a6_a_method_that_holds_without_end_hears_that_it_is_too_much)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 1), block = fake_alloc(k.s, &k.pa, 64);
+	uint64_t words[2], ref[2] = { block, tarn__ref_word(64, false) };
+	struct fake_values v = refer(words, TARN_KIND_BLOCK, ref);
+
+	n_many = 100000;
+	struct fake_answer a = fake_call(k.s, &k.pa, id, KEEP_OFTEN, &v);
+
+	QUIET(k.s);
+	cr_assert(ne(int, a.error, 0));
+	cr_assert(too_much(&a));
+	cr_assert(eq(u64, k.s->st.head->n_edges, 0));
+	n_many = 100;
+	cr_assert(zero(int, fake_call(k.s, &k.pa, id, KEEP_OFTEN, &v).error));
+	QUIET(k.s);
+	cr_assert(eq(u64, k.s->st.head->n_edges, 1));
+	fake_release(&k.pa, block, 1);
+	fake_release(&k.pa, id, 1);
+	scene_close(&k);
+}
+
+/* Names that outlive their client are nobody's: others need room, too. */
+Test(objects, p9_names_that_stay_leave_room_for_those_of_others, .timeout = 120)
+{
+	struct scene k = scene_open();
+	uint64_t b = fake_alloc(k.s, &k.pa, 64);
+	char text[32];
+	unsigned n = 0, error = 0;
+
+	fake_post(&k.pa, TARN__MSG_PUBLISH, 0, b, 64, 0, 0, 0, 0);
+	while (error == 0 && n <= MAX_NAMES / 4) {
+		snprintf(text, sizeof text, "n%u", n);
+		post_name(&k.pa, b, TARN__NAME_PINNED, text);
+		tarn__epoch(k.s);
+		error = tarn__header_count(fake_reply(&k.pa).word[0]);
+		n += error == 0;
+	}
+	cr_assert(eq(u32, error, ENOSPC));
+	cr_assert(eq(u32, n, MAX_NAMES / 4));
+	/* In place of one that is there, and for a while, others go on. */
+	post_name(&k.pa, b, TARN__NAME_PINNED | TARN__NAME_REPLACE, "n0");
+	post_name(&k.pa, b, 0, "mine");
+	tarn__epoch(k.s);
+	cr_assert(zero(u32, tarn__header_count(fake_reply(&k.pa).word[0])));
+	cr_assert(zero(u32, tarn__header_count(fake_reply(&k.pa).word[0])));
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(text, sizeof text, "n%u", i);
+		post_name(&k.pa, 0, TARN__NAME_UNPUBLISH, text);
+		tarn__epoch(k.s);
+		cr_assert(zero(u32, tarn__header_count(fake_reply(&k.pa).word[0])));
+	}
+	fake_release(&k.pa, b, 1);
+	scene_close(&k);
+}
+
+/* Given back before anybody else was told of it: it ends all the same. */
+Test(objects, p8_who_watches_a_block_that_its_owner_gives_back_hears_of_it)
+{
+	struct scene k = scene_open();
+	uint64_t block = fake_alloc(k.s, &k.pa, 64), other = fake_alloc(k.s, &k.pa, 64);
+
+	fake_post(&k.qa, TARN__MSG_WATCH, 0, block, TARN__WATCH_ID, 0, 0, 0, 0);
+	fake_post(&k.qa, TARN__MSG_WATCH, 0, other, TARN__WATCH_ID, 0, 0, 0, 0);
+	QUIET(k.s);
+	cr_assert(fake_no_reply(&k.qa));
+	fake_post(&k.pa, TARN__MSG_GIVEBACK, 1, block, 0, 0, 0, 0, 0);
+	QUIET(k.s);
+	cr_assert(not(fake_alive(k.s, block)));
+	cr_assert(zero(int, fake_answer(&k.qa).error));
+	cr_assert(fake_no_reply(&k.qa));
+	fake_kill(k.s, k.p);
+	QUIET(k.s);
+	cr_assert(zero(int, fake_answer(&k.qa).error));
 	scene_close(&k);
 }
 
