@@ -418,6 +418,10 @@ static bool head_fits(const struct state *st)
 	       count_fits(st, h->names, h->names_reserved, MAX_NAMES) &&
 	       count_fits(st, h->claims, h->claims_reserved, MAX_CLAIMS) &&
 	       count_fits(st, h->windows, h->windows_reserved, MAX_WINDOWS) &&
+	       count_fits(st, h->things, h->things_reserved, h->max_objects + 1) &&
+	       count_fits(st, h->edges, h->edges_reserved, MAX_EDGES) &&
+	       count_fits(st, h->calls, h->calls_reserved, MAX_CALLS) &&
+	       (h->host == NIL || h->host < h->clients_used) &&
 	       h->buckets != 0 && h->buckets <= h->buckets_reserved && h->buckets_reserved <= MAX_BUCKETS;
 }
 
@@ -435,8 +439,12 @@ static bool object_fits(const struct state *st, uint32_t i)
 	    (o->place >= st->head->heap.spans || o->place == NIL ||
 	     st->span[o->place].cls >= TARN__SMALL_CLASSES))
 		return false;
-	return object_kind(o) != TARN__KIND_CHANNEL ||
-	       st->channel_of[i] < (st->head->channels > 1 ? st->head->channels : 1);
+	/* Which table it leads to is the kind's; 0 is in both. */
+	if (object_kind(o) == TARN__KIND_CHANNEL)
+		return st->channel_of[i] == NIL || st->channel_of[i] < st->head->channels;
+	if (object_kind(o) == TARN__KIND_OBJECT)
+		return st->channel_of[i] == NIL || st->channel_of[i] < st->head->things;
+	return true;
 }
 
 /* Its window lies in the table. */
@@ -452,7 +460,36 @@ static bool channel_fits(const struct state *st, const struct channel *ch)
 				      units <= st->head->windows - ch->window));
 }
 
-/* Chains of the book end, and tickets are of objects that may be channels. */
+/* Edges come from records of objects, and the lists of these end. */
+static bool edges_fit(const struct state *st)
+{
+	const struct state_head *h = st->head;
+	uint64_t seen = 0;
+
+	for (uint32_t i = 1; i < h->edges; i++)
+		if (st->edge[i].to != 0 && (st->edge[i].from == NIL || st->edge[i].from >= h->things))
+			return false;
+	for (uint32_t i = 1; i < h->things; i++) {
+		if (st->thing[i].id == 0)
+			continue;
+		for (uint32_t e = st->thing[i].edge; e != NIL; e = st->edge[e].next)
+			if (e >= h->edges || ++seen > h->edges)
+				return false;
+	}
+	return true;
+}
+
+/* Who waits is asked for its process. */
+static bool calls_fit(const struct state *st)
+{
+	for (uint32_t i = 1; i < st->head->calls; i++)
+		if (st->call[i].state != CALL_FREE && st->call[i].client >= st->head->clients_used &&
+		    st->call[i].client != NIL)
+			return false;
+	return true;
+}
+
+/* Chains of the book end, tickets are of objects that may be channels, edges in their table. */
 static bool claims_fit(const struct state *st)
 {
 	const struct state_head *h = st->head;
@@ -469,6 +506,9 @@ static bool claims_fit(const struct state *st)
 		    (of >= h->heap.objects || (st->channel_of[of] != NIL &&
 					       st->channel_of[of] >= h->channels)))
 			return false;
+		if ((st->claim[i].who & CLAIM_TICKET) == 0 && (st->claim[i].who & CLAIM_EDGE) &&
+		    st->claim[i].value >= h->edges)
+			return false;
 	}
 	return true;
 }
@@ -483,5 +523,5 @@ bool tarn__state_check(const struct state *st)
 	for (uint32_t i = 1; i < st->head->channels; i++)
 		if (!channel_fits(st, &st->channel[i]))
 			return false;
-	return claims_fit(st);
+	return edges_fit(st) && calls_fit(st) && claims_fit(st);
 }

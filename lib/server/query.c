@@ -279,6 +279,7 @@ static int wait_of(unsigned kind)
 	case TARN__MSG_EXPORT: return TARN__WAIT_EXPORT;
 	case TARN__MSG_IMPORT: return TARN__WAIT_IMPORT;
 	case TARN__MSG_PING: return TARN__WAIT_PING;
+	case TARN__MSG_CALL: return TARN__WAIT_CALL;
 	default: return -1;
 	}
 }
@@ -491,7 +492,7 @@ static int put_refs(const struct sight *s, struct answer_file *f, uint64_t id)
 		if ((c->who & CLAIM_EDGE) && !(c->who & CLAIM_TICKET)) {
 			const struct edge *e = &st->edge[c->value];
 
-			if (id == 0 || c->what == id)
+			if ((id == 0 || c->what == id) && e->to == c->what)
 				put_claim(s, f, (tarn_claim_row){ .id = c->what, .kind = TARN_CLAIM_STORED,
 								  .units = e->count,
 								  .via = st->thing[e->from].id });
@@ -567,9 +568,17 @@ static int put_answer(const struct sight *s, struct answer_file *f, uint32_t kin
 	}
 }
 
+static bool is_about_objects(uint32_t kind)
+{
+	return kind >= TARN__CTL_TYPES && kind <= TARN__CTL_LEAKS;
+}
+
 int tarn__query_sight(const struct sight *sight, uint32_t kind, uint64_t argument, int *ret_fd,
 		      uint64_t *ret_rows)
 {
+	if (is_about_objects(kind))
+		return tarn__query_objects(sight, NULL, kind, ret_fd, ret_rows);
+
 	struct answer_file *f = calloc(1, sizeof *f);
 	int r;
 
@@ -626,8 +635,8 @@ int tarn__query(struct server *s, uint32_t kind, uint64_t argument, int *ret_fd,
 {
 	struct sight sight = { .st = &s->st, .facts = s->facts, .now_ns = clock_of(CLOCK_BOOTTIME) };
 
-	if (kind >= TARN__CTL_TYPES && kind <= TARN__CTL_LEAKS)
-		return tarn__query_objects(s, kind, ret_fd, ret_rows);
+	if (is_about_objects(kind))
+		return tarn__query_objects(&sight, s, kind, ret_fd, ret_rows);
 	tarn__facts_note(s);
 	if (kind == TARN__CTL_CLIENTS || kind == TARN__CTL_MESSAGES || kind == TARN__CTL_DUMP)
 		tarn__facts_look(s);
