@@ -85,18 +85,17 @@ tarn_client *attach(const struct context *c)
 	const tarn_client_options options = { .connect_timeout_ns = c->timeout_ns };
 	tarn_inspector *there;
 	tarn_client *client;
+	tarn_stat stat;
 	int r = tarn_inspector_open(c->server, 0, &there); /* 0: it is there or not */
 
+	/* Some of what follows waits longer than one wants to: not for a server that hangs already. */
 	if (r == 0) {
+		tarn_inspector_timeout_set(there, c->timeout_ns);
+		r = tarn_inspector_stat(there, &stat);
 		tarn_inspector_close(there);
+	}
+	if (r == 0)
 		r = tarn_client_open(c->server, &options, &client);
-	}
-	if (r < 0) {
-		cli_library_error(r);
-		return NULL;
-	}
-	/* Some of what follows waits without limit: not for a server that hangs already. */
-	r = tarn_client_ping(client, c->timeout_ns);
 	if (r < 0) {
 		cli_library_error(r);
 		return NULL;

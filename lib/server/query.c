@@ -157,6 +157,10 @@ static void put_stat(const struct sight *s, struct answer_file *f)
 	t.names = h->n_names;
 	t.claims = h->n_claims;
 	t.pending_allocs = h->n_pending;
+	t.objects = h->n_things;
+	t.edges = h->n_edges;
+	t.calls = h->n_calls - h->n_watches;
+	t.watches = h->n_watches;
 	t.max_clients = MAX_CLIENTS - 1;
 	t.max_lanes = MAX_LANES - 1;
 	t.max_channels = MAX_CHANNELS - 1;

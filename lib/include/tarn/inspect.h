@@ -40,6 +40,8 @@ typedef struct tarn_stat {
 	uint64_t max_clients, max_lanes, max_channels, max_exports, max_names, max_claims, max_undo;
 	uint64_t largest_free_bytes; /* that lie in one piece; more can be made of several */
 	uint64_t idle_bytes;         /* cut into slots of small blocks, without any block */
+	uint64_t objects, edges;     /* objects that have not ended; references that they hold */
+	uint64_t calls, watches;     /* under way; who waits for an end */
 } tarn_stat;
 TARN_EXPORT int tarn_inspector_stat(tarn_inspector *inspector, tarn_stat *ret_stat);
 
