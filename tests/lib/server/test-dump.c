@@ -60,7 +60,7 @@ struct world {
 };
 
 /* One object holds another and a block; a name; somebody waits for an end; a cycle that nobody
- * holds, as it is before a search has found it. */
+ * holds, which a search finds before the dump is made. */
 static void setup_objects(struct world *w, struct fake_lane *l)
 {
 	struct fake_answer a;
