@@ -23,9 +23,10 @@
 #define TARN__PROBE4(name, a, b, c, d) (TARN__PROBE3(name, a, b, c), TARN__PROBE1(name, d))
 #endif
 
-/* Around a call of a method: the caller's side of both. */
-#define TARN__PROBE_CALL_BEGIN(object, method, cookie) TARN__PROBE3(call_begin, object, method, cookie)
-#define TARN__PROBE_CALL_END(object, method, cookie, error) \
-	TARN__PROBE4(call_end, object, method, cookie, error)
+/* Around a call of a method: the caller's side of both. @pending tells which answer is whose: of a
+ * call in the background it is the tarn_pending, else NULL, and the thread waits. */
+#define TARN__PROBE_CALL_BEGIN(object, method, pending) \
+	TARN__PROBE3(call_begin, object, method, pending)
+#define TARN__PROBE_CALL_END(pending, error) TARN__PROBE2(call_end, pending, error)
 
 #endif

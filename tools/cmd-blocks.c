@@ -20,7 +20,7 @@ static struct value kind(const void *row)
 					     [TARN_BLOCK_OBJECT] = "object" };
 	const tarn_block_row *b = row;
 
-	return (struct value){ .kind = VALUE_TEXT, .text = text_of(names, 3, b->kind) };
+	return (struct value){ .kind = VALUE_TEXT, .text = text_of(names, sizeof names / sizeof *names, b->kind) };
 }
 
 static struct value state(const void *row)

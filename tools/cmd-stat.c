@@ -163,6 +163,10 @@ static void add_objects(struct rows *r, const tarn_stat *s)
 	add_number(r, in, "blocks_live", s->blocks_live);
 	add_number(r, in, "blocks_granted", s->blocks_granted);
 	add_number(r, in, "blocks_dead", s->blocks_dead);
+	add_number(r, in, "objects", s->objects);
+	add_number(r, in, "edges", s->edges);
+	add_number(r, in, "calls", s->calls);
+	add_number(r, in, "watches", s->watches);
 	add_limited(r, in, "channels", s->channels, s->max_channels);
 	add_limited(r, in, "names", s->names, s->max_names);
 	add_limited(r, in, "claims", s->claims, s->max_claims);

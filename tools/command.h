@@ -21,6 +21,14 @@
 	X(clients)    \
 	X(blocks)     \
 	X(refs)       \
+	X(types)      \
+	X(objects)    \
+	X(introspect) \
+	X(call)       \
+	X(trace)      \
+	X(errors)     \
+	X(leaks)      \
+	X(ping)       \
 	X(check)      \
 	X(dump)       \
 	X(gc)         \
@@ -47,6 +55,7 @@ enum {
 	TAKES_FROM = 4,   /* --from */
 	TAKES_TABLE = 8,  /* --json, --columns, --noheadings, --bytes */
 	TAKES_WATCH = 16, /* --watch */
+	TAKES_JSON = 32,  /* --json, of what prints no table */
 	TAKES_INSPECT = TAKES_TIME | TAKES_SERVER | TAKES_FROM | TAKES_TABLE | TAKES_WATCH,
 };
 
@@ -56,6 +65,7 @@ struct command {
 	const char *summary;    /* one line */
 	unsigned takes;
 	int least_arguments, most_arguments;
+	bool negative_arguments; /* "-5" is an argument, and all behind it are */
 	const struct column *columns; /* of its table; NULL: it prints none */
 	unsigned n_columns;
 	const struct cli_option *options; /* besides the common ones; may be NULL */

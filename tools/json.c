@@ -3,6 +3,8 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "utf8.h"
 
@@ -11,10 +13,13 @@ struct json json_init(FILE *out)
 	return (struct json){ .out = out };
 }
 
-static void put_string(FILE *out, const char *text)
+/* @text has a NUL at its end, and may have others inside. */
+static void put_string_n(FILE *out, const char *text, size_t bytes)
 {
+	const char *end = text + bytes;
+
 	fputc('"', out);
-	while (*text != '\0') {
+	while (text < end) {
 		unsigned char c = (unsigned char)*text;
 		unsigned n = utf8_length(text);
 
@@ -31,6 +36,11 @@ static void put_string(FILE *out, const char *text)
 		text += n;
 	}
 	fputc('"', out);
+}
+
+static void put_string(FILE *out, const char *text)
+{
+	put_string_n(out, text, strlen(text));
 }
 
 /* Comma, indentation and key of the value to come. */
@@ -89,6 +99,40 @@ void json_string(struct json *j, const char *key, const char *value)
 {
 	begin_value(j, key);
 	put_string(j->out, value);
+}
+
+void json_string_n(struct json *j, const char *key, const char *value, size_t bytes)
+{
+	begin_value(j, key);
+	put_string_n(j->out, value, bytes);
+}
+
+void json_text(struct json *j, const char *key, const char *value)
+{
+	if (value != NULL)
+		json_string(j, key, value);
+	else
+		json_null(j, key);
+}
+
+void json_integer(struct json *j, const char *key, int64_t value)
+{
+	begin_value(j, key);
+	fprintf(j->out, "%" PRId64, value);
+}
+
+void json_double(struct json *j, const char *key, double value)
+{
+	char text[40];
+
+	/* As few digits as give the same number back. */
+	for (int digits = 15; digits <= 17; digits++) {
+		snprintf(text, sizeof text, "%.*g", digits, value);
+		if (strtod(text, NULL) == value)
+			break;
+	}
+	begin_value(j, key);
+	fputs(text, j->out);
 }
 
 void json_number(struct json *j, const char *key, uint64_t value)

@@ -8,10 +8,11 @@
 #define TARN_TOOLS_JSON_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
-#define JSON_DEPTH 8
+#define JSON_DEPTH 64 /* values of calls are deep */
 
 struct json {
 	FILE *out;
@@ -27,7 +28,11 @@ void json_array(struct json *j, const char *key);
 void json_end(struct json *j);
 
 void json_string(struct json *j, const char *key, const char *value);
+void json_string_n(struct json *j, const char *key, const char *value, size_t bytes);
+void json_text(struct json *j, const char *key, const char *value); /* NULL: null */
 void json_number(struct json *j, const char *key, uint64_t value);
+void json_integer(struct json *j, const char *key, int64_t value);
+void json_double(struct json *j, const char *key, double value); /* all its digits; finite */
 void json_real(struct json *j, const char *key, double value);
 void json_bool(struct json *j, const char *key, bool value);
 void json_null(struct json *j, const char *key);

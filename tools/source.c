@@ -195,6 +195,9 @@ static int from_copy(struct source *s, uint32_t kind, uint64_t argument, char **
 	if (r == -TARN_ESTALE)
 		return tarn__fail(r, "Nothing has the id %llx (any more).",
 				  (unsigned long long)argument);
+	if (r == -ENOTSUP)
+		return tarn__fail(r, "What methods threw is not in the books: only a server that answers "
+				  "tells it.");
 	return r < 0 ? r : slurp(fd, ret, ret_bytes);
 }
 
@@ -230,6 +233,16 @@ static int ask_server(struct source *s, enum question q, uint64_t argument, void
 		return tarn_inspector_classes(s->inspector, (tarn_class_row **)ret, n);
 	case ASK_MESSAGES:
 		return tarn_inspector_messages(s->inspector, (tarn_message_row **)ret, n);
+	case ASK_TYPES:
+		return tarn_inspector_types(s->inspector, (tarn_type_row **)ret, n);
+	case ASK_OBJECTS:
+		return tarn_inspector_objects(s->inspector, (tarn_object_row **)ret, n);
+	case ASK_CALLS:
+		return tarn_inspector_calls(s->inspector, (tarn_call_row **)ret, n);
+	case ASK_ERRORS:
+		return tarn_inspector_errors(s->inspector, (tarn_error_row **)ret, n);
+	case ASK_LEAKS:
+		return tarn_inspector_leaks(s->inspector, (tarn_object_row **)ret, n);
 	}
 	return -EINVAL;
 }
@@ -239,7 +252,9 @@ int source_rows(struct source *s, enum question q, uint64_t argument, void **ret
 	static const uint32_t kinds[] = {
 		[ASK_CLIENTS] = TARN__CTL_CLIENTS,   [ASK_BLOCKS] = TARN__CTL_BLOCKS,
 		[ASK_REFS] = TARN__CTL_REFS,	     [ASK_CLASSES] = TARN__CTL_CLASSES,
-		[ASK_MESSAGES] = TARN__CTL_MESSAGES,
+		[ASK_MESSAGES] = TARN__CTL_MESSAGES, [ASK_TYPES] = TARN__CTL_TYPES,
+		[ASK_OBJECTS] = TARN__CTL_OBJECTS,   [ASK_CALLS] = TARN__CTL_CALLS,
+		[ASK_ERRORS] = TARN__CTL_ERRORS,     [ASK_LEAKS] = TARN__CTL_LEAKS,
 	};
 	int r = s->inspector != NULL ? ask_server(s, q, argument, ret_rows, ret_n) : 0;
 	size_t bytes;

@@ -14,7 +14,8 @@
 struct context;
 struct source;
 
-enum question { ASK_CLIENTS, ASK_BLOCKS, ASK_REFS, ASK_CLASSES, ASK_MESSAGES };
+enum question { ASK_CLIENTS, ASK_BLOCKS, ASK_REFS, ASK_CLASSES, ASK_MESSAGES,
+		ASK_TYPES, ASK_OBJECTS, ASK_CALLS, ASK_ERRORS, ASK_LEAKS };
 
 /* By c->from or c->server. Says why not and returns NULL. */
 struct source *source_open(const struct context *c);

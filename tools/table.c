@@ -318,18 +318,21 @@ void table_print(const struct table *t, const void *rows, size_t row_bytes, size
 		}
 }
 
+void table_json_cell(const struct table *t, struct json *j, unsigned i, const void *row)
+{
+	struct value v = value_of(&t->columns[i], row);
+
+	value_json(j, t->columns[i].key, &v);
+}
+
 void table_json(const struct table *t, struct json *j, const char *key, const void *rows,
 		size_t row_bytes, size_t n_rows)
 {
 	json_array(j, key);
 	for (size_t i = 0; i < n_rows; i++) {
 		json_object(j, NULL);
-		for (unsigned k = 0; k < t->n_shown; k++) {
-			const struct column *c = &t->columns[t->shown[k]];
-			struct value v = value_of(c, (const char *)rows + i * row_bytes);
-
-			value_json(j, c->key, &v);
-		}
+		for (unsigned k = 0; k < t->n_shown; k++)
+			table_json_cell(t, j, t->shown[k], (const char *)rows + i * row_bytes);
 		json_end(j);
 	}
 	json_end(j);

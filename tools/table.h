@@ -74,6 +74,9 @@ void table_print(const struct table *t, const void *rows, size_t row_bytes, size
 void table_json(const struct table *t, struct json *j, const char *key, const void *rows,
 		size_t row_bytes, size_t n_rows);
 
+/* The member of JSON that column @i makes of one row. */
+void table_json_cell(const struct table *t, struct json *j, unsigned i, const void *row);
+
 /* A value as in a cell. @text holds at least VALUE_TEXT_BYTES. */
 #define VALUE_TEXT_BYTES 512
 void value_format(char *text, const struct value *v, bool exact_bytes);

@@ -7,6 +7,7 @@
 #include "symbols.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -44,6 +45,10 @@ static const struct cli_option table_options[] = {
 	{ KEY_BYTES, "bytes", NULL, "print sizes as numbers of bytes" },
 	{ 0 },
 };
+static const struct cli_option json_options[] = {
+	{ KEY_JSON, "json", NULL, "print JSON" },
+	{ 0 },
+};
 static const struct cli_option watch_options[] = {
 	{ KEY_WATCH, "watch", "TIME", "print again and again, each second or so often",
 	  .optional = true },
@@ -58,7 +63,8 @@ void command_tables(const struct command *cmd, const struct cli_option **ret)
 {
 	ret[0] = cmd->options;
 	ret[1] = cmd->takes & TAKES_FROM ? from_options : NULL;
-	ret[2] = cmd->takes & TAKES_TABLE ? table_options : NULL;
+	ret[2] = cmd->takes & TAKES_TABLE ? table_options
+	       : cmd->takes & TAKES_JSON  ? json_options : NULL;
 	ret[3] = cmd->takes & TAKES_WATCH ? watch_options : NULL;
 	ret[4] = cmd->takes & TAKES_SERVER ? server_options
 	       : cmd->takes & TAKES_TIME   ? time_options : help_options;
@@ -74,10 +80,10 @@ static void print_help(void)
 	       "\n"
 	       "Commands:\n");
 	for (unsigned i = 0; i < n_commands; i++) {
-		char left[32];
+		char left[40];
 
 		snprintf(left, sizeof left, "%s%s", commands[i]->name, commands[i]->arguments);
-		printf("  %-20s %s\n", left, commands[i]->summary);
+		printf("  %-22s  %s\n", left, commands[i]->summary);
 	}
 	printf("\nOptions:\n");
 	cli_print_options(command_global_options);
@@ -186,9 +192,36 @@ static bool common_option(struct context *c, int key, const char *value, const c
 	}
 }
 
+/* With "--" in front of the first argument that looks like a negative number, so that it is no
+ * option. *argv is left alone if there is none. */
+static void protect_negative(int *argc, char ***argv)
+{
+	static char protect[] = "--";
+	int at = 1;
+
+	while (at < *argc && strcmp((*argv)[at], "--") != 0 &&
+	       !((*argv)[at][0] == '-' && strchr("0123456789.", (*argv)[at][1]) != NULL &&
+			       (*argv)[at][1] != '\0'))
+		at++;
+	if (at == *argc || strcmp((*argv)[at], "--") == 0)
+		return;
+	char **more = calloc((size_t)*argc + 2, sizeof *more);
+
+	if (more == NULL)
+		cli_usage_error("out of memory");
+	memcpy(more, *argv, (size_t)at * sizeof *more);
+	more[at] = protect;
+	memcpy(more + at + 1, *argv + at, (size_t)(*argc - at) * sizeof *more);
+	*argv = more; /* used until the end */
+	(*argc)++;
+}
+
 /* False: nothing is left to do. */
 static bool read_command(struct context *c, const struct command *cmd, int argc, char **argv)
 {
+	if (cmd->negative_arguments)
+		protect_negative(&argc, &argv);
+
 	struct cli_scan scan = { .argc = argc, .argv = argv };
 	const char *value, *columns = NULL;
 	int key;

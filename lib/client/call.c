@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "lib/probe.h"
 #include "lib/value/fault.h"
 #include "pending.h"
 
@@ -376,6 +377,7 @@ static int fail_wait(struct tarn__lane *l, int r, int64_t timeout_ns)
 static int ask(struct tarn__lane *l, struct tarn__message_out *m, unsigned reply_slots,
 	       int64_t timeout_ns)
 {
+	uint64_t began = tarn__unlikely(tarn__lane_times_call(l)) ? tarn__now() : 0;
 	int r;
 
 	if (tarn__unlikely(tarn__pending_queued(l)))
@@ -391,6 +393,8 @@ static int ask(struct tarn__lane *l, struct tarn__message_out *m, unsigned reply
 	tarn__to_server(l->client);
 	l->awaited = tarn__lane_post_ask(l, m->word, m->slots, reply_slots, 0);
 	r = tarn__lane_await(l, timeout_ns);
+	if (tarn__unlikely(began != 0) && r == 0)
+		tarn__lane_note_wait(l, tarn__header_kind(m->word[0]), tarn__now() - began);
 	return tarn__likely(r == 0) ? 0 : fail_wait(l, r, timeout_ns);
 }
 
@@ -454,7 +458,9 @@ int tarn_call_n(tarn_object *object, unsigned number, const tarn_builder *args,
 	r = tarn__lane_enter(c, &l);
 	if (tarn__unlikely(r < 0))
 		return r;
+	TARN__PROBE_CALL_BEGIN(object->base.id, number, (void *)NULL);
 	r = run(l, TARN__MSG_CALL, object->base.id, number, &p, ret_result, timeout_ns);
+	TARN__PROBE_CALL_END((void *)NULL, r);
 	tarn__lane_leave(l);
 	return r;
 }

@@ -631,7 +631,7 @@ static bool is_timed(const struct tarn__lane *l)
 	return l->sequence < TIMED_FIRST || l->sequence % TIMED_EVERY == 0;
 }
 
-static void note_wait(struct tarn__lane *l, unsigned kind, uint64_t ns)
+void tarn__lane_note_wait(struct tarn__lane *l, unsigned kind, uint64_t ns)
 {
 	static const unsigned char rows[TARN__MSG_KINDS] = {
 		[TARN__MSG_ALLOC] = 1 + TARN__WAIT_ALLOC,
@@ -643,6 +643,7 @@ static void note_wait(struct tarn__lane *l, unsigned kind, uint64_t ns)
 		[TARN__MSG_REVOKE] = 1 + TARN__WAIT_EXPORT,
 		[TARN__MSG_IMPORT] = 1 + TARN__WAIT_IMPORT,
 		[TARN__MSG_PING] = 1 + TARN__WAIT_PING,
+		[TARN__MSG_CALL] = 1 + TARN__WAIT_CALL,
 	};
 	unsigned row = kind < TARN__MSG_KINDS ? rows[kind] : 0;
 
@@ -733,7 +734,7 @@ int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slo
 	}
 	l->awaited = 0;
 	if (began != 0)
-		note_wait(l, tarn__header_kind(a->word[0][0]), tarn__now() - began);
+		tarn__lane_note_wait(l, tarn__header_kind(a->word[0][0]), tarn__now() - began);
 	if (tarn__unlikely(tarn__reply_error(&l->answer) == -TARN_EEVICTED))
 		return evicted(l);
 	*ret = l->answer;

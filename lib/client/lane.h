@@ -66,6 +66,15 @@ struct tarn__here {
 };
 extern __thread struct tarn__here tarn__here;
 
+/* Whether the call that is posted next is timed, for people: a look at the clock costs 25 ns, and a
+ * quick call 200. So it is the first 8 of each thread, and 8 together of 1024 questions later. */
+static inline bool tarn__lane_times_call(const struct tarn__lane *l)
+{
+	return (l->sequence & 1023u) < 8;
+}
+/* Somebody waited so long for the answer to a message of @kind. */
+void tarn__lane_note_wait(struct tarn__lane *l, unsigned kind, uint64_t ns);
+
 /* The calling thread's lane, or NULL: none yet, another client's, or a forked child. */
 static inline struct tarn__lane *tarn__lane_mine(const struct tarn_client *c)
 {

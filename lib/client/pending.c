@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "call.h"
+#include "lib/probe.h"
 
 enum state {
 	QUEUED,   /* waits for a place */
@@ -147,6 +148,8 @@ static void post(struct tarn__lane *l, uint64_t *word, unsigned slots, struct ta
 		p->cookie = tarn__lane_post_ask(l, word, slots, p->slots, p->index);
 		p->queued = NULL;
 		state_set(p, POSTED);
+		if (!p->watch)
+			TARN__PROBE_CALL_BEGIN(word[1], tarn__pack_method(word[2]), p);
 	}
 	tarn__lane_ring(l);
 }
@@ -279,6 +282,8 @@ void tarn__pending_answered(struct tarn__lane *l, uint32_t cookie, const uint64_
 		p->n_words = n < 7u * p->slots ? n : 7u * p->slots;
 		memcpy(p->word, word, p->n_words * sizeof *word);
 		state_set(p, ANSWERED);
+		if (!p->watch)
+			TARN__PROBE_CALL_END(p, -(int)tarn__header_count(word[0]));
 	}
 	if (k != NULL && k->first != NULL)
 		push(l);

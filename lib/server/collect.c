@@ -19,7 +19,6 @@
 #include "ledger.h"
 #include "server.h"
 #include "tickets.h"
-#include "tickets.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -301,10 +300,10 @@ bool tarn__collect(struct server *s, bool idle)
 	return ended != 0 || !done;
 }
 
-int tarn__unreachable(const struct state *st, void (*fn)(void *arg, const struct object *o),
-		      void *arg)
+int tarn__unreachable(const struct state *st, uint32_t budget,
+		      void (*fn)(void *arg, const struct object *o), void *arg)
 {
-	struct graph g = { .st = st, .budget = UINT32_MAX };
+	struct graph g = { .st = st, .budget = budget };
 
 	for (uint32_t i = 1; i < st->head->heap.objects && !g.failed; i++)
 		if (st->object[i].state == OBJECT_LIVE && object_kind(&st->object[i]) != TARN__KIND_BLOCK)

@@ -23,8 +23,9 @@ void tarn__suspect_all(struct state *st);
 bool tarn__collect(struct server *s, bool idle);
 
 /* What nothing but edges and tickets among themselves holds: calls @fn for each object. For
- * `tarn leaks`; changes nothing. -ENOMEM. */
-int tarn__unreachable(const struct state *st, void (*fn)(void *arg, const struct object *o),
-		      void *arg);
+ * `tarn leaks`; changes nothing. -ENOMEM, also when more than @budget references would have to
+ * be looked at. */
+int tarn__unreachable(const struct state *st, uint32_t budget,
+		      void (*fn)(void *arg, const struct object *o), void *arg);
 
 #endif

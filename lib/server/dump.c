@@ -464,6 +464,35 @@ static bool edge_claim_fits(const struct state *st, const struct claim *c)
 	       st->edge[c->value].from < st->head->things;
 }
 
+/* Edges come from records of objects, and the lists of these end. */
+static bool edges_fit(const struct state *st)
+{
+	const struct state_head *h = st->head;
+	uint64_t seen = 0;
+
+	for (uint32_t i = 1; i < h->edges; i++)
+		if (st->edge[i].to != 0 && (st->edge[i].from == NIL || st->edge[i].from >= h->things))
+			return false;
+	for (uint32_t i = 1; i < h->things; i++) {
+		if (st->thing[i].id == 0)
+			continue;
+		for (uint32_t e = st->thing[i].edge; e != NIL; e = st->edge[e].next)
+			if (e >= h->edges || ++seen > h->edges)
+				return false;
+	}
+	return true;
+}
+
+/* Who waits is asked for its process. */
+static bool calls_fit(const struct state *st)
+{
+	for (uint32_t i = 1; i < st->head->calls; i++)
+		if (st->call[i].state != CALL_FREE && st->call[i].client >= st->head->clients_used &&
+		    st->call[i].client != NIL)
+			return false;
+	return true;
+}
+
 /* Chains of the book end, tickets are of objects that may be channels, and edges of records. */
 static bool claims_fit(const struct state *st)
 {
@@ -498,5 +527,5 @@ bool tarn__state_check(const struct state *st)
 	for (uint32_t i = 1; i < st->head->channels; i++)
 		if (!channel_fits(st, &st->channel[i]))
 			return false;
-	return claims_fit(st);
+	return edges_fit(st) && calls_fit(st) && claims_fit(st);
 }

@@ -22,7 +22,9 @@ int tarn__facts_open(struct server *s)
 	const struct state_head *h = s->st.head;
 	uint64_t at_clients = 4096, n_born = h->max_objects + 1;
 	uint64_t at_born = at_clients + MAX_CLIENTS * sizeof(struct facts_client);
-	uint64_t bytes = tarn__round_up(at_born + n_born * sizeof(uint32_t), TARN__OS_PAGE);
+	uint64_t at_types = tarn__round_up(at_born + n_born * sizeof(uint32_t), TARN__OS_PAGE);
+	uint64_t bytes = tarn__round_up(at_types + FACTS_TYPES * sizeof(tarn_type_row),
+					TARN__OS_PAGE);
 	int r = tarn__segment_create(TARN__BACKING_MEMFD, "facts", bytes, &s->facts_segment);
 
 	if (r < 0)
@@ -37,6 +39,7 @@ int tarn__facts_open(struct server *s)
 	f->n_clients = MAX_CLIENTS;
 	f->at_born = at_born;
 	f->n_born = n_born;
+	f->at_types = at_types;
 	f->started_ns = boottime();
 	s->facts = f;
 	s->st.born = (uint32_t *)(void *)((unsigned char *)f + at_born);
@@ -167,6 +170,26 @@ void tarn__facts_failed(struct server *s, uint32_t client, unsigned kind, int er
 	c->error_kind = kind;
 }
 
+void tarn__facts_types(struct server *s)
+{
+	const struct tarn__catalog *c = s->host != NULL ? s->host->catalog : NULL;
+
+	if (c == NULL || s->facts == NULL || c->n > FACTS_TYPES)
+		return;
+	tarn_type_row *rows = (void *)((unsigned char *)s->facts + s->facts->at_types);
+
+	for (uint32_t i = 1; i < c->n; i++) {
+		const tarn_type *t = c->served[i].type;
+
+		rows[i] = (tarn_type_row){ .index = i, .flags = t->flags, .concurrency = t->concurrency,
+					   .methods = c->served[i].n_offers, .size = t->size,
+					   .hash = c->served[i].hash };
+		snprintf(rows[i].name, sizeof rows[i].name, "%s", t->name);
+	}
+	/* A copy is made of a server that stands still, or twice: it sees all of this or none. */
+	s->facts->n_types = c->n;
+}
+
 int tarn__facts_check(const struct facts *f, uint64_t bytes)
 {
 	if (bytes < 4096 || f->magic != TARN__FACTS_MAGIC || f->layout != tarn__layout_hash() ||
@@ -178,6 +201,10 @@ int tarn__facts_check(const struct facts *f, uint64_t bytes)
 		return -TARN_EPROTO;
 	if (f->at_born % 4096 != 0 || f->at_born < 4096 || f->at_born > bytes ||
 	    (bytes - f->at_born) / sizeof(uint32_t) < f->n_born)
+		return -TARN_EPROTO;
+	if (f->at_types % 4096 != 0 || f->at_types < 4096 || f->at_types > bytes ||
+	    f->n_types > FACTS_TYPES ||
+	    (bytes - f->at_types) / sizeof(tarn_type_row) < f->n_types)
 		return -TARN_EPROTO;
 	return 0;
 }

@@ -18,7 +18,7 @@
 #include "shm/segment.h"
 #include "tarn/inspect.h"
 
-#define TARN__FACTS_MAGIC 0x0031666e72617400ull /* "\0tarnf1" */
+#define TARN__FACTS_MAGIC 0x0032666e72617400ull /* "\0tarnf2" */
 #define FACTS_KINDS 48u
 static_assert(TARN__MSG_KINDS <= FACTS_KINDS, "a counter for each kind");
 
@@ -45,6 +45,8 @@ struct facts {
 	uint64_t at_clients, n_clients;
 	uint64_t at_born, n_born;
 	uint64_t started_ns; /* CLOCK_BOOTTIME of tick 0 */
+	uint64_t at_types, n_types; /* tarn_type_row by index, 0 is none: written once, too, when
+				     * the types are known, rows before their number */
 	/* Written when somebody asks, before each sleep, and now and then while busy. */
 	uint64_t noted_ns;   /* CLOCK_BOOTTIME */
 	tarn_stat stat;      /* what META does not tell; the rest is 0 */
@@ -55,6 +57,8 @@ static_assert(sizeof(struct facts) <= 4096, "one page");
  * since its start (they wrap after 497 days). The tick is as of the last sleep or some
  * thousand epochs, so an age can be too large by the length of a busy spell's part. */
 #define FACTS_TICK_NS 10000000u
+
+#define FACTS_TYPES 65536u /* address space; what is not used takes no memory */
 
 struct server;
 int tarn__facts_open(struct server *s);
@@ -72,8 +76,20 @@ void tarn__facts_lane_closed(struct server *s, uint32_t client, const struct tar
 /* An answer is an error. */
 void tarn__facts_failed(struct server *s, uint32_t client, unsigned kind, int error);
 
+/* The types that the host serves, for who has no host: a dump, a copy. */
+void tarn__facts_types(struct server *s);
+
 /* Bounds of a copy that may be damaged. Returns 0 or -TARN_EPROTO. */
 int tarn__facts_check(const struct facts *f, uint64_t bytes);
+
+/* NULL: not known. */
+static inline const tarn_type_row *tarn__facts_type(const struct facts *f, uint32_t type)
+{
+	const tarn_type_row *rows = (const void *)((const unsigned char *)f +
+						    (f != NULL ? f->at_types : 0));
+
+	return f != NULL && type != 0 && type < f->n_types ? &rows[type] : NULL;
+}
 
 static inline struct facts_client *tarn__facts_clients(const struct facts *f)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Answers to tools about types, objects, calls and errors. Some of it is the process's, not
- * META's: names, previews, what methods threw; so there is no such answer from a dump.
+ * META's: previews, names of methods, what methods threw; so a dump does not tell it. Names of
+ * types are in FACTS.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +15,11 @@
 #include "errors.h"
 #include "ledger.h"
 
+#define COPY_BUDGET (1u << 26) /* references looked at in a copy */
+
 struct rows {
-	struct server *s;
+	const struct sight *sight;
+	struct server *s; /* NULL: what is seen is a copy */
 	unsigned char *data;
 	size_t used, room;
 	uint64_t n;
@@ -44,24 +48,33 @@ static void put_row(struct rows *r, const void *row, size_t bytes)
 
 static void put_types(struct rows *r)
 {
-	const struct state *st = &r->s->st;
-	const struct tarn__catalog *c = r->s->host->catalog;
-	uint64_t *objects = calloc(c->n, sizeof *objects);
+	const struct state *st = r->sight->st;
+	uint64_t n = r->sight->facts != NULL ? r->sight->facts->n_types : 0;
+	uint64_t *objects = calloc(n + 1, sizeof *objects);
 
 	for (uint32_t i = 1; objects != NULL && i < st->head->things; i++)
-		if (st->thing[i].id != 0 && st->thing[i].type < c->n)
+		if (st->thing[i].id != 0 && st->thing[i].type < n)
 			objects[st->thing[i].type]++;
-	for (uint32_t i = 1; objects != NULL && i < c->n; i++) {
-		const struct tarn__served *t = &c->served[i];
-		tarn_type_row row = { .index = i, .flags = t->type->flags,
-				      .concurrency = t->type->concurrency, .methods = t->n_offers,
-				      .size = t->type->size, .hash = t->hash, .objects = objects[i] };
+	for (uint32_t i = 1; objects != NULL && i < n; i++) {
+		tarn_type_row row = *tarn__facts_type(r->sight->facts, i);
 
-		snprintf(row.name, sizeof row.name, "%s", t->type->name);
+		row.name[sizeof row.name - 1] = '\0';
+		row.objects = objects[i];
 		put_row(r, &row, sizeof row);
 	}
 	r->failed |= objects == NULL;
 	free(objects);
+}
+
+/* Into 64 bytes; "#5" if its name is not known. */
+static void put_type_name(const struct rows *r, uint32_t type, char text[64])
+{
+	const tarn_type_row *t = tarn__facts_type(r->sight->facts, type);
+
+	if (t != NULL)
+		snprintf(text, 64, "%.63s", t->name);
+	else
+		snprintf(text, 64, "#%u", type);
 }
 
 /* ---- objects ---- */
@@ -85,10 +98,10 @@ static void preview(struct server *s, const struct object *o, const struct tarn_
 static void put_object(void *arg, const struct object *o)
 {
 	struct rows *r = arg;
-	const struct thing *k = tarn__thing_of(&r->s->st, o);
-	const struct tarn__served *t = k != NULL ? tarn__thing_type(r->s, k) : NULL;
+	const struct thing *k = tarn__thing_of(r->sight->st, o);
+	const struct tarn__served *t = k != NULL && r->s != NULL ? tarn__thing_type(r->s, k) : NULL;
 
-	if (t == NULL)
+	if (k == NULL)
 		return; /* a channel of a cycle */
 	tarn_object_row row = {
 		.id = o->id, .created = k->created, .type = k->type, .claims = o->ext,
@@ -97,8 +110,9 @@ static void put_object(void *arg, const struct object *o)
 			 : k->flags & THING_MADE ? TARN_OBJECT_LIVE : TARN_OBJECT_MAKING,
 	};
 
-	snprintf(row.type_name, sizeof row.type_name, "%s", t->type->name);
-	preview(r->s, o, t, row.preview, sizeof row.preview);
+	put_type_name(r, k->type, row.type_name);
+	if (t != NULL)
+		preview(r->s, o, t, row.preview, sizeof row.preview);
 	put_row(r, &row, sizeof row);
 }
 
@@ -111,13 +125,17 @@ static int by_creation(const void *a, const void *b)
 
 static void put_objects(struct rows *r, bool leaks)
 {
-	const struct state *st = &r->s->st;
+	const struct state *st = r->sight->st;
 
-	if (leaks)
-		r->failed |= tarn__unreachable(st, put_object, r) < 0;
-	for (uint32_t i = 1; !leaks && i < st->head->things; i++)
-		if (st->thing[i].id != 0)
-			put_object(r, &st->object[tarn__id_index(st->thing[i].id)]);
+	if (leaks) /* in a copy, positions may be lies: not for ever */
+		r->failed |= tarn__unreachable(st, r->s != NULL ? UINT32_MAX : COPY_BUDGET,
+					       put_object, r) < 0;
+	for (uint32_t i = 1; !leaks && i < st->head->things; i++) {
+		uint32_t index = tarn__id_index(st->thing[i].id);
+
+		if (st->thing[i].id != 0 && index < st->head->heap.objects)
+			put_object(r, &st->object[index]);
+	}
 	if (r->n != 0)
 		qsort(r->data, r->n, sizeof(tarn_object_row), by_creation);
 }
@@ -126,14 +144,12 @@ static void put_objects(struct rows *r, bool leaks)
 
 static void put_calls(struct rows *r)
 {
-	const struct state *st = &r->s->st;
-	struct timespec t;
+	const struct state *st = r->sight->st;
+	uint64_t now = r->sight->now_ns;
 
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	uint64_t now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 	for (uint32_t i = 1; i < st->head->calls; i++) {
 		const struct call *c = &st->call[i];
-		const struct tarn__job *job = r->s->job != NULL ? r->s->job[i] : NULL;
+		const struct tarn__job *job = r->s != NULL && r->s->job != NULL ? r->s->job[i] : NULL;
 
 		if (c->state != CALL_RUNNING && c->state != CALL_WATCH)
 			continue;
@@ -148,6 +164,10 @@ static void put_calls(struct rows *r)
 			snprintf(row.type, sizeof row.type, "%s", job->served->type->name);
 			snprintf(row.method, sizeof row.method, "%s",
 				 job->offer != NULL ? job->offer->name : "create");
+		} else if (c->state == CALL_RUNNING) {
+			put_type_name(r, c->type, row.type);
+			if (c->packed >> 24 == TARN__MSG_CREATE)
+				snprintf(row.method, sizeof row.method, "create");
 		}
 		put_row(r, &row, sizeof row);
 	}
@@ -195,13 +215,16 @@ static int to_file(const struct rows *r, int *ret_fd)
 	return 0;
 }
 
-int tarn__query_objects(struct server *s, uint32_t kind, int *ret_fd, uint64_t *ret_rows)
+int tarn__query_objects(const struct sight *sight, struct server *s, uint32_t kind, int *ret_fd,
+			uint64_t *ret_rows)
 {
-	struct rows r = { .s = s };
+	struct rows r = { .sight = sight, .s = s };
 
-	if (s->host != NULL && kind == TARN__CTL_TYPES)
+	if (kind == TARN__CTL_ERRORS && s == NULL)
+		return -ENOTSUP;
+	if (kind == TARN__CTL_TYPES)
 		put_types(&r);
-	else if (s->host != NULL && (kind == TARN__CTL_OBJECTS || kind == TARN__CTL_LEAKS))
+	else if (kind == TARN__CTL_OBJECTS || kind == TARN__CTL_LEAKS)
 		put_objects(&r, kind == TARN__CTL_LEAKS);
 	else if (kind == TARN__CTL_CALLS)
 		put_calls(&r);

@@ -158,6 +158,10 @@ static void put_stat(const struct sight *s, struct answer_file *f)
 	t.names = h->n_names;
 	t.claims = h->n_claims;
 	t.pending_allocs = h->n_pending;
+	t.objects = h->n_things;
+	t.edges = h->n_edges;
+	t.calls = h->n_calls - h->n_watches;
+	t.watches = h->n_watches;
 	t.max_clients = MAX_CLIENTS - 1;
 	t.max_lanes = MAX_LANES - 1;
 	t.max_channels = MAX_CHANNELS - 1;
@@ -280,6 +284,7 @@ static int wait_of(unsigned kind)
 	case TARN__MSG_EXPORT: return TARN__WAIT_EXPORT;
 	case TARN__MSG_IMPORT: return TARN__WAIT_IMPORT;
 	case TARN__MSG_PING: return TARN__WAIT_PING;
+	case TARN__MSG_CALL: return TARN__WAIT_CALL;
 	default: return -1;
 	}
 }
@@ -492,7 +497,7 @@ static int put_refs(const struct sight *s, struct answer_file *f, uint64_t id)
 		if ((c->who & CLAIM_EDGE) && !(c->who & CLAIM_TICKET)) {
 			const struct edge *e = &st->edge[c->value];
 
-			if (id == 0 || c->what == id)
+			if ((id == 0 || c->what == id) && e->to == c->what)
 				put_claim(s, f, (tarn_claim_row){ .id = c->what, .kind = TARN_CLAIM_STORED,
 								  .units = e->count,
 								  .via = st->thing[e->from].id });
@@ -568,9 +573,17 @@ static int put_answer(const struct sight *s, struct answer_file *f, uint32_t kin
 	}
 }
 
+static bool is_about_objects(uint32_t kind)
+{
+	return kind >= TARN__CTL_TYPES && kind <= TARN__CTL_LEAKS;
+}
+
 int tarn__query_sight(const struct sight *sight, uint32_t kind, uint64_t argument, int *ret_fd,
 		      uint64_t *ret_rows)
 {
+	if (is_about_objects(kind))
+		return tarn__query_objects(sight, NULL, kind, ret_fd, ret_rows);
+
 	struct answer_file *f = calloc(1, sizeof *f);
 	int r;
 
@@ -627,8 +640,8 @@ int tarn__query(struct server *s, uint32_t kind, uint64_t argument, int *ret_fd,
 {
 	struct sight sight = { .st = &s->st, .facts = s->facts, .now_ns = clock_of(CLOCK_BOOTTIME) };
 
-	if (kind >= TARN__CTL_TYPES && kind <= TARN__CTL_LEAKS)
-		return tarn__query_objects(s, kind, ret_fd, ret_rows);
+	if (is_about_objects(kind))
+		return tarn__query_objects(&sight, s, kind, ret_fd, ret_rows);
 	tarn__facts_note(s);
 	if (kind == TARN__CTL_CLIENTS || kind == TARN__CTL_MESSAGES || kind == TARN__CTL_DUMP)
 		tarn__facts_look(s);

@@ -199,6 +199,7 @@ static int open_types(struct server *s, const tarn_server_options *o)
 		tarn__catalog_free(catalog);
 		return tarn__fail(-ENOMEM, "no memory for the host of objects");
 	}
+	tarn__facts_types(s);
 	return tarn__host_client(s);
 }
 

@@ -274,8 +274,6 @@ int tarn__socket_open(struct server *s, int listen_fd);
 void tarn__socket_close(struct server *s);
 
 /* ---- query.c, verify.c ---- */
-/* query-objects.c: the kinds that are about objects and calls. */
-int tarn__query_objects(struct server *s, uint32_t kind, int *ret_fd, uint64_t *ret_rows);
 int tarn__query(struct server *s, uint32_t kind, uint64_t argument, int *ret_fd,
 		uint64_t *ret_rows);
 /* What a question is answered from: the server's own tables, or a copy of them. */
@@ -284,6 +282,10 @@ struct sight {
 	const struct facts *facts; /* may be NULL */
 	uint64_t now_ns;           /* CLOCK_BOOTTIME of what is seen */
 };
+/* query-objects.c: the kinds that are about objects and calls. @s NULL: of a copy, which has no
+ * previews, no names of methods and no errors (-ENOTSUP). */
+int tarn__query_objects(const struct sight *sight, struct server *s, uint32_t kind, int *ret_fd,
+			uint64_t *ret_rows);
 int tarn__query_sight(const struct sight *sight, uint32_t kind, uint64_t argument, int *ret_fd,
 		      uint64_t *ret_rows);
 /* Recomputes everything; one line per finding to @say. Returns findings. */

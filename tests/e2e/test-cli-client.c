@@ -102,6 +102,50 @@ static void import(const char *server, const char *text)
 	tarn_client_close(client);
 }
 
+static tarn_object *lens(tarn_client *client, double factor, const char *word)
+{
+	tarn_object *o;
+
+	must(tarn_object_newf(client, "Lens", &o, "d", factor), "tarn_object_newf");
+	printf("%s 0x%" PRIx64 "\n", word, tarn_object_id(o));
+	return o;
+}
+
+/* Objects: one with a name that holds another, with a token; one in a channel; a call that goes
+ * on; and who waits for an end. */
+static void objects(const char *server)
+{
+	const tarn_export_options twice = { .uses = 2 };
+	tarn_client *client = attach(server);
+	tarn_object *outer = lens(client, 2, "outer"), *inner = lens(client, 3, "inner"),
+		    *sent = lens(client, 4, "sent");
+	char text[TARN_TOKEN_TEXT_BYTES];
+	tarn_pending *call, *notice;
+	tarn_channel *channel;
+	tarn_token token;
+
+	must(tarn_callf(outer, "hold", TARN_FOREVER, "O", "", inner), "hold");
+	must(tarn_object_publish(outer, "lens", 0), "tarn_object_publish");
+	must(tarn_object_export(outer, &twice, &token), "tarn_object_export");
+	tarn_token_format(&token, text);
+	must(tarn_channel_new(client, 4, "lenses", &channel), "tarn_channel_new");
+	must(tarn_channel_bind(channel, TARN_PRODUCER), "tarn_channel_bind");
+	must(tarn_channel_send_object(channel, sent, 7, TARN_FOREVER), "tarn_channel_send_object");
+	must(tarn_call_start(outer, "linger", NULL, &call), "tarn_call_start");
+	must(tarn_object_watch(sent, &notice), "tarn_object_watch");
+	tarn_object_unref(inner);
+	must(tarn_client_flush(client, true, TARN_FOREVER), "tarn_client_flush");
+	printf("channel 0x%" PRIx64 "\ntoken %s\nclient %u\n", tarn_channel_id(channel), text,
+	       tarn_client_id(client));
+	stay();
+	tarn_call_free(call);
+	tarn_call_free(notice);
+	tarn_object_unref(outer);
+	tarn_object_unref(sent);
+	tarn_channel_unref(channel);
+	tarn_client_close(client);
+}
+
 /* A client whose name is no text at all. */
 static void named(const char *server)
 {
@@ -197,6 +241,8 @@ int main(int argc, char **argv)
 	sigprocmask(SIG_BLOCK, &sigterm, NULL);
 	if (argc == 3 && strcmp(argv[1], "hold") == 0)
 		hold(argv[2]);
+	else if (argc == 3 && strcmp(argv[1], "objects") == 0)
+		objects(argv[2]);
 	else if (argc == 4 && strcmp(argv[1], "import") == 0)
 		import(argv[2], argv[3]);
 	else if (argc == 3 && strcmp(argv[1], "named") == 0)

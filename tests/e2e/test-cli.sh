@@ -17,7 +17,7 @@ fi
 
 # ---- usage ----
 
-asking=(stat clients blocks refs check) # a server or a dump
+asking=(stat clients blocks refs types objects trace leaks check) # a server or a dump
 
 help_goes_to_stdout() { # help_goes_to_stdout PROGRAM ARGUMENT...
 	run 0 "$tools/$1" "${@:2}"
@@ -45,6 +45,8 @@ mapfile -t commands < <("$tools/tarn" --help | sed -n '/^Commands:/,/^$/s/^  \([
 arguments() { # arguments COMMAND: as many as it needs, one a line
 	case $1 in
 	dump) echo "$scratch/none" ;;
+	introspect) echo 5:3 ;;
+	call) printf '%s\n' 5:3 method ;;
 	completion) echo bash ;;
 	esac
 }
@@ -54,7 +56,7 @@ for command in "${commands[@]}"; do
 	check "tarn $command -h" help_goes_to_stdout tarn "$command" -h
 	check "tarn $command, unknown option" refused "'--nosuch'" tarn "$command" "${args[@]}" --nosuch
 	check "tarn $command, unknown letter" refused "'-Z'" tarn "$command" "${args[@]}" -Z
-	[ "$command" = bench ] || # which takes any number
+	[ "$command" = bench ] || [ "$command" = call ] || # which take any number
 		check "tarn $command, one argument too many" refused "unexpected argument" tarn \
 			"$command" "${args[@]}" 5:3 more
 	[ ${#args[@]} -eq 0 ] ||
@@ -101,7 +103,7 @@ for command in "${commands[@]}"; do
 	try_options tarn "$command" "${args[@]}"
 done
 try_options tarnd
-for command in "${asking[@]}" ls gc doctor; do
+for command in "${asking[@]}" errors ping ls gc doctor; do
 	check "tarn $command, unknown column" refused "'nosuch'" tarn "$command" -o nosuch
 done
 check "tarn without a command" refused "no command" tarn
@@ -199,7 +201,7 @@ for command in "${commands[@]}"; do
 	check "options of $command are in the page" command_options "$command"
 	check "columns of $command are in the page" command_columns "$command"
 done
-for page in tarn.1 tarn-bench.1 tarn-doctor.1 tarn-dump.1 tarnd.8; do
+for page in tarn.1 tarn-bench.1 tarn-doctor.1 tarn-dump.1 tarn-objects.1 tarnd.8; do
 	if command -v scdoc >/dev/null; then
 		check "$page is a man page" is_a_page "$pages/$page.scd"
 	else

@@ -41,6 +41,8 @@ typedef struct tarn_stat {
 	uint64_t largest_free_bytes; /* that lie in one piece; more can be made of several */
 	uint64_t idle_bytes;         /* cut into slots of small blocks, without any block */
 	char process[16];            /* name of the process, or of the thread that serves in it */
+	uint64_t objects, edges;     /* objects that have not ended; references that they hold */
+	uint64_t calls, watches;     /* under way; who waits for an end */
 } tarn_stat;
 TARN_EXPORT int tarn_inspector_stat(tarn_inspector *inspector, tarn_stat *ret_stat);
 

@@ -263,6 +263,7 @@ void fake_types(struct server *s, const tarn_type *const *types)
 	s->host = tarn__host_new(c, 1, s->st.head->max_objects, s->st.data.base,
 				 s->st.head->arena_bytes);
 	CHECK(s->host != NULL);
+	tarn__facts_types(s);
 }
 
 uint32_t fake_type(const struct server *s, const char *name)
