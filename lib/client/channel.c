@@ -438,16 +438,19 @@ static void close_late(struct tarn_client *c)
 	tarn__lane_leave(l);
 }
 
-tarn_channel *tarn_channel_unref(tarn_channel *channel)
+void tarn__channel_drop(struct tarn_block *base)
 {
-	struct tarn_client *c;
+	struct tarn_client *c = base->client;
 
-	if (channel == NULL)
-		return NULL;
-	c = channel->base.client;
-	tarn__handle_drop(&channel->base);
+	tarn__handle_drop(base);
 	if (tarn__unlikely(!tarn__forked(c) && tarn__backlog_any(c)))
 		close_late(c);
+}
+
+tarn_channel *tarn_channel_unref(tarn_channel *channel)
+{
+	if (channel != NULL)
+		tarn__channel_drop(&channel->base);
 	return NULL;
 }
 

@@ -55,6 +55,9 @@ static inline struct tarn__deferred *tarn__deferred_at(const struct tarn_channel
  * that is put off and this thread's channel has it. False: nothing happened. */
 bool tarn__deferred_drop(struct tarn__lane *l, struct tarn_block *b);
 
+/* tarn_channel_unref() by what may be no whole channel: one that is lent to a method is not. */
+void tarn__channel_drop(struct tarn_block *base);
+
 static inline struct tarn_channel *tarn__channel_of_base(struct tarn_block *b)
 {
 	return tarn__container_of(b, struct tarn_channel, base);

@@ -14,7 +14,7 @@ static void unref(struct tarn_block *handle)
 {
 	/* Objects end as blocks do. */
 	if (tarn__flags(handle) & REF_CHANNEL)
-		tarn_channel_unref(tarn__channel_of_base(handle));
+		tarn__channel_drop(handle);
 	else
 		tarn_block_unref(handle);
 }
