@@ -473,13 +473,11 @@ static bool edges_fit(const struct state *st)
 	for (uint32_t i = 1; i < h->edges; i++)
 		if (st->edge[i].to != 0 && (st->edge[i].from == NIL || st->edge[i].from >= h->things))
 			return false;
-	for (uint32_t i = 1; i < h->things; i++) {
-		if (st->thing[i].id == 0)
-			continue;
+	/* Also of free records, which have none: an object may claim to be one of them. */
+	for (uint32_t i = 0; i == 0 || i < h->things; i++)
 		for (uint32_t e = st->thing[i].edge; e != NIL; e = st->edge[e].next)
 			if (e >= h->edges || ++seen > h->edges)
 				return false;
-	}
 	return true;
 }
 
