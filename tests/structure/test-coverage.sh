@@ -19,7 +19,7 @@ missing() {
 		case $name in
 		*/*) [ -e "$name" ] || echo "no file $name" ;;
 		structure-*) ;;
-		*) grep -rqwF -- "$name" tests --include='*.c' || named_by_macro "$name" ||
+		*) grep -rqwF --include='*.c' -- "$name" tests || named_by_macro "$name" ||
 			echo "no test $name" ;;
 		esac
 	done < <(grep -oE '`[a-z0-9_./-]{9,}`' docs/coverage.md | tr -d '`' | sort -u)
@@ -30,7 +30,7 @@ named_by_macro() {
 	local stem=$1
 	while [ "${stem%_*}" != "$stem" ]; do
 		stem=${stem%_*}
-		[ ${#stem} -gt 20 ] && grep -rqwF -- "$stem" tests --include='*.c' && return 0
+		[ ${#stem} -gt 20 ] && grep -rqwF --include='*.c' -- "$stem" tests && return 0
 	done
 	return 1
 }
