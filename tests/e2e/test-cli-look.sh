@@ -174,7 +174,7 @@ classes() {
 }
 limits() {
 	tarn 0 -s "$name" stat --json
-	json '.clients.clients_limit == 4095 and .activity.undo_high_limit == 4096 and
+	json '.clients.clients_limit == 4095 and .activity.undo_high_limit == 8192 and
 		.memory.largest_free_bytes <= .memory.arena_bytes'
 }
 check "stat --latency" latency

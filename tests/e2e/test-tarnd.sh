@@ -136,6 +136,8 @@ declare -A wrong=(
 	[--allow-user]="|no such user|-1|4294967295|$huge"
 	[--allow-group]="|no such group|-1|4294967295"
 	[--authkey-file]="/no/such/file|$scratch/open-key|$scratch/short-key|$scratch"
+	[--load]="/no/such/module.so|$scratch|$scratch/short-key|"
+	[--max-executors]="x|0|-1|4097|$huge"
 	[--ready-fd]="x|0|2|77"
 	[--log-level]="loud|7"
 )
