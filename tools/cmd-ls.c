@@ -154,9 +154,10 @@ static bool ask(struct server_row *r, int64_t timeout_ns, bool doubtful)
 		return true;
 	}
 	set_note(r, code);
-	if (code == -ENOENT) {
+	if (code == -ENOENT || code == -TARN_ESRVDOWN) {
 		r->state = "dead";
-		r->note = "its socket is left";
+		r->pid = 0;
+		r->note = code == -ENOENT ? "its socket is left" : "it has just ended";
 	} else if (code == -TARN_EVERSION || code == -TARN_EPROTO) {
 		r->state = "other version";
 		return !doubtful || code == -TARN_EVERSION;

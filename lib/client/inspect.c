@@ -2,6 +2,7 @@
 /* Questions to a server: each is one datagram, answered by rows in a memfd. */
 #include "tarn/inspect.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,6 +21,7 @@ struct tarn_inspector {
 	int fd;
 	int64_t timeout_ns;
 	bool spoilt; /* an answer is overdue: what comes next would be that one */
+	char name[108];
 };
 
 int tarn_inspector_open(const char *name, int64_t timeout_ns, tarn_inspector **ret_inspector)
@@ -37,6 +39,7 @@ int tarn_inspector_open(const char *name, int64_t timeout_ns, tarn_inspector **r
 	}
 	i->fd = fd;
 	i->timeout_ns = ANSWER_NS;
+	snprintf(i->name, sizeof i->name, "%s", name);
 	*ret_inspector = i;
 	return 0;
 }
@@ -83,7 +86,9 @@ static int ask(tarn_inspector *i, enum tarn__control kind, uint64_t argument,
 	r = tarn__control_ask(i->fd, &q, ret, fds, tarn__deadline(i->timeout_ns));
 	if (r < 0) {
 		i->spoilt = r == -ETIMEDOUT;
-		return r;
+		/* io_uring lets go of a dead server's listener some milliseconds late: until
+		 * then one may connect to nobody. */
+		return r == -TARN_ESRVDOWN ? tarn__fail(r, "The server '%s' is gone.", i->name) : r;
 	}
 	for (unsigned k = 1; k < ret->n_fds; k++)
 		close(fds[k]);
