@@ -30,6 +30,7 @@ static inline void must_end(tarn_server *server, tarn_client *client)
 {
 	tarn_client_close(client);
 	must(tarn_server_shutdown(server, TARN_FOREVER));
+	tarn_server_unref(server);
 }
 
 #endif

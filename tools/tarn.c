@@ -205,14 +205,15 @@ static void protect_negative(int *argc, char ***argv)
 		at++;
 	if (at == *argc || strcmp((*argv)[at], "--") == 0)
 		return;
-	char **more = calloc((size_t)*argc + 2, sizeof *more);
+	static char **more; /* used until the end */
 
+	more = calloc((size_t)*argc + 2, sizeof *more);
 	if (more == NULL)
 		cli_usage_error("out of memory");
 	memcpy(more, *argv, (size_t)at * sizeof *more);
 	more[at] = protect;
 	memcpy(more + at + 1, *argv + at, (size_t)(*argc - at) * sizeof *more);
-	*argv = more; /* used until the end */
+	*argv = more;
 	(*argc)++;
 }
 

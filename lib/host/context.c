@@ -323,7 +323,8 @@ int tarn_self_hold_object(tarn_context *ctx, tarn_object *object)
 
 int tarn_self_hold_channel(tarn_context *ctx, tarn_channel *channel)
 {
-	return hold(ctx, channel != NULL ? &channel->base : NULL);
+	/* Its head only: a lent one has no more, and lies where a whole one must not. */
+	return hold(ctx, (struct tarn_block *)(void *)channel);
 }
 
 int tarn_self_drop(tarn_context *ctx, uint64_t id)

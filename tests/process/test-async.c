@@ -296,6 +296,7 @@ PLAIN_TEST(d16_an_event_loop_and_who_waits_hear_of_the_servers_death)
 	tarn_client_close(u.c);
 	tarn_inspector_close(u.s.in);
 	tarn_server_shutdown(u.s.server, TARN_FOREVER);
+	tarn_server_unref(u.s.server);
 }
 
 struct leaver {

@@ -254,6 +254,7 @@ PLAIN_TEST(d11_describe_tells_the_state_and_falls_back_when_the_server_is_gone)
 	tarn_client_close(u.c);
 	tarn_inspector_close(u.s.in);
 	tarn_server_shutdown(u.s.server, TARN_FOREVER);
+	tarn_server_unref(u.s.server);
 }
 
 /* ---- order and concurrency ---- */
@@ -469,6 +470,7 @@ PLAIN_TEST(d16_100_callers_return_when_the_server_is_killed)
 	tarn_client_close(u.c);
 	tarn_inspector_close(u.s.in);
 	tarn_server_shutdown(u.s.server, TARN_FOREVER);
+	tarn_server_unref(u.s.server);
 }
 
 static void *canary_for_ever(void *arg)

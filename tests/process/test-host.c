@@ -333,21 +333,20 @@ struct scene {
 	tarn_client *c;
 };
 
-static struct scene scene_open(uint32_t executors)
+static void scene_begin(struct scene *s, uint32_t executors)
 {
-	struct scene s = { .registry = tarn_registry_new() };
+	s->registry = tarn_registry_new();
 	tarn_server_options o = { .arena_bytes = 64 << 20, .max_executors = executors };
 
-	OK(tarn_type_register(s.registry, &counter));
-	OK(tarn_type_register(s.registry, &parallel));
-	OK(tarn_type_register(s.registry, &mostly));
-	OK(tarn_type_register(s.registry, &mag));
-	OK(tarn_type_register(s.registry, &shy));
-	OK(tarn_type_register(s.registry, &slow));
-	o.registry = s.registry;
-	arena_start_thread(&s.a, NULL, &o);
-	s.c = arena_client(&s.a, NULL);
-	return s;
+	OK(tarn_type_register(s->registry, &counter));
+	OK(tarn_type_register(s->registry, &parallel));
+	OK(tarn_type_register(s->registry, &mostly));
+	OK(tarn_type_register(s->registry, &mag));
+	OK(tarn_type_register(s->registry, &shy));
+	OK(tarn_type_register(s->registry, &slow));
+	o.registry = s->registry;
+	arena_start_thread(&s->a, NULL, &o);
+	s->c = arena_client(&s->a, NULL);
 }
 
 static void scene_close(struct scene *s)
@@ -377,7 +376,9 @@ static int64_t call_q(tarn_object *o, const char *method, int64_t arg)
 
 PLAIN_TEST(d1_a_method_runs_on_an_executor_and_answers)
 {
-	struct scene s = scene_open(0);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 0);
 	tarn_object *o = make(&s, "Counter", 5);
 
 	PLAIN_EQ(call_q(o, "add", 3), 8);
@@ -389,7 +390,9 @@ PLAIN_TEST(d1_a_method_runs_on_an_executor_and_answers)
 
 PLAIN_TEST(r10_a_failing_creator_on_an_executor_leaves_nothing)
 {
-	struct scene s = scene_open(0);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 0);
 	tarn_object *o;
 
 	for (int i = 0; i < 200; i++) {
@@ -402,7 +405,9 @@ PLAIN_TEST(r10_a_failing_creator_on_an_executor_leaves_nothing)
 
 PLAIN_TEST(r10_an_index_is_used_again_before_the_creator_that_failed_has_left)
 {
-	struct scene s = scene_open(0);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 0);
 	tarn_object *peer = make(&s, "Counter", 0), *o;
 
 	for (int i = 0; i < 30; i++) {
@@ -467,7 +472,9 @@ static void call_from(struct caller *c, unsigned n)
 
 PLAIN_TEST(d3_a_hundred_calls_of_half_a_second_run_fifty_at_a_time)
 {
-	struct scene s = scene_open(0);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 0);
 	tarn_object *o = make(&s, "Parallel", 0);
 	struct caller c[50];
 
@@ -483,7 +490,9 @@ PLAIN_TEST(d3_a_hundred_calls_of_half_a_second_run_fifty_at_a_time)
 
 PLAIN_TEST(d5_calls_of_one_object_do_not_overlap_and_lose_nothing)
 {
-	struct scene s = scene_open(0);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 0);
 	tarn_object *o = make(&s, "Counter", 0);
 	struct caller c[8];
 
@@ -502,7 +511,9 @@ PLAIN_TEST(d5_calls_of_one_object_do_not_overlap_and_lose_nothing)
 
 PLAIN_TEST(d5_methods_that_read_share_and_others_are_alone)
 {
-	struct scene s = scene_open(0);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 0);
 	tarn_object *o = make(&s, "Mostly", 0);
 	struct caller c[8];
 
@@ -529,7 +540,9 @@ static void *make_shy(void *arg)
 
 PLAIN_TEST(d5_calls_that_waited_for_a_parallel_objects_creator_run_side_by_side)
 {
-	struct scene s = scene_open(0);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 0);
 	tarn_object *peer = make(&s, "Counter", 0), *o;
 	tarn_pending *p[2];
 	pthread_t maker;
@@ -566,7 +579,9 @@ static void pair(struct scene *s, tarn_object **a, tarn_object **b)
 
 PLAIN_TEST(d20_calls_within_calls_complete_with_one_executor)
 {
-	struct scene s = scene_open(1);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 1);
 	tarn_object *a, *b;
 
 	pair(&s, &a, &b);
@@ -580,7 +595,9 @@ PLAIN_TEST(d20_calls_within_calls_complete_with_one_executor)
 
 PLAIN_TEST(d19_a_call_within_the_server_posts_no_call)
 {
-	struct scene s = scene_open(1);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 1);
 	tarn_object *a, *b;
 
 	pair(&s, &a, &b);
@@ -601,7 +618,9 @@ PLAIN_TEST(d19_a_call_within_the_server_posts_no_call)
 
 PLAIN_TEST(e4_an_error_comes_up_through_calls_within_calls)
 {
-	struct scene s = scene_open(1);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 1);
 	tarn_object *a, *b;
 	int64_t y;
 
@@ -624,7 +643,9 @@ PLAIN_TEST(e4_an_error_comes_up_through_calls_within_calls)
  */
 PLAIN_TEST(d20_a_call_within_a_call_waits_for_nobody_who_needs_a_thread)
 {
-	struct scene s = scene_open(2);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 2);
 	tarn_object *a = make(&s, "Counter", 0), *b = make(&s, "Counter", 0),
 		    *c = make(&s, "Counter", 0);
 	tarn_builder one;
@@ -663,7 +684,9 @@ PLAIN_TEST(d20_a_call_within_a_call_waits_for_nobody_who_needs_a_thread)
 
 PLAIN_TEST(d20_two_calls_that_wait_for_each_other_are_told_so)
 {
-	struct scene s = scene_open(4);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 4);
 	tarn_object *a, *b;
 	unsigned deadlocks = 0;
 
@@ -696,7 +719,9 @@ PLAIN_TEST(d20_two_calls_that_wait_for_each_other_are_told_so)
 
 PLAIN_TEST(v2_a_result_type_is_made_by_its_creator)
 {
-	struct scene s = scene_open(1);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 1);
 	tarn_object *o = make(&s, "Counter", 5), *other;
 	tarn_parcel p;
 
@@ -712,7 +737,9 @@ PLAIN_TEST(v2_a_result_type_is_made_by_its_creator)
 
 PLAIN_TEST(v6_a_mixed_result_has_live_proxies_and_blocks_at_any_depth)
 {
-	struct scene s = scene_open(1);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 1);
 	tarn_object *o = make(&s, "Counter", 5), *first, *second;
 	tarn_block *block;
 	tarn_builder b;
@@ -742,7 +769,9 @@ PLAIN_TEST(v6_a_mixed_result_has_live_proxies_and_blocks_at_any_depth)
 
 PLAIN_TEST(n4_edges_made_by_executors_hold_until_dropped)
 {
-	struct scene s = scene_open(2);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 2);
 	tarn_object *o = make(&s, "Counter", 1), *peer = make(&s, "Counter", 2), *again;
 	tarn_parcel p;
 
@@ -763,7 +792,9 @@ PLAIN_TEST(n4_edges_made_by_executors_hold_until_dropped)
 
 PLAIN_TEST(v8_an_object_that_is_managed_again_is_the_same)
 {
-	struct scene s = scene_open(1);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 1);
 	tarn_object *o = make(&s, "Counter", 1), *a, *b;
 	tarn_parcel p;
 
@@ -778,7 +809,9 @@ PLAIN_TEST(v8_an_object_that_is_managed_again_is_the_same)
 
 PLAIN_TEST(a_method_may_keep_a_handle_beyond_its_end)
 {
-	struct scene s = scene_open(1);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 1);
 	tarn_object *o = make(&s, "Counter", 1), *arg = make(&s, "Counter", 2);
 
 	OK(tarn_callf(o, "keep", TARN_FOREVER, "O", NULL, arg));
@@ -793,7 +826,9 @@ PLAIN_TEST(a_method_may_keep_a_handle_beyond_its_end)
 
 PLAIN_TEST(r8_values_of_any_size_and_kind_go_there_and_back)
 {
-	struct scene s = scene_open(1);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 1);
 	tarn_object *o = make(&s, "Counter", 1);
 	const size_t sizes[] = { 0, 1, 7, 8, 100, 1000, 1600, 1700, 1800, 5000, 100000, 3000000 };
 	tarn_block *block = arena_block(s.c, 1234);
@@ -824,7 +859,9 @@ PLAIN_TEST(r8_values_of_any_size_and_kind_go_there_and_back)
 
 PLAIN_TEST(d18_a_caller_whose_time_is_over_comes_back_and_the_method_is_told)
 {
-	struct scene s = scene_open(2);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 2);
 	tarn_object *o = make(&s, "Counter", 1);
 
 	PLAIN_EQ(tarn_call(o, "hang", NULL, NULL, 50000000), -ETIMEDOUT);
@@ -837,7 +874,9 @@ PLAIN_TEST(d18_a_caller_whose_time_is_over_comes_back_and_the_method_is_told)
 
 PLAIN_TEST(d17_a_caller_that_dies_in_a_call_leaves_nothing)
 {
-	struct scene s = scene_open(0);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 0);
 	tarn_object *o = make(&s, "Parallel", 1);
 	tarn_token t;
 
@@ -863,7 +902,9 @@ PLAIN_TEST(d17_a_caller_that_dies_in_a_call_leaves_nothing)
 
 PLAIN_TEST(d4_calls_of_one_thread_reach_an_object_in_order)
 {
-	struct scene s = scene_open(4);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 4);
 	tarn_object *o = make(&s, "Counter", 0);
 	tarn_pending *p[200];
 	tarn_builder b;
@@ -890,7 +931,9 @@ PLAIN_TEST(d4_calls_of_one_thread_reach_an_object_in_order)
 
 PLAIN_TEST(r5_a_creator_may_give_an_object_that_exists)
 {
-	struct scene s = scene_open(1);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 1);
 	tarn_object *a, *b, *c;
 
 	OK(tarn_object_newf(s.c, "Mag", &a, NULL));
@@ -911,7 +954,9 @@ PLAIN_TEST(r5_a_creator_may_give_an_object_that_exists)
 
 PLAIN_TEST(l21_objects_are_listed_in_the_order_of_their_creation)
 {
-	struct scene s = scene_open(1);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 1);
 	tarn_object *o[3] = { make(&s, "Counter", 1), make(&s, "Parallel", 2), make(&s, "Counter", 3) };
 	static const char *const names[] = { "Counter", "Parallel", "Counter" };
 	tarn_object_row *row;
@@ -943,7 +988,9 @@ PLAIN_TEST(l21_objects_are_listed_in_the_order_of_their_creation)
 
 PLAIN_TEST(calls_under_way_and_distinct_errors_are_listed)
 {
-	struct scene s = scene_open(2);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 2);
 	tarn_object *o = make(&s, "Counter", 1), *bad;
 	tarn_pending *p;
 	tarn_call_row *call;
@@ -1081,7 +1128,9 @@ PLAIN_TEST(r2_r3_r4_r14_registries_are_values_and_say_what_is_wrong)
 
 PLAIN_TEST(r4_r11_a_type_that_is_unregistered_makes_no_more_objects)
 {
-	struct scene s = scene_open(1);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 1);
 	tarn_object *o = make(&s, "Counter", 1), *no;
 	static const tarn_type late = { .name = "Late" };
 
@@ -1097,7 +1146,9 @@ PLAIN_TEST(r4_r11_a_type_that_is_unregistered_makes_no_more_objects)
 
 PLAIN_TEST(d6_executors_go_when_there_is_nothing_to_do)
 {
-	struct scene s = scene_open(0);
+	struct scene s = { 0 };
+
+	scene_begin(&s, 0);
 	tarn_object *o = make(&s, "Parallel", 0);
 	struct caller c[20];
 

@@ -92,6 +92,7 @@ static void user_leave(struct user *u)
 	tarn_client_close(u->c);
 	tarn_inspector_close(u->s.in);
 	tarn_server_shutdown(u->s.server, TARN_FOREVER); /* -ENOENT, or 0 if it was waited for */
+	tarn_server_unref(u->s.server);
 }
 
 PLAIN_TEST(r6_a_type_that_adopts_takes_one_object_and_nothing_else)
