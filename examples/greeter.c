@@ -54,6 +54,6 @@ int main(void)
 	tarn_parcel_fini(&result); /* text ends with it */
 	tarn_builder_fini(&arguments);
 	tarn_object_unref(object); /* the last one: the object is gone */
-	tarn_client_close(client);
-	return tarn_server_shutdown(server, TARN_FOREVER);
+	must_end(server, client);
+	return 0;
 }
