@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include <tarn/tarn.h>
-#include <tarn/type.h>
 
 static int greet(tarn_context *ctx, void *self)
 {
@@ -54,6 +53,7 @@ int main(void)
 	tarn_parcel_fini(&result); /* text ends with it */
 	tarn_builder_fini(&arguments);
 	tarn_object_unref(object); /* the last one: the object is gone */
-	must_end(server, client);
-	return 0;
+	tarn_client_close(client);
+	must(tarn_server_shutdown(server, TARN_FOREVER));
+	return tarn_server_unref(server) != NULL; /* 0: unref returns NULL */
 }
