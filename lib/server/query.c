@@ -219,6 +219,8 @@ static uint64_t samples(const uint32_t *n)
 	return all;
 }
 
+/* Rows are sent as they are: what no field covers would be anything. */
+static_assert(sizeof(tarn_client_row) == offsetof(tarn_client_row, evicted) + 100, "no padding");
 static void fill_facts(const struct sight *s, const struct facts_client *c, tarn_client_row *row)
 {
 	uint32_t all[TARN__HISTOGRAM_BUCKETS] = { 0 };
@@ -233,8 +235,8 @@ static void fill_facts(const struct sight *s, const struct facts_client *c, tarn
 		row->failed_ago_ns = since(s, c->failed_ns);
 		snprintf(row->error_kind, sizeof row->error_kind, "%s", kind_name(c->error_kind));
 	}
-	memcpy(row->evicted, c->evicted, sizeof row->evicted);
-	row->evicted[sizeof row->evicted - 1] = '\0';
+	memcpy(row->evicted, c->evicted, sizeof c->evicted);
+	row->evicted[sizeof c->evicted - 1] = '\0';
 	waits_sum(&c->waits, all);
 	row->waits = samples(all);
 	row->wait_p50_ns = tarn__histogram_quantile(all, 5000);

@@ -59,7 +59,7 @@ typedef struct tarn_client_row {
 	uint64_t failed_ago_ns;
 	uint64_t waits, wait_p50_ns, wait_p99_ns, wait_max_ns; /* a sample of its waits */
 	char error_kind[12];  /* what it had asked: "alloc" */
-	char evicted[96];     /* why; "" if it is not */
+	char evicted[100];    /* why; "" if it is not */
 } tarn_client_row;
 
 enum tarn_block_state {
