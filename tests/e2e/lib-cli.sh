@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 #
-# What the tests of the programs share. Sourced with the path of test-cli-client as $1: sets
+# What the tests of the programs share. Sourced, with the path of test-cli-client as $1 if need be: sets
 # $tools and $scratch, a server directory of its own, and cleans up at the end.
 # shellcheck disable=SC2034,SC2317  # others use it; functions are called by check
 
-client=$(realpath -- "$1")
+client=${1:+$(realpath -- "$1")}
 top=${TARN_SOURCE_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
 tools=${TARN_BUILD_DIR:?}/tools
 pages=$top/docs/man
 scratch=$(mktemp -d)
 export XDG_RUNTIME_DIR=$scratch
-unset TARN_SERVER TARN_SPIN_US TARN_TARND
+unset TARN_SERVER TARN_SPIN_US TARN_TARND TARN_AUTHKEY_FILE LISTEN_FDS LISTEN_PID NOTIFY_SOCKET
 name=cli-$$
 started=() # by number: what lives, and so is killed at the end
 

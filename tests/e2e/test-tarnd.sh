@@ -11,58 +11,10 @@ if [ "${1:-}" = --help ]; then
 	echo "Prints TAP: whether tarnd of \$TARN_BUILD_DIR does what its page says."
 	exit
 fi
-top=${TARN_SOURCE_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
-tools=${TARN_BUILD_DIR:?}/tools
-scratch=$(mktemp -d)
-export XDG_RUNTIME_DIR=$scratch
-unset TARN_SERVER TARN_SPIN_US TARN_TARND TARN_AUTHKEY_FILE LISTEN_FDS LISTEN_PID NOTIFY_SOCKET
+# shellcheck source=tests/e2e/lib-cli.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib-cli.sh"
 name=tarnd-$$
-started=() # by number: what lives, and so is killed at the end
 
-clean_up() {
-	local pid
-	for pid in "${!started[@]}"; do
-		kill -KILL "$pid" 2>/dev/null || true
-	done
-	rm -rf -- "$scratch"
-}
-trap clean_up EXIT
-
-n=0
-bad=0
-check() { # check WHAT COMMAND...: TAP for whether the command succeeds
-	local what=$1 verdict=ok status=0
-	shift
-	set +e
-	(
-		set -e
-		"$@"
-	) >"$scratch/said" 2>&1
-	status=$?
-	set -e
-	n=$((n + 1))
-	if [ $status -ne 0 ]; then
-		verdict="not ok"
-		bad=1
-		sed 's/^/# /' "$scratch/said" >&2
-	fi
-	echo "$verdict $n - $what"
-}
-skip() {
-	n=$((n + 1))
-	echo "ok $n - $1 # SKIP $2"
-}
-wait_for() { # wait_for COMMAND...: until it succeeds; the limit is meson's
-	until "$@"; do
-		sleep 0.02
-	done
-}
-same() {
-	[ "$1" = "$2" ] || {
-		echo "\"$1\" is not \"$2\""
-		return 1
-	}
-}
 run() { # run STATUS COMMAND...: it must end so; its output is in $scratch/out and err
 	local want=$1 status=0
 	shift
@@ -73,14 +25,6 @@ run() { # run STATUS COMMAND...: it must end so; its output is in $scratch/out a
 		return 1
 	fi
 }
-one_line() { # one_line TEXT: stderr is one line, with TEXT in it
-	if [ "$(wc -l <"$scratch/err")" -ne 1 ] || ! grep -qF -e "$1" "$scratch/err"; then
-		echo "stderr is not one line with \"$1\":"
-		cat "$scratch/err"
-		return 1
-	fi
-}
-
 # serve OPTION...: sets $server, which serves $name. @prefix is put in front.
 prefix=()
 serve() {
