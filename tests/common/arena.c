@@ -272,6 +272,15 @@ unsigned arena_fds(int pid)
 	return n;
 }
 
+/* Libraries and programs can lie in folders that are called anything. */
+static bool is_segment(const char *line, const char *with)
+{
+	const char *path = strchr(line, '/');
+
+	return path != NULL && (strncmp(path, "/memfd:", 7) == 0 || strncmp(path, "/dev/shm/", 9) == 0) &&
+	       strstr(path, with) != NULL;
+}
+
 unsigned arena_maps(int pid, const char *with)
 {
 	char path[64], *line = NULL;
@@ -282,7 +291,7 @@ unsigned arena_maps(int pid, const char *with)
 	FILE *f = fopen(path, "re");
 	PLAIN_CHECKF(f != NULL, "%s: %s", path, strerror(errno));
 	while (getline(&line, &bytes, f) > 0)
-		n += with == NULL || strstr(line, with) != NULL;
+		n += with == NULL || is_segment(line, with);
 	free(line);
 	fclose(f);
 	return n;
