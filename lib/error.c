@@ -78,7 +78,8 @@
 	X(TARN_ENOMETHOD, "TARN_ENOMETHOD", "no such method") \
 	X(TARN_ERESULT, "TARN_ERESULT", "the result cannot be sent") \
 	X(TARN_EARGS, "TARN_EARGS", "wrong arguments") \
-	X(TARN_EINTERRUPTED, "TARN_EINTERRUPTED", "the server ended while the method ran")
+	X(TARN_EINTERRUPTED, "TARN_EINTERRUPTED", "the server ended while the method ran") \
+	X(TARN_EBROKEN, "TARN_EBROKEN", "the barrier is broken")
 
 static const struct code {
 	int code;

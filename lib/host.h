@@ -63,7 +63,7 @@ bool tarn__served_withdrawn(const struct tarn__served *t);
 
 /* ---- a method on the reactor's thread ---- */
 
-enum tarn__deed { TARN__DEED_METHOD, TARN__DEED_CREATE, TARN__DEED_DESTROY };
+enum tarn__deed { TARN__DEED_METHOD, TARN__DEED_CREATE, TARN__DEED_DESTROY, TARN__DEED_DEPARTED };
 
 struct tarn__run;
 
@@ -100,7 +100,7 @@ struct tarn__run {
 	unsigned n_values, n_refs;
 	const uint64_t *refs;            /* id and second word of each; all are alive */
 	const struct tarn__look *looks;  /* of each */
-	tarn_caller caller;
+	tarn_caller caller;              /* DEED_DEPARTED: who is gone */
 	const struct tarn__reactor_ops *ops;
 	void *turn;                      /* the reactor's own */
 

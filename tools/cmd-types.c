@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <tarn/type.h>
 
@@ -47,6 +48,17 @@ static const struct column columns[] = {
 	{ "HASH", "hash", .hidden = true, .kind = VALUE_TEXT, .of = hash },
 };
 
+/* Leaves Tarn's own types out of which there are no objects: every server has them. */
+static size_t of_interest(tarn_type_row *row, size_t n)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (row[i].objects != 0 || strncmp(row[i].name, "tarn.", 5) != 0)
+			row[kept++] = row[i];
+	return kept;
+}
+
 static int run(struct context *c)
 {
 	struct source *s = context_open(c);
@@ -57,6 +69,8 @@ static int run(struct context *c)
 	if (s == NULL)
 		return CLI_TROUBLE;
 	r = source_rows(s, ASK_TYPES, 0, &rows, &n);
+	if (r == 0)
+		n = of_interest(rows, n);
 	if (r == 0)
 		context_print(c, s, "tarn.types/1", "types", rows, sizeof(tarn_type_row), n);
 	source_close(s);

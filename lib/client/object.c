@@ -43,6 +43,52 @@ bool tarn_object_same(const tarn_object *a, const tarn_object *b)
 	return x->uuid[0] == y->uuid[0] && x->uuid[1] == y->uuid[1];
 }
 
+/* ---- instances in place ---- */
+
+void *tarn__instance_of(struct tarn_client *c, uint64_t id, const tarn_type *type, uint32_t index)
+{
+	uint64_t header = type->align > 16 ? type->align : 16;
+	struct tarn__dir_entry e;
+
+	/* Only the server writes DIR; the id may be anybody's lie. */
+	if (tarn__id_index(id) >= c->dir_entries ||
+	    !tarn__dir_read(&c->dir[tarn__id_index(id)], id, &e) || !(e.state & TARN__DIR_OBJECT) ||
+	    tarn__dir_type(e.state) != index || e.offset > c->data_bytes ||
+	    header + type->size > c->data_bytes - e.offset) {
+		tarn__fail(-TARN_ESTALE, "There is no %s with this reference (any more).", type->name);
+		return NULL;
+	}
+	tarn__show(c->data + e.offset, header + type->size);
+	return c->data + e.offset + header;
+}
+
+void *tarn__object_instance_slow(struct tarn_object *o, const tarn_type *type)
+{
+	struct tarn_client *c = o->base.client;
+	const struct tarn__type *t;
+	struct tarn__lane *l;
+	int r = tarn__lane_enter(c, &l);
+
+	if (r < 0)
+		return NULL;
+	r = tarn__type_of(l, o, &t);
+	tarn__lane_leave(l);
+	if (r < 0)
+		return NULL;
+	if (t->builtin != type) {
+		tarn__fail(-TARN_EKIND, "A %s is expected, this is a %s.", type->name, t->name);
+		return NULL;
+	}
+	void *instance = tarn__instance_of(c, o->base.id, type, t->index);
+
+	if (instance == NULL)
+		return NULL;
+	/* Other threads may store the same. SYNC instance, release. */
+	tarn__store_relaxed(&o->base.capacity, (uint64_t)(uintptr_t)instance);
+	tarn__store_release(&o->base.size, (uint64_t)(uintptr_t)type);
+	return instance;
+}
+
 /* ---- what it is ---- */
 
 /* The type, asked for if need be. */

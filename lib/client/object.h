@@ -12,9 +12,12 @@
 #include "block.h"
 #include "channel.h"
 #include "tarn/object.h"
+#include "tarn/type.h"
 
 struct tarn_object {
-	struct tarn_block base; /* data: struct tarn__type, or NULL; type: its index */
+	struct tarn_block base; /* data: struct tarn__type, or NULL; type: its index. Of one of Tarn's
+				 * own types, once it was used in place, size: its tarn_type, and
+				 * capacity: the address of its instance (tarn__object_instance()) */
 };
 static_assert(sizeof(struct tarn_object) == sizeof(struct tarn_block), "from one pool");
 
@@ -36,6 +39,7 @@ struct tarn__method {
 struct tarn__type {
 	struct tarn__type *next_by_name, *next_by_index;
 	uint64_t name_hash, table_hash;
+	const tarn_type *builtin; /* NULL: none of Tarn's own */
 	const void *agrees; /* the last stub whose table was compared: see stub.c */
 	uint32_t index, flags;
 	uint32_t n_methods;
@@ -63,6 +67,24 @@ static inline int tarn__type_of(struct tarn__lane *l, struct tarn_object *o,
 	}
 	return tarn__type_of_slow(l, o, ret);
 }
+/*
+ * Where the instance of @o is mapped in this process, if @o is of the built-in @type; else NULL, with
+ * a sentence (-TARN_EKIND that names both types, or why the type cannot be known). The first
+ * call for a proxy may ask the server what it is of, once per type; all others are two loads. It
+ * stays valid as long as the proxy. Does not look whether the process is a forked child.
+ *
+ * What lies there is written by any client: read it once, check it, then use it.
+ */
+void *tarn__object_instance_slow(struct tarn_object *o, const tarn_type *type);
+static inline void *tarn__object_instance(struct tarn_object *o, const tarn_type *type)
+{
+	/* SYNC instance, acquire: with the type we see the address. */
+	if (tarn__likely(tarn__load_acquire(&o->base.size) == (uint64_t)(uintptr_t)type))
+		return (void *)(uintptr_t)tarn__load_relaxed(&o->base.capacity);
+	return tarn__object_instance_slow(o, type);
+}
+/* The same of an object that the caller knows by its id alone and something else keeps alive. */
+void *tarn__instance_of(struct tarn_client *c, uint64_t id, const tarn_type *type, uint32_t index);
 /* The number of a method, or -TARN_ENOMETHOD with the names there are. */
 int tarn__type_method(const struct tarn__type *t, const char *method);
 void tarn__types_free(struct tarn_client *c);

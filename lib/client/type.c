@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "lib/types/types.h"
 #include "shm/hash.h"
 
 static uint64_t hash_text(const char *text)
@@ -103,6 +104,7 @@ static struct tarn__type *type_new(tarn_value map)
 	t->n_methods = (uint32_t)n;
 	t->name = put_text(&at, text_of(map, "name"));
 	t->name_hash = hash_text(t->name);
+	t->builtin = tarn__builtin_find(t->name);
 	for (size_t i = 0; i < n; i++) {
 		tarn_value m = tarn_value_at(methods, i);
 		const char *name = text_of(m, "name");

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "lib/types/types.h"
 #include "registry.h"
 #include "shm/hash.h"
 
@@ -122,12 +123,50 @@ static int resolve(struct tarn__catalog *c, struct tarn__served *s)
 	return 0;
 }
 
+static unsigned count_builtins(void)
+{
+	unsigned n = 0;
+
+	while (tarn__builtin_types[n] != NULL)
+		n++;
+	return n;
+}
+
+/* Tarn's own types and the registry's, each with a reference. */
+static int collect(tarn_registry *registry, struct tarn__entry ***ret, unsigned *ret_n)
+{
+	const unsigned own = count_builtins();
+	struct tarn__entry **entry = NULL, **all;
+	unsigned n = 0, done = 0;
+	int r = tarn__registry_entries(registry, &entry, &n);
+
+	if (r < 0)
+		return r;
+	all = calloc(own + n + 1u, sizeof(struct tarn__entry *));
+	while (all != NULL && done < own && (all[done] = tarn__entry_new(tarn__builtin_types[done])) != NULL)
+		done++;
+	if (all == NULL || done < own) {
+		while (done-- > 0)
+			tarn__entry_unref(all[done]);
+		for (unsigned i = 0; i < n; i++)
+			tarn__entry_unref(entry[i]);
+		free(all);
+		free(entry);
+		return tarn__fail(-ENOMEM, "No memory for the server's types.");
+	}
+	memcpy(all + own, entry, n * sizeof(struct tarn__entry *));
+	free(entry);
+	*ret = all;
+	*ret_n = own + n;
+	return 0;
+}
+
 int tarn__catalog_new(tarn_registry *registry, struct tarn__catalog **ret)
 {
 	struct tarn__catalog *c = calloc(1, sizeof *c);
-	struct tarn__entry **entry;
-	unsigned n;
-	int r = c != NULL ? tarn__registry_entries(registry, &entry, &n)
+	struct tarn__entry **entry = NULL;
+	unsigned n = 0;
+	int r = c != NULL ? collect(registry, &entry, &n)
 			  : tarn__fail(-ENOMEM, "No memory for the server's types.");
 
 	if (r < 0) {

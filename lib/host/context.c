@@ -103,7 +103,7 @@ static int check_args(struct tarn_context *ctx)
 	const tarn_type *type = ctx->served->type;
 	const char *args = ctx->deed == TARN__DEED_METHOD ? ctx->offer->args : type->args;
 
-	if (ctx->deed == TARN__DEED_DESTROY)
+	if (ctx->deed == TARN__DEED_DESTROY || ctx->deed == TARN__DEED_DEPARTED)
 		return 0; /* nobody gives any */
 	if (ctx->deed == TARN__DEED_CREATE && type->create == NULL && args == NULL)
 		args = ""; /* nobody would look at them */
@@ -125,6 +125,9 @@ TARN__CALLS_METHODS static int run_it(struct tarn_context *ctx)
 		break;
 	case TARN__DEED_DESTROY:
 		type->destroy(ctx, ctx->self);
+		break;
+	case TARN__DEED_DEPARTED:
+		type->departed(ctx, ctx->self, ctx->caller.client);
 		break;
 	}
 	TARN__NO_TAIL_CALL();
@@ -263,7 +266,8 @@ bool tarn_context_canceled(const tarn_context *ctx)
 const char *tarn_context_method(const tarn_context *ctx)
 {
 	return ctx->deed == TARN__DEED_METHOD ? ctx->offer->name
-	     : ctx->deed == TARN__DEED_CREATE ? "create" : "destroy";
+	     : ctx->deed == TARN__DEED_CREATE ? "create"
+	     : ctx->deed == TARN__DEED_DESTROY ? "destroy" : "departed";
 }
 
 tarn_fault **tarn_context_fault(tarn_context *ctx)

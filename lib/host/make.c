@@ -106,8 +106,8 @@ static int make(struct tarn_context *ctx, const char *type, const void *instance
 
 	if (r < 0)
 		return r;
-	if (ctx->deed == TARN__DEED_DESTROY)
-		return tarn__fail(-TARN_ESTATE, "A destructor makes no objects.");
+	if (ctx->deed == TARN__DEED_DESTROY || ctx->deed == TARN__DEED_DEPARTED)
+		return tarn__fail(-TARN_ESTATE, "A destructor, or departed, makes no objects.");
 	return ctx->run != NULL ? make_inline(ctx, t, instance, args, ret)
 				: tarn__exec_make(ctx, t, instance, args, ret);
 }

@@ -12,6 +12,7 @@
 
 #include "lib/entry.h"
 #include "lib/error.h"
+#include "lib/types/types.h"
 #include "shm/sizeclass.h"
 
 #define ALIGN_MOST 4096u
@@ -26,7 +27,7 @@ struct tarn_registry {
 
 /* ---- entries ---- */
 
-static struct tarn__entry *entry_new(const tarn_type *type)
+struct tarn__entry *tarn__entry_new(const tarn_type *type)
 {
 	struct tarn__entry *e = calloc(1, sizeof *e);
 
@@ -159,6 +160,9 @@ static int check_type(const tarn_type *t)
 	r = check_name(t->name, "type", t->name);
 	if (r < 0)
 		return r;
+	if (strncmp(t->name, TARN__BUILTIN_PREFIX, strlen(TARN__BUILTIN_PREFIX)) == 0)
+		return tarn__fail(-EINVAL, "Type %s: names that begin with \"" TARN__BUILTIN_PREFIX
+				  "\" are Tarn's own.", t->name);
 	if ((t->flags & ~known) != 0 || (unsigned)t->concurrency > TARN_READ_MOSTLY)
 		return tarn__fail(-EINVAL, "Type %s: unknown flags %#x or concurrency %d.", t->name,
 				  t->flags & ~known, (int)t->concurrency);
@@ -217,7 +221,7 @@ static int add(tarn_registry *r, const tarn_type *type)
 		r->entry = e;
 		r->room = room;
 	}
-	struct tarn__entry *e = entry_new(type);
+	struct tarn__entry *e = tarn__entry_new(type);
 	if (e == NULL)
 		return tarn__fail(-ENOMEM, "No memory for type %s.", type->name);
 	r->entry[r->n++] = e;

@@ -14,6 +14,7 @@ struct tarn__entry {
 	const tarn_type *type;
 };
 
+struct tarn__entry *tarn__entry_new(const tarn_type *type); /* NULL: no memory */
 struct tarn__entry *tarn__entry_ref(struct tarn__entry *e);
 void tarn__entry_unref(struct tarn__entry *e); /* NULL is allowed */
 

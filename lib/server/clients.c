@@ -27,12 +27,15 @@
 #include "ledger.h"
 #include "lib/probe.h"
 #include "server.h"
+#include "things.h"
 
 #define RECLAIM_SLICE 64u      /* objects changed by one transaction at most */
 #define RECLAIM_LOOKS 4096u    /* table entries looked at by one transaction at most */
 #define RECLAIM_BUDGET 16384u  /* entries looked at between two looks at the lanes */
 
-enum reclaim_step { STEP_CHANNELS, STEP_EXPORTS, STEP_OBJECTS, STEP_DONE };
+#define DEPARTED_SLICE 64u     /* objects told of one client's end between two looks at the lanes */
+
+enum reclaim_step { STEP_CHANNELS, STEP_EXPORTS, STEP_DEPARTED, STEP_OBJECTS, STEP_DONE };
 
 /* ---- lanes ---- */
 
@@ -503,8 +506,16 @@ static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 	if (c->reclaim_step == STEP_EXPORTS) {
 		reclaim_exports(s, client);
 		tarn__names_reclaim(s, client);
-		SET(st, c->reclaim_step, STEP_OBJECTS);
+		SET(st, c->reclaim_step, STEP_DEPARTED);
+		SET(st, c->departed_at, st->head->attending);
 		SET(st, c->reclaim_at, 1);
+		tarn__commit(s);
+	}
+	/* Before the objects: what it held can still be kept by those who want it. */
+	if (c->reclaim_step == STEP_DEPARTED) {
+		if (!tarn__things_departed(s, client, DEPARTED_SLICE))
+			return false;
+		SET(st, c->reclaim_step, STEP_OBJECTS);
 		tarn__commit(s);
 	}
 	while (c->reclaim_step == STEP_OBJECTS && *budget > 0)

@@ -146,7 +146,7 @@ static enum verdict refuse_memory(struct turn *t, struct ask *a, const struct ta
  * the settling of all that was made (10), and what it drops (drop_words).
  */
 #define REST_WORDS 2048u
-#define MAKE_WORDS (HEAP_ALLOC_WORDS + 32u)
+#define MAKE_WORDS (HEAP_ALLOC_WORDS + 36u)
 #define HOLD_WORDS 96u      /* with the split of a bucket, see claims.c */
 #define DROP_WORDS 14u      /* of one whose object lives on */
 #define DROP_LAST_WORDS 12u /* more, when it was the last claim */

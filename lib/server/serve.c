@@ -178,7 +178,7 @@ static int open_loop(struct server *s, const tarn_server_options *o)
 #define EXECUTORS_MOST 4096u
 #define EXECUTORS_DEFAULT 256u
 
-/* What objects there can be; none: there is no host, and nothing of it costs. */
+/* What objects there can be: Tarn's own types, and the registry's. */
 static int open_types(struct server *s, const tarn_server_options *o)
 {
 	tarn_registry *registry = o->registry != NULL ? o->registry : tarn_registry_default();
@@ -188,8 +188,6 @@ static int open_types(struct server *s, const tarn_server_options *o)
 	if (most > EXECUTORS_MOST)
 		return tarn__fail(-EINVAL, "%u executors were asked for; the most is %u", most,
 				  EXECUTORS_MOST);
-	if (tarn_registry_at(registry, 0) == NULL)
-		return 0;
 	int r = tarn__catalog_new(registry, &catalog);
 	if (r < 0)
 		return r;

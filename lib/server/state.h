@@ -17,6 +17,7 @@
 #include "shm/id.h"
 #include "shm/layout.h"
 #include "shm/meta.h"
+#include "shm/owner.h"
 #include "shm/segment.h"
 #include "shm/sizeclass.h"
 
@@ -24,6 +25,7 @@
 
 /* Most entries of each table: address space, not memory. */
 #define MAX_CLIENTS 4096u
+static_assert(MAX_CLIENTS <= TARN__OWNER_CLIENT + 1, "owners are named by client");
 #define MAX_LANES 16384u
 #define MAX_CHANNELS 65536u
 #define MAX_EXPORTS 65536u
@@ -110,7 +112,9 @@ struct client {
 	char name[16];        /* of the process, as /proc says; set at attach */
 	uint32_t calls;       /* call records in which it is the client */
 	uint32_t names;       /* names that end with it */
-	uint64_t spare[2];
+	uint32_t departed_at; /* the next thing that is told that it is gone; NIL: none */
+	uint32_t departed_pad;
+	uint64_t spare;
 };
 static_assert(sizeof(struct client) == 128, "two lines");
 
@@ -216,6 +220,7 @@ enum thing_flag {
 	THING_PARKED = 4,     /* DEAD, on the dead list no more: others of its cycle hold it */
 	THING_ENDED = 8,      /* its destructor has run, or it has none */
 	THING_MAKING = 16,    /* its creator is an executor's: calls stand in line behind it */
+	THING_ATTENDS = 32,   /* in the list of those that are told when a client is gone */
 };
 
 /* What an object is besides memory and counts: found by channel_of[] of its index. */
@@ -228,9 +233,12 @@ struct thing {
 	uint32_t n_edges;
 	uint32_t creator;  /* client, for people */
 	uint32_t next;     /* list of free records */
-	uint64_t spare[3];
+	uint32_t attend_next; /* list of those whose type has departed() */
+	uint32_t attend_prev;
+	uint64_t spare[2];
 };
 static_assert(sizeof(struct thing) == 64, "one line");
+static_assert(offsetof(struct thing, attend_next) % 8 == 0, "a pair: one logged word");
 
 /* A reference that an object holds: @count times, one record. In the book as CLAIM_EDGE. */
 struct edge {
@@ -431,6 +439,7 @@ struct state_head {
 	uint32_t free_call, calls;
 	uint32_t things_reserved, edges_reserved, calls_reserved;
 	uint32_t host;                   /* client of this process's own executors; NIL: none */
+	uint32_t attending, n_attending; /* things whose type has departed(): first, how many */
 	uint64_t n_things, n_edges, n_calls, n_watches;
 	uint64_t n_aside;                /* DEAD objects that are not on the dead list */
 	uint64_t things_made;            /* ever: the order of creation */

@@ -43,9 +43,43 @@ static int thing_record(struct state *st, uint32_t *ret)
 	return 0;
 }
 
+/* ---- those who are told when a client is gone ---- */
+
+/* The first of the list: whoever walks it now need not meet it, for nobody who is gone by now
+ * has ever seen it. */
+static void attend(struct state *st, struct thing *t)
+{
+	struct state_head *h = st->head;
+	uint32_t i = (uint32_t)(t - st->thing);
+
+	pair_set(st, &t->attend_next, h->attending, NIL);
+	if (h->attending != NIL)
+		SET(st, st->thing[h->attending].attend_prev, i);
+	pair_set(st, &h->attending, i, h->n_attending + 1);
+}
+
+static void attend_no_more(struct state *st, struct thing *t)
+{
+	struct state_head *h = st->head;
+	uint32_t i = (uint32_t)(t - st->thing), next = t->attend_next;
+
+	/* Where somebody stands who walks the list. */
+	for (uint32_t k = 1; h->n_dying != 0 && k < h->clients_used; k++)
+		if (st->client[k].state == CLIENT_RECLAIM && st->client[k].departed_at == i)
+			SET(st, st->client[k].departed_at, next);
+	if (next != NIL)
+		SET(st, st->thing[next].attend_prev, t->attend_prev);
+	if (t->attend_prev != NIL)
+		SET(st, st->thing[t->attend_prev].attend_next, next);
+	pair_set(st, &h->attending, h->attending == i ? next : h->attending, h->n_attending - 1);
+}
+
 static void thing_free(struct state *st, struct thing *t)
 {
 	struct state_head *h = st->head;
+
+	if (t->flags & THING_ATTENDS)
+		attend_no_more(st, t);
 
 	SET(st, st->channel_of[tarn__id_index(t->id)], NIL);
 	SET(st, t->id, 0);
@@ -98,11 +132,13 @@ int tarn__thing_make(struct server *s, uint32_t client, const struct tarn__serve
 		SET(st, o->size, t->bytes);
 	SET(st, k->id, o->id);
 	SET(st, k->created, st->head->things_made + 1);
-	pair_set(st, &k->type, t->index, 0);
+	pair_set(st, &k->type, t->index, t->type->departed != NULL ? THING_ATTENDS : 0);
 	pair_set(st, &k->edge, NIL, 0);
 	SET(st, k->creator, client);
 	SET(st, st->head->things_made, k->created);
 	SET(st, st->channel_of[index], record);
+	if (k->flags & THING_ATTENDS)
+		attend(st, k);
 	tarn__touch(s, index);
 
 	/* Memory of DATA that nobody knows of yet; it needs no log. */
@@ -349,6 +385,73 @@ bool tarn__thing_reap(struct server *s, struct object *o)
 	tarn__object_reaped(st, o);
 	tarn__commit(s);
 	return true;
+}
+
+/* ---- a client is gone ---- */
+
+/* Words of the undo log that one hold or drop may take, at most; and what the step itself does. */
+#define EDGE_WORDS (HEAP_FREE_WORDS + 128u)
+
+static bool room_for_edge(const struct state *st)
+{
+	return st->head->undo.n + 2 * EDGE_WORDS <= TARN__UNDO_CAPACITY;
+}
+
+static int departed_hold(struct tarn__run *run, uint64_t id)
+{
+	struct state *st = &((struct server *)run->turn)->st;
+	struct object *o = tarn__object_find(st, id);
+
+	if (o == NULL)
+		return -TARN_ESTALE;
+	if (!room_for_edge(st))
+		return -E2BIG;
+	return tarn__edge_add(st, tarn__thing_of(st, tarn__object_find(st, run->id)), o);
+}
+static int departed_drop(struct tarn__run *run, uint64_t id)
+{
+	struct state *st = &((struct server *)run->turn)->st;
+
+	if (!room_for_edge(st))
+		return -E2BIG;
+	return tarn__edge_drop(st, tarn__thing_of(st, tarn__object_find(st, run->id)), id);
+}
+static const struct tarn__reactor_ops departed_ops = {
+	.hold = departed_hold, .drop = departed_drop, .look = end_look, .make = no_object,
+	.made = end_made,
+};
+
+static void tell(struct server *s, const struct thing *t, uint32_t client)
+{
+	const struct tarn__served *type = tarn__thing_type(s, t);
+	const struct object *o = &s->st.object[tarn__id_index(t->id)];
+
+	if (type == NULL || type->type->departed == NULL || !(t->flags & THING_MADE) ||
+	    o->state != OBJECT_LIVE)
+		return;
+	struct tarn__run run = { .served = type, .deed = TARN__DEED_DEPARTED, .id = o->id,
+				 .self = tarn__thing_self(s, o, type), .ops = &departed_ops,
+				 .turn = s,
+				 .caller = { .client = client, .pid = s->st.client[client].pid } };
+
+	s->host->ops->run(s->host, &run);
+	s->host->ops->run_end(s->host, &run);
+}
+
+bool tarn__things_departed(struct server *s, uint32_t client, uint32_t most)
+{
+	struct state *st = &s->st;
+	struct client *c = &st->client[client];
+
+	while (c->departed_at != NIL && most-- > 0) {
+		const struct thing *t = &st->thing[c->departed_at];
+		uint32_t next = t->attend_next;
+
+		tell(s, t, client);
+		SET(st, c->departed_at, next);
+		tarn__commit(s);
+	}
+	return c->departed_at == NIL;
 }
 
 void tarn__destroyed_now(struct server *s, const struct deferred *d)

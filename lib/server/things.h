@@ -55,6 +55,10 @@ uint32_t tarn__edge_count(const struct state *st, const struct thing *t, uint64_
  * it cannot go on now. */
 bool tarn__thing_reap(struct server *s, struct object *o);
 
+/* Tells the next objects, up to @most, that @client is gone. True: all that have to be told are.
+ * Commits by itself. */
+bool tarn__things_departed(struct server *s, uint32_t client, uint32_t most);
+
 /* Phase B of UNHOLD and DESTROYED. */
 void tarn__unhold_now(struct server *s, const struct deferred *d);
 void tarn__destroyed_now(struct server *s, const struct deferred *d);

@@ -379,11 +379,26 @@ static void count_edges(struct check *c)
 	     (unsigned long long)h->n_edges);
 }
 
+/* How long the list of those is that are told of ends; UINT64_MAX: it is broken. */
+static uint64_t attending(const struct state *st)
+{
+	uint64_t n = 0;
+	uint32_t prev = NIL;
+
+	for (uint32_t i = st->head->attending; i != NIL; i = st->thing[i].attend_next, n++) {
+		if (i >= st->head->things || n > st->head->n_things || st->thing[i].id == 0 ||
+		    !(st->thing[i].flags & THING_ATTENDS) || st->thing[i].attend_prev != prev)
+			return UINT64_MAX;
+		prev = i;
+	}
+	return n;
+}
+
 static void check_things(struct check *c)
 {
 	const struct state *st = c->st;
 	const struct state_head *h = st->head;
-	uint64_t n = 0, aside = 0, edges = 0, kind = 0;
+	uint64_t n = 0, aside = 0, edges = 0, kind = 0, attend = 0;
 
 	for (uint32_t i = 1; i < h->things; i++) {
 		const struct thing *t = &st->thing[i];
@@ -402,6 +417,7 @@ static void check_things(struct check *c)
 		bool away = (t->flags & (THING_DESTROYING | THING_PARKED)) != 0;
 
 		aside += away;
+		attend += (t->flags & THING_ATTENDS) != 0;
 		edges += t->n_edges;
 		MUST(c, s == OBJECT_LIVE || s == OBJECT_DEAD, "object record %u: state %u", i, s);
 		MUST(c, !away || s == OBJECT_DEAD, "object record %u: flags %u, and not dead", i, t->flags);
@@ -416,6 +432,9 @@ static void check_things(struct check *c)
 	     (unsigned long long)n, (unsigned long long)kind, (unsigned long long)h->n_things);
 	MUST(c, aside == h->n_aside, "%llu dead objects are aside, counted %llu",
 	     (unsigned long long)aside, (unsigned long long)h->n_aside);
+	MUST(c, attend == h->n_attending && attending(st) == attend,
+	     "%llu objects are told of ends, %llu in the list, counted %u", (unsigned long long)attend,
+	     (unsigned long long)attending(st), h->n_attending);
 	MUST(c, edges == h->n_edges, "lists have %llu edges, counted %llu", (unsigned long long)edges,
 	     (unsigned long long)h->n_edges);
 }

@@ -98,6 +98,15 @@ server_never_reaches_client() {
 value_reaches_neither_client_nor_server() {
 	forbid_reach lib/value/ 'lib/(client|server|host)/' 'values are bytes and text; handles come by hooks'
 }
+tables_of_types_reach_neither_client_nor_server() {
+	forbid_reach 'lib/types/([a-z-]*-type|types)\\.c' 'lib/(client|server|host|process)/' 'tables of types use public headers, shm/ and lib/types/'
+}
+client_side_of_types_reaches_no_server() {
+	forbid_reach 'lib/(types|process)/' 'lib/(server|host)/' 'both ends meet in shm/ and lib/types/ headers only'
+}
+server_reaches_no_processes() {
+	forbid_reach 'lib/(server|host|client|types)/' 'lib/process/' 'worker processes use what lies below, not the reverse'
+}
 client_opens_no_io_uring() {
 	forbid lib/client/ '<' '^liburing\.h$' 'clients have no ring, see docs/design.md'
 }
@@ -188,6 +197,9 @@ for rule in includes_are_found \
 	client_never_reaches_server \
 	server_never_reaches_client \
 	value_reaches_neither_client_nor_server \
+	tables_of_types_reach_neither_client_nor_server \
+	client_side_of_types_reaches_no_server \
+	server_reaches_no_processes \
 	client_opens_no_io_uring \
 	public_headers_include_only_public_headers_and_libc \
 	examples_include_only_public_headers_and_libc \

@@ -39,6 +39,7 @@ enum tarn_code {
 	TARN_ERESULT,   /* the method's result cannot be sent */
 	TARN_EARGS,     /* wrong number or kinds of arguments */
 	TARN_EINTERRUPTED, /* the server ended while the method ran */
+	TARN_EBROKEN,   /* a barrier is broken: a party died, gave up or said so */
 	TARN_ELAST,
 };
 

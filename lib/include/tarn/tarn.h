@@ -14,6 +14,7 @@
 #include "object.h"
 #include "server.h"
 #include "stub.h"
+#include "sync.h"
 #include "token.h"
 #include "type.h"
 #include "value.h"

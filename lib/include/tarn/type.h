@@ -99,7 +99,7 @@ enum tarn_type_flags {
 };
 
 typedef struct tarn_type {
-	const char *name;        /* at most 63 bytes */
+	const char *name;        /* at most 63 bytes; "tarn." begins those of Tarn's own types */
 	size_t size;             /* of the instance; 0 is allowed */
 	size_t align;            /* power of two; 0: 16 */
 	unsigned flags;          /* enum tarn_type_flags */
@@ -112,6 +112,16 @@ typedef struct tarn_type {
 	int (*describe)(const void *self, char *text, size_t bytes);
 	const tarn_method *methods; /* NULL: none */
 	const tarn_field *fields;   /* NULL: none */
+	/*
+	 * A client is gone for good: its process died, or it closed the client. Called once for each
+	 * object of this type that lives then, after all that the client sent was read, before what
+	 * it held is dropped, and before @client (tarn_client_id(), tarn_caller.client) can be
+	 * another's number. On the server's thread, as inline methods, but also while methods of the
+	 * object run on executors: what both touch is atomic. It may hold and drop; it makes no
+	 * objects and fails nobody. Should the server itself be killed in it, its successor calls it
+	 * again. An evicted client is gone when its process is. NULL: nothing to do.
+	 */
+	void (*departed)(tarn_context *ctx, void *self, uint32_t client);
 } tarn_type;
 
 /* ---- registries ---- */
@@ -136,7 +146,7 @@ TARN_EXPORT tarn_registry *tarn_registry_clone(const tarn_registry *registry);
 TARN_EXPORT tarn_registry *tarn_registry_free(tarn_registry *registry);
 
 /* -EEXIST there is a type of that name, -EINVAL the table is wrong (the text says which type,
- * which method, what), -ENOMEM. */
+ * which method, what) or the name is reserved, -ENOMEM. */
 TARN_EXPORT int tarn_type_register(tarn_registry *registry, const tarn_type *type);
 
 /* -TARN_ENOTYPE there is none. Servers of this process that have it create no more of them;
@@ -214,7 +224,7 @@ TARN_EXPORT tarn_caller tarn_context_caller(const tarn_context *ctx);
  * Long methods look now and then. */
 TARN_EXPORT bool tarn_context_canceled(const tarn_context *ctx);
 
-/* Name of the method that runs: "create" and "destroy" for those. */
+/* Name of the method that runs: "create", "destroy" and "departed" for those. */
 TARN_EXPORT const char *tarn_context_method(const tarn_context *ctx);
 
 /* Where tarn_throw() puts the fault. */

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "actor.h"
+
+uint32_t tarn__actor_slow(struct tarn_client *c)
+{
+	struct tarn__lane *l;
+
+	if (tarn__lane_enter(c, &l) < 0)
+		return 0;
+	uint32_t me = tarn__owner(c->number, l->number);
+
+	tarn__lane_leave(l);
+	return me;
+}
+
+static int fail_late(const struct tarn__patience *p, const char *what)
+{
+	if (p->timeout_ns == 0)
+		return tarn__fail_static(-EAGAIN, what);
+	return tarn__fail(-ETIMEDOUT, "%s, after %.3f s of waiting.", what,
+			  (double)p->timeout_ns * 1e-9);
+}
+
+int tarn__patience_sleep(struct tarn__patience *p, const uint32_t *word, uint32_t value,
+			 const char *what)
+{
+	if (p->timeout_ns == 0)
+		return fail_late(p, what);
+	uint64_t now = tarn__now();
+
+	if (p->deadline == 0)
+		p->deadline = tarn__deadline(p->timeout_ns);
+	if (now >= p->deadline)
+		return fail_late(p, what);
+	uint64_t until = p->deadline - now > TARN__SLICE_NS ? now + TARN__SLICE_NS : p->deadline;
+
+	if (tarn__futex_wait(word, value, until) != -ETIMEDOUT || until == p->deadline)
+		return 0; /* the caller looks once more before the time is found to be over */
+	return tarn__client_health(p->client, NULL);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "types.h"
+
+#include <string.h>
+
+/* One per line, in alphabetical order. */
+const tarn_type *const tarn__builtin_types[] = {
+	&tarn__type_lock,
+	NULL,
+};
+
+const tarn_type *tarn__builtin_find(const char *name)
+{
+	if (strncmp(name, TARN__BUILTIN_PREFIX, strlen(TARN__BUILTIN_PREFIX)) != 0)
+		return NULL;
+	for (unsigned i = 0; tarn__builtin_types[i] != NULL; i++)
+		if (strcmp(tarn__builtin_types[i]->name, name) == 0)
+			return tarn__builtin_types[i];
+	return NULL;
+}
