@@ -347,9 +347,8 @@ int tarn_self_drop(tarn_context *ctx, uint64_t id)
 		     : 0;
 }
 
-/* A handle on @id of the kind @flag (a REF_ flag; 0: a block). */
-static int held(tarn_context *ctx, uint64_t id, uint64_t flag, const char *expected,
-		struct tarn_block **ret)
+/* A handle on @id, of whatever kind. */
+static int grab(tarn_context *ctx, uint64_t id, struct tarn_block **ret)
 {
 	struct tarn_block *b = NULL;
 	int r;
@@ -369,11 +368,38 @@ static int held(tarn_context *ctx, uint64_t id, uint64_t flag, const char *expec
 				  (unsigned long long)tarn__id_generation(id));
 	if (r < 0)
 		return r;
+	*ret = b;
+	return 0;
+}
+
+/* The same of the kind @flag (a REF_ flag; 0: a block). */
+static int held(tarn_context *ctx, uint64_t id, uint64_t flag, const char *expected,
+		struct tarn_block **ret)
+{
+	struct tarn_block *b = NULL;
+	int r = grab(ctx, id, &b);
+
+	if (r < 0)
+		return r;
 	if ((tarn__flags(b) & (REF_OBJECT | REF_CHANNEL)) != flag)
 		return tarn__fail(-TARN_EKIND, "%u:%llu is no %s.", tarn__id_index(id),
 				  (unsigned long long)tarn__id_generation(id), expected);
 	*ret = b;
 	return 0;
+}
+
+int tarn_self_put(tarn_context *ctx, uint64_t id)
+{
+	struct tarn_block *b;
+	int r = grab(ctx, id, &b);
+
+	if (r < 0)
+		return r;
+	const uint64_t flags = tarn__flags(b);
+
+	return tarn__put_handle(&ctx->result, flags & REF_OBJECT ? TARN_KIND_OBJECT
+					      : flags & REF_CHANNEL ? TARN_KIND_CHANNEL
+								    : TARN_KIND_BLOCK, b);
 }
 
 int tarn_self_block(tarn_context *ctx, uint64_t id, tarn_block **ret_block)
@@ -383,7 +409,7 @@ int tarn_self_block(tarn_context *ctx, uint64_t id, tarn_block **ret_block)
 
 int tarn_self_object(tarn_context *ctx, uint64_t id, tarn_object **ret_object)
 {
-	struct tarn_block *b;
+	struct tarn_block *b = NULL;
 	int r = held(ctx, id, REF_OBJECT, "object", &b);
 
 	if (r == 0)

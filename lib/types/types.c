@@ -6,6 +6,8 @@
 /* One per line, in alphabetical order. */
 const tarn_type *const tarn__builtin_types[] = {
 	&tarn__type_lock,
+	&tarn__type_parcel,
+	&tarn__type_process,
 	NULL,
 };
 

@@ -23,5 +23,7 @@ extern const tarn_type *const tarn__builtin_types[];
 const tarn_type *tarn__builtin_find(const char *name);
 
 extern const tarn_type tarn__type_lock;
+extern const tarn_type tarn__type_parcel;
+extern const tarn_type tarn__type_process;
 
 #endif
