@@ -296,6 +296,28 @@ static inline uint64_t tarn__mpmc_least(const struct tarn__mpmc *q, uint64_t fro
 	return end - from > most ? end - most : from;
 }
 
+/* Would tarn__mpmc_take() find something? For who looks without taking. */
+static inline bool tarn__mpmc_ready(const struct tarn__mpmc *q)
+{
+	uint64_t h = tarn__load_acquire(&q->head->turn), tail = tarn__load_acquire(&q->tail->turn);
+
+	for (unsigned k = 0; k < TARN__MPMC_ROUNDS; k++, h++) {
+		const uint64_t *slot = tarn__mpmc_slot(q, h);
+		uint64_t seen = slot != NULL ? tarn__mpmc_look(slot) : 0;
+		int64_t ahead = slot != NULL ? tarn__mpmc_ahead(seen, h) : -1;
+		enum tarn__mpmc_state state = tarn__mpmc_state(seen);
+
+		if (ahead == 0 && state == TARN__MPMC_FULL)
+			return true;
+		/* Behind what was tombs, or taken by others meanwhile, is perhaps one. */
+		if (ahead < 0 || (ahead == 0 && (state == TARN__MPMC_FREE ||
+						 state == TARN__MPMC_CLAIM)) ||
+		    (int64_t)(tail - h) < 0)
+			return false;
+	}
+	return false;
+}
+
 /* An item that a dead consumer had: from @from on, below head. AGAIN: there is none. */
 static inline enum tarn__mpmc_result tarn__mpmc_retake(const struct tarn__mpmc *q, uint64_t from,
 						       uint64_t *ret_turn, uint64_t **ret_slot)

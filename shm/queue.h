@@ -14,10 +14,9 @@
 #include "bell.h"
 #include "mpmc.h"
 
-#define TARN__QUEUE_SEGMENTS 1u /* runs, as many as are needed */
-#define TARN__QUEUE_KEEP 2u     /* an item's slot stays taken until the item is done */
-#define TARN__QUEUE_RETRY 4u    /* what dead consumers had not done is delivered again */
-#define TARN__QUEUE_JOIN 8u     /* the lost are counted for who joins */
+#define TARN__QUEUE_KEEP 1u  /* an item's slot stays taken until the item is done */
+#define TARN__QUEUE_RETRY 2u /* what dead consumers had not done is delivered again */
+#define TARN__QUEUE_JOIN 4u  /* somebody may wait until all items are done */
 
 struct tarn__queue {
 	/* Written by the server, before anybody knows the queue. */
@@ -28,24 +27,28 @@ struct tarn__queue {
 	uint64_t ring_id;       /* the block: slots of the ring, or the table of runs */
 	uint64_t ring_offset;   /* where it lies */
 	uint64_t runs;          /* entries of the table; 0: a ring */
-	uint64_t spare[2];
+	uint32_t options;       /* as the user gave them */
+	uint32_t spare[3];
 
 	struct tarn__mpmc_tail tail;
 	struct tarn__mpmc_head head;
 
 	/* Seldom written. */
 	TARN__ALIGNED_LINE uint32_t closed; /* by anybody: nothing more is put */
-	uint32_t retries;       /* SYNC retry: items to be delivered again; by server and consumers */
+	uint32_t spare2;
+	uint64_t retries;       /* SYNC retry: items to be delivered again, tarn__retries_word(); by
+				 * the server, and consumers who take or do not find them */
 	uint64_t retry_from;    /* by the server: none of them is below */
 	uint64_t lost;          /* items that dead consumers had: by the server; taken by joiners */
 	uint64_t runs_made;     /* by the server: blocks it holds for slots */
 	uint64_t grown;         /* by the server: runs linked so far */
-	uint64_t spare2[3];
+	uint64_t oldest;        /* by the server: no run is below */
+	uint64_t spare3;
 
 	TARN__ALIGNED_LINE struct tarn__bell items; /* rung when one is put */
 	struct tarn__bell space; /* when one is taken */
 	struct tarn__bell done;  /* when one is done */
-	uint64_t spare3[5];
+	uint64_t spare4[5];
 };
 static_assert(sizeof(struct tarn__queue) == 5 * 64, "lines");
 static_assert(offsetof(struct tarn__queue, tail) == 64, "producers' line");
@@ -56,9 +59,15 @@ static_assert(offsetof(struct tarn__queue, items) == 256, "bells");
 #define TARN__QUEUE_SLOTS_MAX (UINT64_C(1) << 22) /* of a ring */
 #define TARN__QUEUE_STRIDE_MAX 8192u
 #define TARN__QUEUE_STRIDE 256u
-#define TARN__QUEUE_RUN 256u           /* slots of a run */
-#define TARN__QUEUE_RUNS 16384u        /* so many runs at a time */
+#define TARN__QUEUE_RUN 512u           /* slots of a run */
+#define TARN__QUEUE_RUNS 4096u         /* so many runs at a time */
 #define TARN__QUEUE_REFS 14u           /* references of an item, its own block included */
+
+/* How many; a generation, so that who found none can say so unless there are new ones. */
+static inline uint64_t tarn__retries_word(uint64_t generation, uint64_t n)
+{
+	return generation << 32 | (n & 0xffffffff);
+}
 
 struct tarn__queue_slot {
 	uint64_t word;      /* SYNC mpmc: see mpmc.h */

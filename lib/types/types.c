@@ -6,6 +6,7 @@
 /* One per line, in alphabetical order. */
 const tarn_type *const tarn__builtin_types[] = {
 	&tarn__type_lock,
+	&tarn__type_queue,
 	NULL,
 };
 

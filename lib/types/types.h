@@ -23,5 +23,6 @@ extern const tarn_type *const tarn__builtin_types[];
 const tarn_type *tarn__builtin_find(const char *name);
 
 extern const tarn_type tarn__type_lock;
+extern const tarn_type tarn__type_queue;
 
 #endif

@@ -12,6 +12,7 @@
 #include "fault.h"
 #include "inspect.h"
 #include "object.h"
+#include "queue.h"
 #include "server.h"
 #include "stub.h"
 #include "sync.h"
