@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "lib/types/memory.h"
 #include "lib/value/fault.h"
 #include "registry.h"
 
@@ -415,6 +416,56 @@ int tarn_self_object(tarn_context *ctx, uint64_t id, tarn_object **ret_object)
 	if (r == 0)
 		*ret_object = tarn__object_of_base(b);
 	return r;
+}
+
+/* ---- for Tarn's own types (lib/types/memory.h) ---- */
+
+static int look(tarn_context *ctx, uint64_t id, struct tarn__look *ret)
+{
+	if (ctx->run == NULL)
+		return tarn__fail(-ENOTSUP, "Only on the server's thread.");
+	int r = ctx->run->ops->look(ctx->run, id, ret);
+
+	return r < 0 ? tarn__fail(r, "%u:%llu is no more.", tarn__id_index(id),
+				  (unsigned long long)tarn__id_generation(id))
+		     : 0;
+}
+
+int tarn__self_memory(tarn_context *ctx, uint64_t id, struct tarn__memory *ret)
+{
+	struct tarn__look at;
+	int r = look(ctx, id, &at);
+
+	if (r < 0)
+		return r;
+	if (at.state & (TARN__DIR_OBJECT | TARN__DIR_CHANNEL))
+		return tarn__fail(-TARN_EKIND, "%u:%llu is no block.", tarn__id_index(id),
+				  (unsigned long long)tarn__id_generation(id));
+	*ret = (struct tarn__memory){ ctx->host->data + at.offset, at.size, at.offset };
+	return 0;
+}
+
+int tarn__self_put(tarn_context *ctx, uint64_t id)
+{
+	struct tarn__look at;
+	struct tarn_block *b;
+	int r = look(ctx, id, &at);
+
+	if (r < 0)
+		return r;
+	b = tarn__context_lend(ctx, id, &at);
+	if (b == NULL)
+		return -E2BIG;
+	return tarn__put_handle(&ctx->result,
+				at.state & TARN__DIR_OBJECT ? TARN_KIND_OBJECT
+				: at.state & TARN__DIR_CHANNEL ? TARN_KIND_CHANNEL : TARN_KIND_BLOCK,
+				b);
+}
+
+struct tarn__memory tarn__memory_of(const tarn_block *block)
+{
+	return (struct tarn__memory){ block->data, tarn_block_size(block),
+				      (uint64_t)(block->data - block->client->data) };
 }
 
 /* ---- what every type has ---- */

@@ -60,16 +60,16 @@ static int say(bool failed, const tarn_builder *values)
 {
 	struct tarn_block *item;
 	tarn_builder b;
-	int r = tarn__item_new(self.client, values, &item);
+	int r = tarn__carried_new(self.client, values, &item);
 
 	if (r < 0)
 		return r;
 	tarn_builder_init(&b);
 	tarn_put_bool(&b, failed);
-	tarn__item_put(&b, item);
+	tarn__carried_put(&b, item);
 	r = tarn_call(self.object, "finish", &b, NULL, TARN_FOREVER);
 	tarn_builder_fini(&b);
-	tarn__item_drop(item);
+	tarn__carried_drop(item);
 	if (r == 0)
 		self.said = true;
 	return r;
@@ -103,9 +103,9 @@ static int take_arguments(void)
 		r = tarn_call(self.object, "take", NULL, &answer, TARN_FOREVER);
 	if (r < 0)
 		return r;
-	r = tarn__item_of(tarn_parcel_at(&answer, 0), &item);
+	r = tarn__carried_of(tarn_parcel_at(&answer, 0), &item);
 	if (r == 0)
-		r = tarn__item_read(item, &self.args);
+		r = tarn__carried_read(item, &self.args);
 	tarn_parcel_fini(&answer);
 	return r;
 }

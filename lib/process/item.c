@@ -65,7 +65,7 @@ static int parcel_of(tarn_client *client, struct tarn_block *bytes, const struct
 	return r;
 }
 
-int tarn__item_new(tarn_client *client, const tarn_builder *values, struct tarn_block **ret_item)
+int tarn__carried_new(tarn_client *client, const tarn_builder *values, struct tarn_block **ret_item)
 {
 	struct tarn_block *bytes;
 	struct tarn__payload p = { .n_values = 0 };
@@ -91,18 +91,18 @@ int tarn__item_new(tarn_client *client, const tarn_builder *values, struct tarn_
 	return r;
 }
 
-void tarn__item_drop(struct tarn_block *item)
+void tarn__carried_drop(struct tarn_block *item)
 {
 	if (item != NULL)
 		tarn__value_hooks.unref(item);
 }
 
-int tarn__item_put(tarn_builder *builder, struct tarn_block *item)
+int tarn__carried_put(tarn_builder *builder, struct tarn_block *item)
 {
 	return item == NULL ? tarn_put_nil(builder) : put_handle(builder, item);
 }
 
-int tarn__item_of(tarn_value value, struct tarn_block **ret_item)
+int tarn__carried_of(tarn_value value, struct tarn_block **ret_item)
 {
 	if (tarn_value_kind(value) == TARN_KIND_NIL) {
 		*ret_item = NULL;
@@ -195,7 +195,7 @@ static int read_object(tarn_object *o, tarn_parcel *ret)
 	return r;
 }
 
-int tarn__item_read(struct tarn_block *item, tarn_parcel *ret_values)
+int tarn__carried_read(struct tarn_block *item, tarn_parcel *ret_values)
 {
 	if (item == NULL) {
 		tarn_parcel_init(ret_values);

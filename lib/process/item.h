@@ -11,14 +11,14 @@
 
 /* Of what @values hold (NULL: nothing). The caller owns the reference in @ret_item, which is NULL
  * of nothing. */
-int tarn__item_new(tarn_client *client, const tarn_builder *values, struct tarn_block **ret_item);
+int tarn__carried_new(tarn_client *client, const tarn_builder *values, struct tarn_block **ret_item);
 /* Drops it; NULL is allowed. */
-void tarn__item_drop(struct tarn_block *item);
+void tarn__carried_drop(struct tarn_block *item);
 /* Appends it as a value: nil, a block or an object. */
-int tarn__item_put(tarn_builder *builder, struct tarn_block *item);
+int tarn__carried_put(tarn_builder *builder, struct tarn_block *item);
 /* What @value is as an item, borrowed from its parcel; NULL: nil. */
-int tarn__item_of(tarn_value value, struct tarn_block **ret_item);
+int tarn__carried_of(tarn_value value, struct tarn_block **ret_item);
 /* The values again; the caller ends the parcel. @item stays the caller's. */
-int tarn__item_read(struct tarn_block *item, tarn_parcel *ret_values);
+int tarn__carried_read(struct tarn_block *item, tarn_parcel *ret_values);
 
 #endif

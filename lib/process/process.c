@@ -189,15 +189,15 @@ static int hand_over(struct tarn_process *p, const tarn_process_options *o)
 	};
 	struct tarn_block *item;
 	tarn_builder b;
-	int r = tarn__item_new(p->client, o->args, &item);
+	int r = tarn__carried_new(p->client, o->args, &item);
 
 	if (r < 0)
 		return r;
 	tarn_builder_init(&b);
-	tarn__item_put(&b, item);
+	tarn__carried_put(&b, item);
 	r = tarn_object_new(p->client, "tarn.Process", &b, &p->object);
 	tarn_builder_fini(&b);
-	tarn__item_drop(item);
+	tarn__carried_drop(item);
 	if (r == 0)
 		r = tarn_object_export(p->object, &once, &p->work->token);
 	if (r == 0)
@@ -466,13 +466,13 @@ static int ask_outcome(struct tarn_process *p)
 		return r;
 	r = tarn_value_int(tarn_parcel_at(&answer, 0), &said);
 	if (r == 0)
-		r = tarn__item_of(tarn_parcel_at(&answer, 1), &item);
+		r = tarn__carried_of(tarn_parcel_at(&answer, 1), &item);
 	if (r == 0 && said == 1 && p->exitcode == 0)
-		r = tarn__item_read(item, &p->result);
+		r = tarn__carried_read(item, &p->result);
 	if (r == 0 && said == 2 && p->exitcode > 0) {
 		tarn_parcel fault;
 
-		r = tarn__item_read(item, &fault);
+		r = tarn__carried_read(item, &fault);
 		if (r == 0) {
 			r = tarn_value_error(tarn_parcel_at(&fault, 0), &p->fault);
 			tarn_parcel_fini(&fault);

@@ -25,5 +25,6 @@ const tarn_type *tarn__builtin_find(const char *name);
 extern const tarn_type tarn__type_lock;
 extern const tarn_type tarn__type_parcel;
 extern const tarn_type tarn__type_process;
+extern const tarn_type tarn__type_queue;
 
 #endif

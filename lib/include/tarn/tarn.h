@@ -14,6 +14,7 @@
 #include "log.h"
 #include "object.h"
 #include "process.h"
+#include "queue.h"
 #include "server.h"
 #include "stub.h"
 #include "sync.h"
