@@ -13,6 +13,7 @@
 #include "inspect.h"
 #include "object.h"
 #include "server.h"
+#include "shared.h"
 #include "stub.h"
 #include "sync.h"
 #include "token.h"
