@@ -16,6 +16,7 @@
 #include "process.h"
 #include "queue.h"
 #include "server.h"
+#include "shared.h"
 #include "stub.h"
 #include "sync.h"
 #include "token.h"
