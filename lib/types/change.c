@@ -220,8 +220,9 @@ static struct tarn__node *own(struct tarn__change *c, uint64_t *at, unsigned n)
 	node->count = old->count;
 	node->held = old->held;
 	memcpy(node->word, old->word, 8ull * old->n * old->width);
-	/* Relaxed: one is our own, and nobody can make it two but by this container. */
-	if (fresh || tarn__load32_relaxed(&old->refs) == 1) {
+	/* SYNC chunk-refs, acquire: if it was another's, too, that one is done with it. One is our
+	 * own, and nobody can make it two but by this container. */
+	if (fresh || tarn__load32_acquire(&old->refs) == 1) {
 		note(&c->commit, *at, FREE);
 	} else {
 		if (count_again(c, node) < 0)

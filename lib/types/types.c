@@ -5,9 +5,13 @@
 
 /* One per line, in alphabetical order. */
 const tarn_type *const tarn__builtin_types[] = {
+	&tarn__type_dict,
+	&tarn__type_iterator,
+	&tarn__type_list,
 	&tarn__type_lock,
 	&tarn__type_parcel,
 	&tarn__type_process,
+	&tarn__type_namespace,
 	NULL,
 };
 

@@ -22,8 +22,12 @@ extern const tarn_type *const tarn__builtin_types[];
 /* By name; NULL: none of ours. */
 const tarn_type *tarn__builtin_find(const char *name);
 
+extern const tarn_type tarn__type_dict;
+extern const tarn_type tarn__type_iterator;
+extern const tarn_type tarn__type_list;
 extern const tarn_type tarn__type_lock;
 extern const tarn_type tarn__type_parcel;
 extern const tarn_type tarn__type_process;
+extern const tarn_type tarn__type_namespace;
 
 #endif
