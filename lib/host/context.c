@@ -40,11 +40,14 @@ void tarn__context_init(struct tarn_context *ctx, struct host *h, const struct t
 	ctx->wishes_room = 0;
 	ctx->owned = NULL;
 	ctx->n_owned = ctx->owned_room = 0;
+	ctx->endings = NULL;
 	tarn_builder_init(&ctx->result);
 }
 
 void tarn__context_fini(struct tarn_context *ctx)
 {
+	if (tarn__unlikely(ctx->endings != NULL))
+		tarn__context_ended(ctx, false);
 	tarn_builder_fini(&ctx->result);
 	if (tarn__unlikely(ctx->fault != NULL))
 		ctx->fault = tarn_fault_unref(ctx->fault);
@@ -178,6 +181,9 @@ int tarn__context_run(struct tarn_context *ctx)
 		return tarn__context_fail(ctx, r, true);
 	r = run_it(ctx);
 	if (tarn__unlikely(r != 0)) {
+		if (ctx->run != NULL && ctx->run->deferred != NULL && *ctx->run->deferred)
+			return r < 0 ? r : -E2BIG; /* nobody is told */
+
 		/* Arguments that the method itself found wrong are the caller's mistake. */
 		bool args = r == -TARN_EARGS && ctx->fault == NULL && tarn_error_last()->code == r;
 

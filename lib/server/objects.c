@@ -160,6 +160,7 @@ struct deed {
 	unsigned n_made;
 	uint64_t made[MADE_MOST];
 	bool finished[MADE_MOST];
+	bool deferred;              /* an executor is to do it */
 };
 
 static bool room_for(const struct deed *d, unsigned words)
@@ -345,7 +346,10 @@ static void run_set(struct turn *t, const struct ask *a, const struct tarn__serv
 	ret->caller = (tarn_caller){ .client = t->client, .pid = t->st->client[t->client].pid };
 	ret->ops = &wishes;
 	ret->turn = d;
+	ret->deferred = &d->deferred;
+	ret->succeeded = false;
 	ret->instead = 0;
+	d->deferred = false;
 	d->t = t;
 	d->n_made = 0;
 	d->n_drops = 0;
@@ -370,9 +374,13 @@ static enum verdict run_over(struct turn *t, struct ask *a, struct tarn__run *ru
 				drop_edges(d, run->id);
 			if (tarn__unlikely(d->n_made != 0))
 				settle(d);
+			run->succeeded = true;
 			return FINE;
 		}
 		tarn__outcome_unsendable(t->s, &a->from, r, &o, &room, &failure);
+	} else if (d->deferred) {
+		undo(d);
+		return FINE; /* not answered yet */
 	} else {
 		failure = o;
 		tarn__error_note(t->s, &o);
@@ -382,8 +390,10 @@ static enum verdict run_over(struct turn *t, struct ask *a, struct tarn__run *ru
 	return verdict;
 }
 
+/* *@ret_deferred: nothing was done, an executor is to do it. */
 static enum verdict call_here(struct turn *t, struct ask *a, struct object *o,
-			      const struct tarn__served *type, const struct tarn__offer *offer)
+			      const struct tarn__served *type, const struct tarn__offer *offer,
+			      bool *ret_deferred)
 {
 	struct tarn__host *h = t->s->host;
 	struct tarn__run run;
@@ -400,11 +410,12 @@ static enum verdict call_here(struct turn *t, struct ask *a, struct object *o,
 	enum verdict verdict = run_over(t, a, &run, &d, code);
 
 	h->ops->run_end(h, &run);
+	*ret_deferred = d.deferred && code != 0;
 	return verdict;
 }
 
 static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
-				const struct tarn__served *type)
+				const struct tarn__served *type, bool *ret_deferred)
 {
 	struct tarn__host *h = t->s->host;
 	const uint64_t value[2] = { tarn__slot_head(TARN_KIND_OBJECT, 0, 0), 0 };
@@ -412,6 +423,7 @@ static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
 	struct tarn__run run;
 	struct deed d;
 
+	*ret_deferred = false;
 	run_set(t, a, type, &d, &run);
 	run.deed = TARN__DEED_CREATE;
 	run.id = o->id;
@@ -434,6 +446,7 @@ static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
 		if (r == 0) {
 			drop_edges(&d, run.id);
 			settle(&d);
+			run.succeeded = true;
 			h->ops->run_end(h, &run);
 			return FINE;
 		}
@@ -447,6 +460,7 @@ static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
 	}
 	enum verdict verdict = run_over(t, a, &run, &d, code);
 	h->ops->run_end(h, &run);
+	*ret_deferred = d.deferred;
 	return verdict;
 }
 
@@ -562,10 +576,15 @@ enum verdict tarn__on_call(struct turn *t)
 	}
 	if (tarn__likely(runs_here(offer, &a) && !(k->flags & THING_MAKING) && s->host->ops->enter(s->host, type, offer, o->id))) {
 		uint64_t id = o->id;
-		enum verdict verdict = call_here(t, &a, o, type, offer);
+		bool deferred;
+		enum verdict verdict = call_here(t, &a, o, type, offer, &deferred);
 
 		s->host->ops->leave(s->host, id);
-		return verdict;
+		if (tarn__likely(!deferred))
+			return verdict;
+		/* Undone, and the names of its arguments with it. */
+		if (name_refs(t, &a, &stale) == OFFENCE)
+			return OFFENCE;
 	}
 	return queue(t, &a, o, type, offer, TARN__DEED_METHOD);
 }
@@ -613,7 +632,8 @@ static enum verdict create_raw(struct turn *t, struct ask *a, const struct objec
 	return REFUSE(t, a, -r, "An object cannot be made: %s.", strerror(-r));
 }
 
-static enum verdict create(struct turn *t, struct ask *a, const struct tarn__served *type)
+static enum verdict create(struct turn *t, struct ask *a, const struct tarn__served *type,
+			   bool deferred)
 {
 	struct server *s = t->s;
 	struct object *o;
@@ -634,9 +654,13 @@ static enum verdict create(struct turn *t, struct ask *a, const struct tarn__ser
 	}
 	if (a->flags & TARN__CALL_RAW)
 		return create_raw(t, a, o);
-	if ((type->type->flags & TARN_TYPE_INLINE) && a->spilled == 0 && a->n_refs <= TARN__RUN_REFS &&
-	    !(a->flags & TARN__CALL_SPILLED))
-		return create_here(t, a, o, type);
+	if (!deferred && (type->type->flags & TARN_TYPE_INLINE) && a->spilled == 0 &&
+	    a->n_refs <= TARN__RUN_REFS && !(a->flags & TARN__CALL_SPILLED)) {
+		enum verdict verdict = create_here(t, a, o, type, &deferred);
+
+		/* Undone, and the object with it. */
+		return deferred ? create(t, a, type, true) : verdict;
+	}
 	return queue(t, a, o, type, NULL, TARN__DEED_CREATE);
 }
 
@@ -660,7 +684,7 @@ enum verdict tarn__on_create(struct turn *t)
 		return REFUSE(t, &a, EPERM, "Objects of type %s come as results of methods; clients "
 			      "cannot create them.", type->type->name);
 	if (!(type->type->flags & TARN_TYPE_ADOPT))
-		return create(t, &a, type);
+		return create(t, &a, type, false);
 	if (name_refs(t, &a, &stale) == OFFENCE)
 		return OFFENCE;
 	if (!stale)

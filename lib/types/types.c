@@ -17,6 +17,13 @@ const tarn_type *const tarn__builtin_types[] = {
 	&tarn__type_rlock,
 	&tarn__type_semaphore,
 	&tarn__type_value,
+	&tarn__type_dict,
+	&tarn__type_iterator,
+	&tarn__type_list,
+	&tarn__type_lock,
+	&tarn__type_parcel,
+	&tarn__type_process,
+	&tarn__type_namespace,
 	NULL,
 };
 

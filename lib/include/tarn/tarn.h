@@ -6,6 +6,7 @@
 #include "block.h"
 #include "channel.h"
 #include "client.h"
+#include "container.h"
 #include "entry.h"
 #include "error.h"
 #include "gc.h"
