@@ -46,7 +46,7 @@ int tarn__client_health(struct tarn_client *c, const struct tarn__lane *l)
 	uint32_t down = tarn__load32_relaxed(&c->down);
 
 	/* Relaxed: these words only ever change once, and nothing is read because of them. */
-	if (down == 0 && l != NULL && tarn__load_relaxed(&l->area->server.evicted) != 0)
+	if (down == 0 && l != NULL && tarn__load_relaxed(&l->area->signs.evicted) != 0)
 		down = TARN_EEVICTED;
 	if (down == 0 && (tarn__load_relaxed(&c->ctrl->incarnation) == 0 || hung_up(c)))
 		down = TARN_ESRVDOWN;

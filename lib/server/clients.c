@@ -315,7 +315,7 @@ void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
 
 		if (st->lane[v->lane].client != client)
 			continue;
-		tarn__store_release(&tarn__view_area(s, v)->server.evicted, 1);
+		tarn__store_release(&tarn__view_area(s, v)->signs.evicted, 1);
 		v->wake = true;
 	}
 	if (s->kill_evicted && p != NULL && p->pidfd >= 0)
