@@ -522,6 +522,10 @@ static void take_values(struct tarn__lane *l, const struct tarn__slot *s)
 		l->answered = true;
 		return;
 	}
+	if (tarn__likely(tarn__header_slots(s->word[0]) <= 1)) {
+		tarn__pending_answered(l, cookie, s->word, 7);
+		return;
+	}
 	memcpy(word, s->word, sizeof s->word);
 	n = 7 + take_more(l, s, word + 7);
 	tarn__pending_answered(l, cookie, word, n);
@@ -585,10 +589,7 @@ uint32_t tarn__lane_post_ask(struct tarn__lane *l, uint64_t *word, unsigned slot
 	uint64_t h = word[0];
 	uint32_t cookie;
 
-	l->sequence = (l->sequence + 1) & 0xfffff;
-	cookie = tarn__cookie(l->sequence, bin, reply_slots);
-	if (cookie >> 12 == 0)
-		cookie |= 1u << 12; /* 0 means none; sequence 0 and 1 share a cookie, a million apart */
+	cookie = tarn__lane_cookie(l, bin, reply_slots);
 	word[0] = tarn__header((enum tarn__message)tarn__header_kind(h), slots,
 			       tarn__header_count(h), cookie);
 	l->outstanding += reply_slots;

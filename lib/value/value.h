@@ -125,6 +125,28 @@ static inline bool tarn__builder_plain(const tarn_builder *b, struct tarn__paylo
 int tarn__parcel_set(tarn_parcel *parcel, const uint64_t *words, uint32_t n_words,
 		     unsigned n_values, struct tarn_block *const *refs, unsigned n_refs);
 
+/* The same of up to five words without references, all of them given. False: the counts do not go
+ * together, and nothing was done. */
+#define TARN__SHORT_WORDS 5u
+static inline bool tarn__parcel_set_short(tarn_parcel *parcel, const uint64_t words[TARN__SHORT_WORDS],
+					  unsigned n_words, unsigned n_values)
+{
+	if (tarn__unlikely(n_words > TARN__SHORT_WORDS || n_values * TARN__SLOT_WORDS > n_words))
+		return false;
+	parcel->words = parcel->room;
+	parcel->n_words = n_words;
+	parcel->n_values = (uint8_t)n_values;
+	parcel->n_refs = 0;
+	parcel->flags = 0;
+	parcel->spare = 0;
+	parcel->refs = parcel->refs_room;
+	parcel->holder = NULL;
+	parcel->copies = NULL;
+	for (unsigned i = 0; i < TARN__SHORT_WORDS; i++)
+		parcel->room[i] = words[i];
+	return true;
+}
+
 /* The same of a payload that lies in a block: stays there. Takes over one reference on
  * @holder too, which keeps it mapped. */
 int tarn__parcel_set_block(tarn_parcel *parcel, struct tarn_block *holder, const uint64_t *words,
