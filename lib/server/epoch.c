@@ -34,7 +34,9 @@
 #define HEAD_EVERY (TARN__REQUESTS / 4) /* publish the head so often within a batch */
 #define HOT_EVERY 8u                    /* idle lanes between two looks at the busy ones */
 #define LOOP_EVERY 64u                  /* epochs between two looks at descriptors */
-#define REAP_SLICES 64u
+#define REAP_SLICES 64u                 /* dead objects that end within an epoch, */
+#define REAP_NS 8000u                   /* if there is time for so many, */
+#define REAP_LEAST 8u                   /* and some in any case */
 #define PENDING_TICK_NS 2000000
 #define PUT_OFF_MOST 4u                 /* times that a RELEASE waits for its unit */
 #define KEEP_EVERY 4096u                /* epochs between two housekeepings of a busy server */
@@ -292,8 +294,17 @@ bool tarn__apply_older(struct server *s)
 static void reap(struct server *s)
 {
 	struct state *st = &s->st;
+	uint64_t until = 0;
 
 	for (unsigned k = 0; k < REAP_SLICES && st->head->dead != NIL; k++) {
+		if (k % REAP_LEAST == REAP_LEAST - 1) {
+			uint64_t now = tarn__now();
+
+			if (until != 0 && now >= until)
+				break;
+			if (until == 0)
+				until = now + REAP_NS;
+		}
 		struct object *o = &st->object[st->head->dead];
 		struct channel *ch = tarn__channel_of(st, o);
 
