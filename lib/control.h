@@ -13,9 +13,10 @@
 #define TARN__CONTROL_MAGIC 0x746e7261u
 
 enum tarn__control {
-	TARN__CTL_ATTACH = 1,     /* answer: fds CTRL, DIR, DATA (rw), LANE (rw), doorbell
+	TARN__CTL_ATTACH = 1,     /* answer: fds CTRL, DIR, DATA (rw), LANE (rw), doorbell, VIEW
 				   * value: client index, incarnation, data bytes,
-				   *        dir entries, lane segment bytes, arena cap */
+				   *        dir entries, lane segment bytes, arena cap,
+				   *        view bytes */
 	TARN__CTL_LANE_OPEN = 2,  /* value[0]: number of a fresh lane, positions start at 0 */
 	TARN__CTL_LANE_CLOSE = 3, /* argument: number. Takes effect when everything in it is
 				   * applied; not answered: hundreds of threads may end
@@ -58,7 +59,7 @@ struct tarn__request {
 };
 #define TARN__REQUEST_LEAST offsetof(struct tarn__request, argument)
 
-#define TARN__CONTROL_FDS 5
+#define TARN__CONTROL_FDS 6
 struct tarn__answer {
 	uint32_t magic;
 	uint32_t kind;

@@ -76,7 +76,7 @@ void tarn__notes_walk(uint32_t type, tarn__note_fn *fn, void *arg)
 
 struct search {
 	const char *name;
-	tarn_entry_fn *found;
+	void *found;
 };
 
 static bool is_entry(void *target, const char *text, size_t bytes, void *arg)
@@ -85,15 +85,25 @@ static bool is_entry(void *target, const char *text, size_t bytes, void *arg)
 
 	if (strnlen(text, bytes) == bytes || strcmp(text, s->name) != 0)
 		return false;
-	s->found = (tarn_entry_fn *)target;
+	s->found = target;
 	return true;
 }
 
-tarn_entry_fn *tarn_entry_find(const char *name)
+static void *find(uint32_t note, const char *name)
 {
 	struct search s = { .name = name };
 
 	if (name != NULL)
-		tarn__notes_walk(TARN__NOTE_ENTRY, is_entry, &s);
+		tarn__notes_walk(note, is_entry, &s);
 	return s.found;
+}
+
+tarn_entry_fn *tarn_entry_find(const char *name)
+{
+	return (tarn_entry_fn *)find(TARN__NOTE_ENTRY, name);
+}
+
+tarn__worker_entry *tarn__worker_find(const char *name)
+{
+	return (tarn__worker_entry *)find(TARN__NOTE_WORKER, name);
 }

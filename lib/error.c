@@ -79,7 +79,8 @@
 	X(TARN_ERESULT, "TARN_ERESULT", "the result cannot be sent") \
 	X(TARN_EARGS, "TARN_EARGS", "wrong arguments") \
 	X(TARN_EINTERRUPTED, "TARN_EINTERRUPTED", "the server ended while the method ran") \
-	X(TARN_EBROKEN, "TARN_EBROKEN", "the barrier is broken")
+	X(TARN_EBROKEN, "TARN_EBROKEN", "the barrier is broken") \
+	X(TARN_EOF, "TARN_EOF", "no more elements")
 
 static const struct code {
 	int code;

@@ -104,6 +104,8 @@ struct tarn__run {
 	tarn_caller caller;              /* DEED_DEPARTED: who is gone */
 	const struct tarn__reactor_ops *ops;
 	void *turn;                      /* the reactor's own */
+	bool *deferred;                  /* set by the method: an executor is to run it. NULL: cannot be */
+	bool succeeded;                  /* set by the reactor before run_end(): all of it is done */
 
 	/* Set by the host: valid until run_end(). */
 	struct tarn__payload result;     /* of a failure: what the reply says */
@@ -172,6 +174,7 @@ struct tarn__host_ops {
 struct tarn__host {
 	const struct tarn__host_ops *ops;
 	struct tarn__catalog *catalog;
+	struct tarn__store *store;       /* contents of containers; the server's */
 };
 
 /* A host of @catalog, which it takes over, with the real functions. @data: where the server has

@@ -8,7 +8,7 @@
  *	tarn-BOOT-PID-START-LABEL-NONCE
  *
  * boot id (32 hex digits), pid and start time (clock ticks since boot, as /proc/PID/stat has
- * it) of the server, "meta", "dir", "data", "ctrl" or "lanes", and 16 random hex digits. So whoever
+ * it) of the server, "meta", "dir", "data", "ctrl", "view" or "lanes", and 16 random hex digits. So whoever
  * finds it later can tell whether it is dead, without opening anything.
  *
  * A pid means nothing in another pid namespace that shares this /dev/shm. Therefore META, whose

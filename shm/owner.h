@@ -17,6 +17,7 @@
 #define TARN__OWNER_MASK 0x3fffffu
 #define TARN__OWNER_LANE_SHIFT 12
 /* Of locks and guards. */
+#define TARN__OWNER_REPAIR (1u << 29)  /* guards: who enters next sets right what a dead one left */
 #define TARN__OWNER_DIED (1u << 30)    /* nobody has it; who had it last died with it */
 #define TARN__OWNER_WAITERS (1u << 31) /* somebody may sleep on the word */
 

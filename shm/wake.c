@@ -40,6 +40,44 @@ int tarn__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline)
 	return errno == EAGAIN ? 0 : -errno;
 }
 
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449 /* on all architectures */
+#endif
+#define WAIT_ANY_MOST 128u
+#define WAITV_32 2u /* FUTEX2_SIZE_U32; without FUTEX2_PRIVATE it is shared */
+
+/* struct futex_waitv, which older headers do not have. */
+struct waitv {
+	uint64_t value, address;
+	uint32_t flags, reserved;
+};
+
+int tarn__futex_wait_any(const uint32_t *const *word, const uint32_t *value, unsigned n,
+			 uint64_t deadline)
+{
+	struct waitv w[WAIT_ANY_MOST];
+	struct timespec at = { .tv_sec = (time_t)(deadline / 1000000000u),
+			       .tv_nsec = (long)(deadline % 1000000000u) };
+
+	assert(n <= WAIT_ANY_MOST);
+	for (unsigned k = 0; k < n; k++)
+		w[k] = (struct waitv){ value[k], (uint64_t)(uintptr_t)word[k], WAITV_32, 0 };
+	if (syscall(SYS_futex_waitv, w, n, 0, deadline == UINT64_MAX ? NULL : &at,
+		    CLOCK_MONOTONIC) >= 0 || errno == EAGAIN || errno == EINTR)
+		return 0;
+	if (errno == ETIMEDOUT)
+		return -ETIMEDOUT;
+	while (tarn__now() < deadline) {
+		const struct timespec ms = { .tv_nsec = 1000000 };
+
+		for (unsigned k = 0; k < n; k++)
+			if (tarn__load32_acquire(word[k]) != value[k])
+				return 0;
+		nanosleep(&ms, NULL);
+	}
+	return -ETIMEDOUT;
+}
+
 int tarn__futex_wake(const uint32_t *word, int n)
 {
 	long r = syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);

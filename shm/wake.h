@@ -59,6 +59,10 @@ void tarn__sleep_barrier(bool fence);
 /* Waits while *word == value, at most until @deadline (tarn__now() based; UINT64_MAX: no
  * limit) . 0 woken or changed, -ETIMEDOUT, -EINTR. Shared between processes. */
 int tarn__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline);
+/* The same of any of @n words, up to 128; an old kernel without futex_waitv looks every millisecond.
+ * 0 or -ETIMEDOUT. */
+int tarn__futex_wait_any(const uint32_t *const *word, const uint32_t *value, unsigned n,
+			 uint64_t deadline);
 /* Wakes up to @n waiters; returns how many or negative errno. */
 int tarn__futex_wake(const uint32_t *word, int n);
 

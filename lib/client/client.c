@@ -170,7 +170,7 @@ static int map_data(struct tarn_client *c)
 }
 
 /* In the order of the answer to ATTACH. */
-enum { FD_CTRL, FD_DIR, FD_DATA, FD_LANE, FD_BELL };
+enum { FD_CTRL, FD_DIR, FD_DATA, FD_LANE, FD_BELL, FD_VIEW };
 
 static int map_all(struct tarn_client *c, const struct tarn__answer *a, int fds[])
 {
@@ -186,6 +186,7 @@ static int map_all(struct tarn_client *c, const struct tarn__answer *a, int fds[
 		  "DIR" },
 		{ FD_DATA, a->value[2], true, &c->data_segment, "DATA" },
 		{ FD_LANE, a->value[4], true, &c->lane_segment, "LANE" },
+		{ FD_VIEW, a->value[6], false, &c->view_segment, "VIEW" },
 	};
 
 	for (size_t i = 0; i < sizeof plan / sizeof plan[0]; i++) {
@@ -278,6 +279,7 @@ static int attach(struct tarn_client *c, const tarn_client_options *o)
 	c->arena_bytes = a.value[5];
 	c->dir = (const struct tarn__dir_entry *)(const void *)c->dir_segment.base;
 	c->dir_entries = a.value[3];
+	c->view = (struct tarn__view){ .base = c->view_segment.base, .bytes = c->view_segment.bytes };
 	c->ctrl = (const struct tarn__ctrl *)(const void *)c->ctrl_segment.base;
 	if (c->ctrl->magic != TARN__MAGIC || c->ctrl->layout != tarn__layout_hash())
 		r = tarn__fail(-TARN_EVERSION, "Server '%s' has layout %016llx, this library (%s) has "
@@ -346,7 +348,7 @@ static struct tarn_client *client_new(const char *name)
 	c->serial = c->open_serial;
 	c->doorbell = c->control = -1;
 	c->data_segment = c->dir_segment = TARN__SEGMENT_NONE;
-	c->ctrl_segment = c->lane_segment = TARN__SEGMENT_NONE;
+	c->ctrl_segment = c->lane_segment = c->view_segment = TARN__SEGMENT_NONE;
 	pthread_mutex_init(&c->mutex, NULL);
 	pthread_mutex_init(&c->pool, NULL);
 	pthread_mutex_init(&c->types.mutex, NULL);
@@ -379,6 +381,7 @@ static void client_free(struct tarn_client *c)
 	tarn__segment_close(&c->data_segment);
 	tarn__segment_close(&c->dir_segment);
 	tarn__segment_close(&c->ctrl_segment);
+	tarn__segment_close(&c->view_segment);
 	if (c->doorbell >= 0)
 		close(c->doorbell);
 	if (c->control >= 0)

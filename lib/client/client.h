@@ -23,6 +23,7 @@
 #include "lib/error.h"
 #include "shm/lane.h"
 #include "shm/segment.h"
+#include "shm/view.h"
 #include "shm/wake.h"
 #include "tarn/block.h"
 #include "tarn/channel.h"
@@ -112,6 +113,7 @@ struct tarn_client {
 	uint64_t arena_bytes;    /* its cap, for people */
 	const struct tarn__dir_entry *dir;
 	uint64_t dir_entries;
+	struct tarn__view view;  /* contents of containers, for reading */
 	const struct tarn__ctrl *ctrl;
 	bool fence;              /* posts need a full fence: no membarrier */
 	bool poison;
@@ -122,7 +124,7 @@ struct tarn_client {
 	uint64_t cache_bytes;
 	uint64_t *populated;     /* bit per heap page: mapped here already; may be NULL */
 	uint64_t open_serial;    /* a copy that fork does not wipe */
-	struct tarn__segment data_segment, dir_segment, ctrl_segment, lane_segment;
+	struct tarn__segment data_segment, dir_segment, ctrl_segment, lane_segment, view_segment;
 	pthread_key_t key;
 	bool has_key;
 	char name[108];

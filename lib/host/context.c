@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "lib/types/memory.h"
 #include "lib/value/fault.h"
 #include "registry.h"
 
@@ -15,6 +16,8 @@
 
 void tarn__context_fini(struct tarn_context *ctx)
 {
+	if (tarn__unlikely(ctx->endings != NULL))
+		tarn__context_ended(ctx, false);
 	tarn_builder_fini(&ctx->result);
 	if (tarn__unlikely(ctx->fault != NULL))
 		ctx->fault = tarn_fault_unref(ctx->fault);
@@ -151,6 +154,9 @@ int tarn__context_run(struct tarn_context *ctx)
 		return tarn__context_fail(ctx, r, true);
 	r = run_it(ctx);
 	if (tarn__unlikely(r != 0)) {
+		if (ctx->run != NULL && ctx->run->deferred != NULL && *ctx->run->deferred)
+			return r < 0 ? r : -E2BIG; /* nobody is told */
+
 		/* Arguments that the method itself found wrong are the caller's mistake. */
 		bool args = r == -TARN_EARGS && ctx->fault == NULL && tarn_error_last()->code == r;
 
@@ -321,9 +327,8 @@ int tarn_self_drop(tarn_context *ctx, uint64_t id)
 		     : 0;
 }
 
-/* A handle on @id of the kind @flag (a REF_ flag; 0: a block). */
-static int held(tarn_context *ctx, uint64_t id, uint64_t flag, const char *expected,
-		struct tarn_block **ret)
+/* A handle on @id, of whatever kind. */
+static int grab(tarn_context *ctx, uint64_t id, struct tarn_block **ret)
 {
 	struct tarn_block *b = NULL;
 	int r;
@@ -343,11 +348,38 @@ static int held(tarn_context *ctx, uint64_t id, uint64_t flag, const char *expec
 				  (unsigned long long)tarn__id_generation(id));
 	if (r < 0)
 		return r;
+	*ret = b;
+	return 0;
+}
+
+/* The same of the kind @flag (a REF_ flag; 0: a block). */
+static int held(tarn_context *ctx, uint64_t id, uint64_t flag, const char *expected,
+		struct tarn_block **ret)
+{
+	struct tarn_block *b = NULL;
+	int r = grab(ctx, id, &b);
+
+	if (r < 0)
+		return r;
 	if ((tarn__flags(b) & (REF_OBJECT | REF_CHANNEL)) != flag)
 		return tarn__fail(-TARN_EKIND, "%u:%llu is no %s.", tarn__id_index(id),
 				  (unsigned long long)tarn__id_generation(id), expected);
 	*ret = b;
 	return 0;
+}
+
+int tarn_self_put(tarn_context *ctx, uint64_t id)
+{
+	struct tarn_block *b;
+	int r = grab(ctx, id, &b);
+
+	if (r < 0)
+		return r;
+	const uint64_t flags = tarn__flags(b);
+
+	return tarn__put_handle(&ctx->result, flags & REF_OBJECT ? TARN_KIND_OBJECT
+					      : flags & REF_CHANNEL ? TARN_KIND_CHANNEL
+								    : TARN_KIND_BLOCK, b);
 }
 
 int tarn_self_block(tarn_context *ctx, uint64_t id, tarn_block **ret_block)
@@ -357,12 +389,62 @@ int tarn_self_block(tarn_context *ctx, uint64_t id, tarn_block **ret_block)
 
 int tarn_self_object(tarn_context *ctx, uint64_t id, tarn_object **ret_object)
 {
-	struct tarn_block *b;
+	struct tarn_block *b = NULL;
 	int r = held(ctx, id, REF_OBJECT, "object", &b);
 
 	if (r == 0)
 		*ret_object = tarn__object_of_base(b);
 	return r;
+}
+
+/* ---- for Tarn's own types (lib/types/memory.h) ---- */
+
+static int look(tarn_context *ctx, uint64_t id, struct tarn__look *ret)
+{
+	if (ctx->run == NULL)
+		return tarn__fail(-ENOTSUP, "Only on the server's thread.");
+	int r = ctx->run->ops->look(ctx->run, id, ret);
+
+	return r < 0 ? tarn__fail(r, "%u:%llu is no more.", tarn__id_index(id),
+				  (unsigned long long)tarn__id_generation(id))
+		     : 0;
+}
+
+int tarn__self_memory(tarn_context *ctx, uint64_t id, struct tarn__memory *ret)
+{
+	struct tarn__look at;
+	int r = look(ctx, id, &at);
+
+	if (r < 0)
+		return r;
+	if (at.state & (TARN__DIR_OBJECT | TARN__DIR_CHANNEL))
+		return tarn__fail(-TARN_EKIND, "%u:%llu is no block.", tarn__id_index(id),
+				  (unsigned long long)tarn__id_generation(id));
+	*ret = (struct tarn__memory){ ctx->host->data + at.offset, at.size, at.offset };
+	return 0;
+}
+
+int tarn__self_put(tarn_context *ctx, uint64_t id)
+{
+	struct tarn__look at;
+	struct tarn_block *b;
+	int r = look(ctx, id, &at);
+
+	if (r < 0)
+		return r;
+	b = tarn__context_lend(ctx, id, &at);
+	if (b == NULL)
+		return -E2BIG;
+	return tarn__put_handle(&ctx->result,
+				at.state & TARN__DIR_OBJECT ? TARN_KIND_OBJECT
+				: at.state & TARN__DIR_CHANNEL ? TARN_KIND_CHANNEL : TARN_KIND_BLOCK,
+				b);
+}
+
+struct tarn__memory tarn__memory_of(const tarn_block *block)
+{
+	return (struct tarn__memory){ block->data, tarn_block_size(block),
+				      (uint64_t)(block->data - block->client->data) };
 }
 
 /* ---- what every type has ---- */

@@ -8,6 +8,7 @@
 
 #include "lib/client/object.h"
 #include "lib/host.h"
+#include "lib/types/inside.h"
 
 struct executor;
 
@@ -39,6 +40,7 @@ struct tarn_context {
 	bool machinery;                /* the failure is a sentence, not the method's */
 	tarn_parcel args;
 	tarn_builder result;
+	struct tarn__ending *endings;  /* lib/types/inside.h */
 	uint64_t result_ids[TARN__CALL_REFS];
 
 	/* lent: on the reactor all handles, on an executor none but the object's own */
@@ -107,6 +109,7 @@ static inline void tarn__context_init(struct tarn_context *ctx, struct host *h, 
 	ctx->wishes_room = 0;
 	ctx->owned = NULL;
 	ctx->n_owned = ctx->owned_room = 0;
+	ctx->endings = NULL;
 	tarn_builder_init(&ctx->result);
 }
 /* Runs the method: checks the arguments, calls it, and puts what it failed with into the
@@ -119,6 +122,9 @@ void tarn__context_fini(struct tarn_context *ctx);
 int tarn__context_fail(struct tarn_context *ctx, int code, bool machinery);
 /* Its result cannot be sent, for the failure @r of its builder. Returns -TARN_ERESULT. */
 int tarn__context_unsendable(struct tarn_context *ctx, int r);
+
+/* Tells what became of it whoever wanted to know (inside.c). */
+void tarn__context_ended(struct tarn_context *ctx, bool succeeded);
 
 /* A handle without a claim. NULL: there are too many in this context. */
 struct tarn_block *tarn__context_lend(struct tarn_context *ctx, uint64_t id,

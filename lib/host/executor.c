@@ -292,7 +292,11 @@ static int say_wishes(struct tarn__lane *l, struct tarn_context *ctx, bool succe
 
 int tarn__exec_over(struct tarn__lane *l, struct tarn_context *ctx, bool succeeded)
 {
-	return say_wishes(l, ctx, succeeded);
+	int r = say_wishes(l, ctx, succeeded);
+
+	/* The gate is still ours, and what comes to the reactor after the result finds it done. */
+	tarn__context_ended(ctx, succeeded && r == 0);
+	return r;
 }
 
 void tarn__exec_fini(struct tarn__lane *l, struct tarn_context *ctx)

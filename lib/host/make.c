@@ -41,6 +41,13 @@ static int create_inline(struct tarn_context *outer, const struct tarn__served *
 	ctx->run = &run;
 	r = tarn__context_run(ctx);
 	*ret_instead = ctx->instead;
+	/* What becomes of it is known when it is known of the outer one. */
+	while (r == 0 && ctx->endings != NULL) {
+		struct tarn__ending *e = ctx->endings;
+
+		ctx->endings = e->next;
+		tarn__context_at_end(outer, e);
+	}
 	if (r == -TARN_EREMOTE && ctx->fault != NULL)
 		r = tarn__fail_fault(tarn_fault_ref(ctx->fault));
 	tarn__context_fini(ctx);

@@ -86,11 +86,11 @@ static void welcome(struct server *s, struct peer *p, uint32_t kind)
 {
 	const struct state_head *h = s->st.head;
 	const uint64_t value[] = { p->client, s->st.client[p->client].incarnation, h->arena_bytes,
-				   h->max_objects + 1, p->lanes.bytes, h->arena_bytes };
+				   h->max_objects + 1, p->lanes.bytes, h->arena_bytes, s->view_segment.bytes };
 	const int fds[TARN__CONTROL_FDS] = { s->ctrl_readonly, s->dir_readonly, s->st.data.fd,
-					     p->lanes.fd, s->doorbell };
+					     p->lanes.fd, s->doorbell, s->view_readonly };
 
-	tarn__answer(s, p->socket, kind, 0, value, 6, fds, TARN__CONTROL_FDS, NULL);
+	tarn__answer(s, p->socket, kind, 0, value, 7, fds, TARN__CONTROL_FDS, NULL);
 }
 
 /* The visitor's process is v->pidfd. True if it has become a client. */

@@ -20,6 +20,7 @@ struct deed {
 	unsigned n_made;
 	uint64_t made[MADE_MOST];
 	bool finished[MADE_MOST];
+	bool deferred;              /* an executor is to do it */
 };
 
 /* Makes @run one of nothing: no arguments, no references, no object; its wishes go to @d. */

@@ -95,7 +95,7 @@ static inline void reply(struct lot *b, const uint64_t *w, const struct tarn__pa
 /* Nothing but the method's own memory was changed, and what it gave is short. */
 static inline bool is_plain(const struct lot *b)
 {
-	return b->st->head->undo.n == 0 && b->d.n_drops == 0 && b->s->jobs == NULL &&
+	return b->st->head->undo.n == 0 && b->d.n_drops == 0 && !b->d.deferred && b->s->jobs == NULL &&
 	       b->s->n_touched == 0 && b->run.result.n_refs == 0 && b->run.result.n_words <= RESULT_WORDS;
 }
 
@@ -123,6 +123,7 @@ static inline enum way call_one(struct lot *b, const struct tarn__slot *slot)
 	b->run.words = w + 3;
 	b->run.n_words = n_words;
 	b->run.n_values = tarn__pack_values(packed);
+	b->run.succeeded = false;
 	b->s->calls_inline++;
 
 	int code = h->ops->run(h, &b->run);
@@ -131,9 +132,10 @@ static inline enum way call_one(struct lot *b, const struct tarn__slot *slot)
 		if (slots != 0)
 			reply(b, w, &b->run.result);
 		SET(b->st, b->l->position, b->l->position + 1);
-		commit(b->st);
+		b->run.succeeded = true;
 		h->ops->run_end(h, &b->run);
 		h->ops->leave(h, w[1]);
+		tarn__commit(b->s);
 		return DONE;
 	}
 	b->t.w = w;

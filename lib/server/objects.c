@@ -337,7 +337,10 @@ void tarn__run_init(struct turn *t, const struct tarn__served *type, struct deed
 	ret->caller = (tarn_caller){ .client = t->client, .pid = t->st->client[t->client].pid };
 	ret->ops = &wishes;
 	ret->turn = d;
+	ret->deferred = &d->deferred;
+	ret->succeeded = false;
 	ret->instead = 0;
+	d->deferred = false;
 	d->t = t;
 	d->n_made = 0;
 	d->n_drops = 0;
@@ -374,9 +377,13 @@ static enum verdict run_over(struct turn *t, struct ask *a, struct tarn__run *ru
 				drop_edges(d, run->id);
 			if (tarn__unlikely(d->n_made != 0))
 				settle(d);
+			run->succeeded = true;
 			return FINE;
 		}
 		tarn__outcome_unsendable(t->s, &a->from, r, &o, &room, &failure);
+	} else if (d->deferred) {
+		undo(d);
+		return FINE; /* not answered yet */
 	} else {
 		failure = o;
 		tarn__error_note(t->s, &o);
@@ -386,15 +393,10 @@ static enum verdict run_over(struct turn *t, struct ask *a, struct tarn__run *ru
 	return verdict;
 }
 
-enum verdict tarn__call_over(struct turn *t, struct tarn__run *run, struct deed *d, int code)
-{
-	struct ask a;
-
-	return take_apart(t, TARN__MSG_CALL, &a) == OFFENCE ? OFFENCE : run_over(t, &a, run, d, code);
-}
-
+/* *@ret_deferred: nothing was done, an executor is to do it. */
 static enum verdict call_here(struct turn *t, struct ask *a, struct object *o,
-			      const struct tarn__served *type, const struct tarn__offer *offer)
+			      const struct tarn__served *type, const struct tarn__offer *offer,
+			      bool *ret_deferred)
 {
 	struct tarn__host *h = t->s->host;
 	struct tarn__run run;
@@ -411,11 +413,12 @@ static enum verdict call_here(struct turn *t, struct ask *a, struct object *o,
 	enum verdict verdict = run_over(t, a, &run, &d, code);
 
 	h->ops->run_end(h, &run);
+	*ret_deferred = d.deferred && code != 0;
 	return verdict;
 }
 
 static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
-				const struct tarn__served *type)
+				const struct tarn__served *type, bool *ret_deferred)
 {
 	struct tarn__host *h = t->s->host;
 	const uint64_t value[2] = { tarn__slot_head(TARN_KIND_OBJECT, 0, 0), 0 };
@@ -423,6 +426,7 @@ static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
 	struct tarn__run run;
 	struct deed d;
 
+	*ret_deferred = false;
 	run_set(t, a, type, &d, &run);
 	run.deed = TARN__DEED_CREATE;
 	run.id = o->id;
@@ -445,6 +449,7 @@ static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
 		if (r == 0) {
 			drop_edges(&d, run.id);
 			settle(&d);
+			run.succeeded = true;
 			h->ops->run_end(h, &run);
 			return FINE;
 		}
@@ -458,6 +463,7 @@ static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
 	}
 	enum verdict verdict = run_over(t, a, &run, &d, code);
 	h->ops->run_end(h, &run);
+	*ret_deferred = d.deferred;
 	return verdict;
 }
 
@@ -514,6 +520,21 @@ static enum verdict queue(struct turn *t, struct ask *a, struct object *o,
 }
 
 /* ---- CALL ---- */
+
+enum verdict tarn__call_over(struct turn *t, struct tarn__run *run, struct deed *d, int code)
+{
+	struct ask a;
+
+	if (take_apart(t, TARN__MSG_CALL, &a) == OFFENCE)
+		return OFFENCE;
+	enum verdict verdict = run_over(t, &a, run, d, code);
+
+	if (tarn__likely(code == 0 || !d->deferred))
+		return verdict;
+	/* Nothing of it is left, so the object is there. */
+	return queue(t, &a, tarn__object_find(t->st, run->id), run->served, run->offer,
+		     TARN__DEED_METHOD);
+}
 
 static enum verdict no_method(struct turn *t, struct ask *a, const struct tarn__served *type,
 			      unsigned method)
@@ -573,10 +594,15 @@ enum verdict tarn__on_call(struct turn *t)
 	}
 	if (tarn__likely(runs_here(offer, &a) && !(k->flags & THING_MAKING) && s->host->ops->enter(s->host, type, offer, o->id))) {
 		uint64_t id = o->id;
-		enum verdict verdict = call_here(t, &a, o, type, offer);
+		bool deferred;
+		enum verdict verdict = call_here(t, &a, o, type, offer, &deferred);
 
 		s->host->ops->leave(s->host, id);
-		return verdict;
+		if (tarn__likely(!deferred))
+			return verdict;
+		/* Undone, and the names of its arguments with it. */
+		if (name_refs(t, &a, &stale) == OFFENCE)
+			return OFFENCE;
 	}
 	return queue(t, &a, o, type, offer, TARN__DEED_METHOD);
 }
@@ -624,7 +650,8 @@ static enum verdict create_raw(struct turn *t, struct ask *a, const struct objec
 	return REFUSE(t, a, -r, "An object cannot be made: %s.", strerror(-r));
 }
 
-static enum verdict create(struct turn *t, struct ask *a, const struct tarn__served *type)
+static enum verdict create(struct turn *t, struct ask *a, const struct tarn__served *type,
+			   bool deferred)
 {
 	struct server *s = t->s;
 	struct object *o;
@@ -645,9 +672,13 @@ static enum verdict create(struct turn *t, struct ask *a, const struct tarn__ser
 	}
 	if (a->flags & TARN__CALL_RAW)
 		return create_raw(t, a, o);
-	if ((type->type->flags & TARN_TYPE_INLINE) && a->spilled == 0 && a->n_refs <= TARN__RUN_REFS &&
-	    !(a->flags & TARN__CALL_SPILLED))
-		return create_here(t, a, o, type);
+	if (!deferred && (type->type->flags & TARN_TYPE_INLINE) && a->spilled == 0 &&
+	    a->n_refs <= TARN__RUN_REFS && !(a->flags & TARN__CALL_SPILLED)) {
+		enum verdict verdict = create_here(t, a, o, type, &deferred);
+
+		/* Undone, and the object with it. */
+		return deferred ? create(t, a, type, true) : verdict;
+	}
 	return queue(t, a, o, type, NULL, TARN__DEED_CREATE);
 }
 
@@ -671,7 +702,7 @@ enum verdict tarn__on_create(struct turn *t)
 		return REFUSE(t, &a, EPERM, "Objects of type %s come as results of methods; clients "
 			      "cannot create them.", type->type->name);
 	if (!(type->type->flags & TARN_TYPE_ADOPT))
-		return create(t, &a, type);
+		return create(t, &a, type, false);
 	if (name_refs(t, &a, &stale) == OFFENCE)
 		return OFFENCE;
 	if (!stale)

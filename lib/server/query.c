@@ -568,7 +568,8 @@ static int put_answer(const struct sight *s, struct answer_file *f, uint32_t kin
 	case TARN__CTL_MESSAGES:
 		return put_messages(s, f);
 	case TARN__CTL_CHECK:
-		f->rows = (uint64_t)tarn__verify(s->st, say, f);
+		f->rows = (uint64_t)(tarn__verify(s->st, say, f) +
+				     tarn__contents_verify(s->store, s->st, say, f));
 		return 0;
 	default:
 		return -EINVAL;
@@ -640,7 +641,8 @@ static int dump(struct server *s, int *ret_fd)
 
 int tarn__query(struct server *s, uint32_t kind, uint64_t argument, int *ret_fd, uint64_t *ret_rows)
 {
-	struct sight sight = { .st = &s->st, .facts = s->facts, .now_ns = clock_of(CLOCK_BOOTTIME) };
+	struct sight sight = { .st = &s->st, .facts = s->facts, .now_ns = clock_of(CLOCK_BOOTTIME),
+			       .store = s->store };
 
 	if (is_about_objects(kind))
 		return tarn__query_objects(&sight, s, kind, ret_fd, ret_rows);

@@ -197,6 +197,7 @@ static int open_types(struct server *s, const tarn_server_options *o)
 		tarn__catalog_free(catalog);
 		return tarn__fail(-ENOMEM, "no memory for the host of objects");
 	}
+	s->host->store = s->store;
 	tarn__facts_types(s);
 	return tarn__host_client(s);
 }
@@ -252,6 +253,8 @@ static int open_all(struct server *s, const tarn_server_options *o)
 		return r;
 	r = open_ctrl(s);
 	if (r == 0)
+		r = tarn__contents_open(s);
+	if (r == 0)
 		r = tarn__facts_open(s);
 	if (r < 0)
 		return tarn__fail(r, "cannot create the control segment: %s", strerror(-r));
@@ -286,7 +289,8 @@ static void close_all(struct server *s)
 	}
 	if (!tarn__host_free(s->host, METHODS_END_NS)) {
 		tarn__log(s, 3, "a method does not end: what it uses stays until the process ends");
-		s->st.data = TARN__SEGMENT_NONE; /* left mapped */
+		s->st.data = s->view_segment = TARN__SEGMENT_NONE; /* left mapped */
+		s->store = NULL;
 	}
 	while (s->waiters != NULL) {
 		struct waiter *w = s->waiters;
@@ -307,11 +311,13 @@ static void close_all(struct server *s)
 	s->prefault = tarn__prefault_close(s->prefault);
 	if (s->loop != NULL)
 		tarn__loop_close(s->loop);
-	const int fds[] = { s->doorbell, s->stop_event, s->ctrl_readonly, s->dir_readonly };
+	const int fds[] = { s->doorbell, s->stop_event, s->ctrl_readonly, s->dir_readonly,
+			    s->view_readonly };
 	for (unsigned i = 0; i < sizeof fds / sizeof *fds; i++)
 		if (fds[i] >= 0)
 			close(fds[i]);
 	tarn__segment_close(&s->ctrl_segment);
+	tarn__contents_close(s);
 	tarn__facts_close(s);
 	tarn__state_close(&s->st);
 	tarn__access_fini(&s->access);
@@ -344,8 +350,8 @@ static struct server *server_new(const tarn_server_options *o)
 	if (s == NULL)
 		return NULL;
 	s->st.meta_segment = s->st.data = s->st.dir_segment = TARN__SEGMENT_NONE;
-	s->ctrl_segment = s->facts_segment = TARN__SEGMENT_NONE;
-	s->ctrl_readonly = s->dir_readonly = -1;
+	s->ctrl_segment = s->facts_segment = s->view_segment = TARN__SEGMENT_NONE;
+	s->ctrl_readonly = s->dir_readonly = s->view_readonly = -1;
 	s->spare_fd = s->listener = s->doorbell = s->stop_event = s->name_lock = -1;
 	s->log = o->log;
 	s->log_arg = o->log_arg;

@@ -78,7 +78,7 @@ struct server {
 	struct state st;
 	struct tarn__ctrl *ctrl;
 	struct tarn__segment ctrl_segment;
-	int ctrl_readonly, dir_readonly; /* descriptors handed to clients */
+	int ctrl_readonly, dir_readonly, view_readonly; /* descriptors handed to clients */
 	struct tarn__loop *loop;
 	struct prefault *prefault;
 	int listener, doorbell, stop_event, name_lock;
@@ -134,6 +134,8 @@ struct server {
 	uint32_t n_visitors;
 	int spare_fd;                  /* given up to turn a caller away when there are no more */
 
+	struct tarn__segment view_segment;
+	struct tarn__store *store;     /* contents of containers, in VIEW; NULL: a test's server */
 	struct tarn__segment facts_segment;
 	struct facts *facts;           /* NULL: a test's server without them */
 	struct facts_client *facts_client;
@@ -274,6 +276,13 @@ bool tarn__peer_executed(const struct server *s, const struct peer *p);
 int tarn__socket_open(struct server *s, int listen_fd);
 void tarn__socket_close(struct server *s);
 
+/* ---- contents.c: VIEW ---- */
+int tarn__contents_open(struct server *s);
+void tarn__contents_close(struct server *s);
+/* The contents of containers, of a quiet arena (else 0): as tarn__verify(). @store may be NULL. */
+int tarn__contents_verify(struct tarn__store *store, const struct state *st,
+			  void (*say)(void *, const char *), void *arg);
+
 /* ---- query.c, verify.c ---- */
 int tarn__query(struct server *s, uint32_t kind, uint64_t argument, int *ret_fd,
 		uint64_t *ret_rows);
@@ -282,6 +291,7 @@ struct sight {
 	const struct state *st;
 	const struct facts *facts; /* may be NULL */
 	uint64_t now_ns;           /* CLOCK_BOOTTIME of what is seen */
+	struct tarn__store *store; /* NULL: contents of containers are not to be seen */
 };
 /* query-objects.c: the kinds that are about objects and calls. @s NULL: of a copy, which has no
  * previews, no names of methods and no errors (-ENOTSUP). */

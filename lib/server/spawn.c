@@ -22,7 +22,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,12 +30,12 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/error.h"
+#include "lib/image.h"
 #include "serve.h"
 #include "shm/base.h"
 #include "shm/wake.h"
@@ -48,8 +47,7 @@
 /* What the child is told, in a memfd that it inherits. The first line is never written by
  * the child. */
 struct order {
-	uint64_t magic;
-	uint64_t bytes;      /* of the whole order */
+	struct tarn__order head;
 	int ready_fd, parent_pidfd; /* parent_pidfd -1: detached */
 	/* Answers. */
 	pid_t pid;           /* written by the child in between */
@@ -71,21 +69,10 @@ static void on_sigterm(int signal)
 	tarn_server_stop();
 }
 
-static struct order *order_map(int fd)
-{
-	struct stat st;
-
-	if (fstat(fd, &st) != 0 || (size_t)st.st_size < sizeof(struct order))
-		return NULL;
-	struct order *o = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	return o != MAP_FAILED && o->magic == ORDER_MAGIC && o->bytes == (uint64_t)st.st_size ? o
-											      : NULL;
-}
-
 /* Our copy of the options; the shared one is wiped. */
 static struct tarn__packed *order_take(struct order *o)
 {
-	const size_t bytes = o->bytes - offsetof(struct order, packed);
+	const size_t bytes = o->head.bytes - offsetof(struct order, packed);
 	struct tarn__packed *p = malloc(bytes);
 
 	if (p != NULL)
@@ -96,7 +83,7 @@ static struct tarn__packed *order_take(struct order *o)
 
 static _Noreturn void serve_order(int fd)
 {
-	struct order *o = order_map(fd);
+	struct order *o = tarn__order_map(fd, ORDER_MAGIC, sizeof *o);
 	struct sigaction act = { .sa_handler = on_sigterm };
 	struct tarn__packed *p = o != NULL ? order_take(o) : NULL;
 
@@ -123,69 +110,31 @@ static _Noreturn void serve_order(int fd)
 
 __attribute__((constructor)) static void serve_if_ordered(void)
 {
-	const char *text = secure_getenv(ORDER_VARIABLE); /* not of who runs a set-uid program */
+	int fd = tarn__order_find(ORDER_VARIABLE);
 
-	if (text == NULL)
-		return;
-	int fd = atoi(text);
-
-	unsetenv(ORDER_VARIABLE); /* programs started from here are not servers */
-	serve_order(fd);
+	if (fd >= 0)
+		serve_order(fd);
 }
 
 /* ---- the starter's side ---- */
 
-/* @fd, or a copy of it beyond the three that the child has for its input and output: a program
- * that closed its own would give the server's descriptors their numbers. Takes @fd over. */
-static int high(int fd)
-{
-	if (fd < 0 || fd > 2)
-		return fd;
-	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3), error = errno;
-
-	close(fd);
-	errno = error;
-	return copy;
-}
-
-static int pipe_high(int ret[2])
-{
-	if (pipe2(ret, O_CLOEXEC) != 0)
-		return -errno;
-	for (int i = 0; i < 2; i++) {
-		ret[i] = high(ret[i]);
-		if (ret[i] < 0)
-			return -errno;
-	}
-	return 0;
-}
-
 static int order_open(const struct tarn__packed *p, struct order **ret)
 {
 	const size_t bytes = offsetof(struct order, packed) + p->bytes;
-	const size_t room = bytes < sizeof(struct order) ? sizeof(struct order) : bytes;
-	int fd = high(memfd_create("tarn-order", MFD_CLOEXEC));
-	struct order *o;
+	void *o;
+	int fd = tarn__order_open("a server process", ORDER_MAGIC,
+				  bytes < sizeof(struct order) ? sizeof(struct order) : bytes, &o);
 
 	if (fd < 0)
-		return tarn__fail(-errno, "cannot prepare a server process: %s", strerror(errno));
-	if (ftruncate(fd, (off_t)room) != 0 ||
-	    (o = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
-		int r = tarn__fail(-errno, "cannot prepare a server process: %s", strerror(errno));
-
-		close(fd);
-		return r;
-	}
-	o->magic = ORDER_MAGIC;
-	o->bytes = room;
-	memcpy(&o->packed, p, p->bytes);
+		return fd;
 	*ret = o;
+	memcpy(&(*ret)->packed, p, p->bytes);
 	return fd;
 }
 
 static void order_close(int fd, struct order *o)
 {
-	const size_t bytes = o->bytes;
+	const size_t bytes = o->head.bytes;
 
 	explicit_bzero(o, bytes);
 	munmap(o, bytes);
@@ -201,29 +150,16 @@ struct command {
 	struct order *order;
 };
 
-/* In the child, between fork and exec: async-signal-safe calls only. What is open here,
- * closed at exec or not, is not for the server. */
+/* In the child, between fork and exec: async-signal-safe calls only. */
 static _Noreturn void child_exec(const struct command *c)
 {
-	sigset_t none;
-
-	if (syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) != 0)
-		for (int fd = 3; fd < 1024; fd++) /* before Linux 5.11 */
-			fcntl(fd, F_SETFD, FD_CLOEXEC);
-	for (int i = 0; i < 3; i++)
-		if (c->keep[i] >= 0)
-			fcntl(c->keep[i], F_SETFD, 0);
+	tarn__image_descriptors(c->keep, 3);
 	if (c->detached)
 		setsid();
 	else
 		setpgid(0, 0); /* a Ctrl-C at the terminal is not for the server */
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (null > 0)
-		dup2(null, 0);
-	else if (null == 0)
-		fcntl(null, F_SETFD, 0);
+	tarn__image_unmask();
+	tarn__image_no_input();
 	execve(c->program, c->argv, c->envp);
 	_exit(127);
 }
@@ -243,21 +179,6 @@ static _Noreturn void child_between(const struct command *c)
 		while (read(c->go[1], &byte, 1) < 0 && errno == EINTR)
 			;
 	_exit(0);
-}
-
-/* The environment with the order's variable added; the caller frees the array. */
-static char **environment_with(char *variable)
-{
-	size_t n = 0;
-
-	while (environ[n] != NULL)
-		n++;
-	char **e = calloc(n + 2, sizeof *e);
-	if (e == NULL)
-		return NULL;
-	memcpy(e, environ, n * sizeof *e);
-	e[n] = variable;
-	return e;
 }
 
 static int start_owned(const struct command *c, struct tarn__born *b)
@@ -312,12 +233,12 @@ static int start(struct command *c, int order_fd, struct tarn__born *b)
 
 	snprintf(variable, sizeof variable, ORDER_VARIABLE "=%d", order_fd);
 	c->argv = argv;
-	c->envp = environment_with(variable);
+	c->envp = tarn__environment_with(&(char *){ variable }, 1);
 	if (c->envp == NULL)
 		return -ENOMEM;
 	c->program = secure_getenv("TARN_TARND");
 	if (c->program == NULL || *c->program == '\0')
-		c->program = "/proc/self/exe";
+		c->program = TARN__IMAGE_SELF;
 	int r = c->detached ? start_detached(c, b) : start_owned(c, b);
 	free(c->envp);
 	return r;
@@ -400,8 +321,8 @@ int tarn__spawn(const struct tarn__packed *p, struct tarn__born *ret)
 	if (order < 0)
 		return order;
 	if (!c.detached)
-		parent = high((int)syscall(SYS_pidfd_open, getpid(), 0));
-	r = parent < 0 && !c.detached ? -errno : pipe_high(ready);
+		parent = tarn__fd_high((int)syscall(SYS_pidfd_open, getpid(), 0));
+	r = parent < 0 && !c.detached ? -errno : tarn__pipe_high(ready);
 	if (r == 0) {
 		c.keep[0] = order;
 		c.keep[1] = c.order->ready_fd = ready[1];

@@ -38,3 +38,32 @@ int tarn__patience_sleep(struct tarn__patience *p, const uint32_t *word, uint32_
 		return 0; /* the caller looks once more before the time is found to be over */
 	return tarn__client_health(p->client, NULL);
 }
+
+#define SPINS 40 /* looks before the first sleep */
+
+int tarn__guard_enter_slow(struct tarn_client *c, struct tarn__guard *g, uint32_t me,
+			   int64_t timeout_ns, tarn__repair_fn *repair, void *self)
+{
+	struct tarn__patience p = tarn__patience(
+		c, timeout_ns >= 0 && timeout_ns < TARN__BUSY_NS ? TARN__BUSY_NS : timeout_ns);
+	uint32_t mark = 0, rounds = 0;
+	bool due;
+
+	while (!tarn__guard_try(g, me, mark, &due)) {
+		if (rounds++ < SPINS) {
+			tarn__spin_pause(rounds);
+			continue;
+		}
+		uint32_t w = tarn__guard_sleep(g);
+
+		if (w == 0)
+			continue;
+		int r = tarn__patience_sleep(&p, &g->word, w, "Another is inside and does not go on");
+		if (r < 0)
+			return r;
+		mark = TARN__OWNER_WAITERS;
+	}
+	if (due)
+		repair(self);
+	return 0;
+}

@@ -7,7 +7,8 @@
 #define TARN_TYPES_ACTOR_H
 
 #include "lib/client/object.h"
-#include "shm/owner.h"
+#include "shm/guard.h"
+#include "shm/mutex.h"
 
 static_assert(TARN__CLIENT_LANES - 1 <= TARN__OWNER_MASK >> TARN__OWNER_LANE_SHIFT, "lanes in a word");
 
@@ -39,5 +40,45 @@ static inline struct tarn__patience tarn__patience(struct tarn_client *c, int64_
  */
 int tarn__patience_sleep(struct tarn__patience *p, const uint32_t *word, uint32_t value,
 			 const char *what);
+
+/* ---- guards (shm/guard.h) ---- */
+
+typedef void tarn__repair_fn(void *self);
+
+/* Enters, repairing first what a dead one left. Waits for others inside, who are there for some
+ * instructions, at least a second however small @timeout_ns is. Errors as those of sleeping. */
+int tarn__guard_enter_slow(struct tarn_client *c, struct tarn__guard *g, uint32_t me,
+			   int64_t timeout_ns, tarn__repair_fn *repair, void *self);
+static inline int tarn__guard_enter(struct tarn_client *c, struct tarn__guard *g, uint32_t me,
+				    int64_t timeout_ns, tarn__repair_fn *repair, void *self)
+{
+	uint32_t w = 0;
+
+	/* SYNC guard, acquire. */
+	if (tarn__likely(tarn__word_swap(&g->word, &w, me, __ATOMIC_ACQUIRE)))
+		return 0;
+	return tarn__guard_enter_slow(c, g, me, timeout_ns, repair, self);
+}
+static inline void tarn__guard_exit(struct tarn__guard *g, uint32_t me, tarn__repair_fn *repair,
+				    void *self)
+{
+	while (tarn__unlikely(!tarn__guard_leave(g, me)))
+		repair(self);
+}
+
+/* ---- locks, as they are taken in place (lock.c) ---- */
+
+/* As tarn_lock_acquire() says. */
+int tarn__mutex_acquire(struct tarn_client *c, struct tarn__mutex *m, uint32_t me,
+			int64_t timeout_ns);
+int tarn__rlock_acquire(struct tarn_client *c, struct tarn__mutex *m, uint32_t me,
+			int64_t timeout_ns);
+int tarn__rlock_release(struct tarn__mutex *m, uint32_t me);
+
+/* ---- for those who wait for several things (tarn_wait()) ---- */
+
+/* A word that changes when the thing may have become ready, and what it is now. */
+int tarn__event_wait_word(tarn_object *event, const uint32_t **ret_word, uint32_t *ret_seen);
+int tarn__sem_wait_word(tarn_object *sem, const uint32_t **ret_word, uint32_t *ret_seen);
 
 #endif

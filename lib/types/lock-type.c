@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tarn.Lock: the server only makes it, and frees it from the dead. */
+/* tarn.Lock and tarn.RLock: the server only makes them, and frees them from the dead. */
 #include <stdio.h>
 
 #include "shm/mutex.h"
@@ -29,5 +29,26 @@ const tarn_type tarn__type_lock = {
 	.flags = TARN_TYPE_INLINE,
 	.concurrency = TARN_PARALLEL,
 	.describe = describe,
+	.departed = departed,
+};
+
+static int describe_rlock(const void *self, char *text, size_t bytes)
+{
+	const struct tarn__mutex *m = self;
+	uint32_t w = tarn__load32_relaxed(&m->word);
+
+	if (tarn__owner_client(w) == 0)
+		return describe(self, text, bytes);
+	return snprintf(text, bytes, "locked %u times by client %u, thread %u%s",
+			tarn__load32_relaxed(&m->depth), tarn__owner_client(w), tarn__owner_lane(w),
+			w & TARN__OWNER_WAITERS ? ", others wait" : "");
+}
+
+const tarn_type tarn__type_rlock = {
+	.name = "tarn.RLock",
+	.size = sizeof(struct tarn__mutex),
+	.flags = TARN_TYPE_INLINE,
+	.concurrency = TARN_PARALLEL,
+	.describe = describe_rlock,
 	.departed = departed,
 };

@@ -5,7 +5,25 @@
 
 /* One per line, in alphabetical order. */
 const tarn_type *const tarn__builtin_types[] = {
+	&tarn__type_array,
+	&tarn__type_barrier,
+	&tarn__type_bounded_semaphore,
+	&tarn__type_condition,
+	&tarn__type_event,
 	&tarn__type_lock,
+	&tarn__type_parcel,
+	&tarn__type_process,
+	&tarn__type_queue,
+	&tarn__type_rlock,
+	&tarn__type_semaphore,
+	&tarn__type_value,
+	&tarn__type_dict,
+	&tarn__type_iterator,
+	&tarn__type_list,
+	&tarn__type_lock,
+	&tarn__type_parcel,
+	&tarn__type_process,
+	&tarn__type_namespace,
 	NULL,
 };
 

@@ -22,6 +22,24 @@ extern const tarn_type *const tarn__builtin_types[];
 /* By name; NULL: none of ours. */
 const tarn_type *tarn__builtin_find(const char *name);
 
+extern const tarn_type tarn__type_array;
+extern const tarn_type tarn__type_barrier;
+extern const tarn_type tarn__type_bounded_semaphore;
+extern const tarn_type tarn__type_condition;
+extern const tarn_type tarn__type_event;
 extern const tarn_type tarn__type_lock;
+extern const tarn_type tarn__type_parcel;
+extern const tarn_type tarn__type_process;
+extern const tarn_type tarn__type_queue;
+extern const tarn_type tarn__type_rlock;
+extern const tarn_type tarn__type_semaphore;
+extern const tarn_type tarn__type_value;
+extern const tarn_type tarn__type_dict;
+extern const tarn_type tarn__type_iterator;
+extern const tarn_type tarn__type_list;
+extern const tarn_type tarn__type_lock;
+extern const tarn_type tarn__type_parcel;
+extern const tarn_type tarn__type_process;
+extern const tarn_type tarn__type_namespace;
 
 #endif

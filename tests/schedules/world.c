@@ -171,9 +171,10 @@ static int answer_attach(struct tarn__answer *ret, int *fds, uint32_t *ret_clien
 	const struct peer *p = s->peer[*ret_client];
 	const uint64_t value[] = { *ret_client, s->st.client[*ret_client].incarnation,
 				   h->arena_bytes, h->max_objects + 1, p->lanes.bytes,
-				   h->arena_bytes };
+				   h->arena_bytes, TARN__CTRL_BYTES };
+	/* No containers here: VIEW is what nobody reads. */
 	const int all[TARN__CONTROL_FDS] = { s->ctrl_segment.fd, s->st.dir_segment.fd, s->st.data.fd,
-					     p->lanes.fd, DOORBELL_FD };
+					     p->lanes.fd, DOORBELL_FD, s->ctrl_segment.fd };
 
 	memcpy(ret->value, value, sizeof value);
 	memcpy(fds, all, sizeof all);

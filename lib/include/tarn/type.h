@@ -263,6 +263,8 @@ TARN_EXPORT int tarn_self_drop(tarn_context *ctx, uint64_t id);
  */
 TARN_EXPORT int tarn_self_block(tarn_context *ctx, uint64_t id, tarn_block **ret_block);
 TARN_EXPORT int tarn_self_object(tarn_context *ctx, uint64_t id, tarn_object **ret_object);
+/* Appends it, of whatever kind it is, to the result. -TARN_ESTALE. */
+TARN_EXPORT int tarn_self_put(tarn_context *ctx, uint64_t id);
 
 /* ---- making objects ---- */
 

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "queue-item.h"
+
+#include <string.h>
+
+#include "lib/client/pending.h"
+
+/* ---- putting ---- */
+
+/* The values in a block, for which the slot is too small. */
+static int spill(struct tarn__lane *l, const struct tarn__payload *p, struct tarn_block **ret)
+{
+	uint64_t bytes = (uint64_t)p->n_words * 8;
+	int r = tarn__cache_get(l, bytes, TARN__LINE, 0, ret);
+
+	if (r == 0)
+		memcpy((*ret)->data, p->words, bytes);
+	return r;
+}
+
+/* The message: the turn, which is not yet known, and all references. */
+static int build_stash(struct tarn__lane *l, uint64_t queue, struct tarn__item_out *o)
+{
+	uint64_t words[2 * (1 + TARN__QUEUE_REFS)] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 0 };
+	struct tarn_block *refs[TARN__QUEUE_REFS];
+	unsigned n = 0;
+	int r;
+
+	if (o->spill != NULL)
+		refs[n++] = o->spill;
+	for (unsigned k = 0; k < o->payload.n_refs; k++)
+		refs[n++] = o->payload.refs[k];
+	for (unsigned k = 0; k < n; k++) {
+		words[2 + 2 * k] = tarn__slot_head(tarn__value_hooks.kind_of(refs[k]), k, 0);
+		words[3 + 2 * k] = 0;
+	}
+	const struct tarn__payload p = { .words = words, .n_words = 2 * (1 + n),
+					 .n_values = (uint8_t)(1 + n), .n_refs = (uint16_t)n,
+					 .refs = refs };
+
+	r = tarn__message_build(l, &o->stash, TARN__MSG_CALL, 0, queue, TARN__QUEUE_STASH,
+				TARN__CALL_ONEWAY, 0, &p);
+	o->n_refs = n;
+	o->refs_at = 3 + p.n_words;
+	return r;
+}
+/* It never spills, so that it can be changed and written to the slot. */
+static_assert(4 * (1 + TARN__QUEUE_REFS) <= TARN__CALL_ROOM, "a stash fits into a message");
+
+static int begin(struct tarn__lane *l, struct tarn_object *queue, uint32_t stride,
+		 struct tarn__item_out *o)
+{
+	const struct tarn__payload *p = &o->payload;
+	uint32_t room = tarn__item_room(stride);
+	unsigned n = p->n_refs;
+	int r;
+
+	/* Beside the values, or behind the one block that has them. */
+	bool fits = p->n_words + 2 * n <= room && n <= TARN__QUEUE_REFS;
+	if (!fits && (n + 1 > TARN__QUEUE_REFS || 2 * (n + 1) > room))
+		return tarn__fail(-E2BIG, "The item refers to %u things, a slot of this queue has room "
+				  "for %u of them beside a block with the values. Put them into a list "
+				  "object, or make the queue with larger slots.", n,
+				  room / 2 - 1 < TARN__QUEUE_REFS - 1 ? room / 2 - 1
+								      : TARN__QUEUE_REFS - 1);
+	if (!fits) {
+		r = spill(l, p, &o->spill);
+		if (r < 0)
+			return r;
+	}
+	r = build_stash(l, queue->base.id, o);
+	if (r < 0 && o->spill != NULL)
+		tarn__handle_put(l, o->spill);
+	return r;
+}
+
+int tarn__item_begin(struct tarn_object *queue, uint32_t stride, const tarn_builder *item,
+		     struct tarn__item_out *ret)
+{
+	struct tarn__lane *l;
+	int r = tarn__args_payload(item, &ret->payload);
+
+	ret->n_refs = 0;
+	ret->spill = NULL;
+	if (r < 0)
+		return r;
+	if (tarn__likely(ret->payload.n_refs == 0 && ret->payload.n_words <= tarn__item_room(stride)))
+		return 0;
+	r = tarn__lane_enter(queue->base.client, &l);
+	if (r < 0)
+		return r;
+	r = begin(l, queue, stride, ret);
+	tarn__lane_leave(l);
+	return r;
+}
+
+void tarn__item_end(struct tarn__item_out *item)
+{
+	/* The stash, posted before, has booked it. */
+	if (tarn__unlikely(item->spill != NULL))
+		tarn__handle_drop(item->spill);
+}
+
+/* Word by word: others can read and write here. Relaxed: the slot's word orders them. */
+static void copy_out(uint64_t *to, const uint64_t *from, uint32_t n)
+{
+	for (uint32_t k = 0; k < n; k++)
+		tarn__store_relaxed(to + k, from[k]);
+}
+static void copy_in(uint64_t *to, const uint64_t *from, uint32_t n)
+{
+	for (uint32_t k = 0; k < n; k++)
+		to[k] = tarn__load_relaxed(from + k);
+}
+
+void tarn__item_write(struct tarn__lane *l, const struct tarn__item_out *item, uint64_t turn,
+		      struct tarn__queue_slot *slot)
+{
+	const struct tarn__payload *p = &item->payload;
+	uint32_t n = item->spill == NULL ? p->n_words : 0;
+	uint64_t message[TARN__MESSAGE_WORDS];
+
+	copy_out(slot->payload, p->words, n);
+	tarn__store_relaxed(&slot->head, tarn__item_head(n, p->n_values, item->n_refs,
+							item->spill != NULL ? TARN__ITEM_SPILLED : 0));
+	if (tarn__likely(item->n_refs == 0))
+		return;
+	copy_out(slot->payload + n, &item->stash.word[item->refs_at], 2 * item->n_refs);
+	memcpy(message, item->stash.word, 7 * sizeof *message * item->stash.slots);
+	message[4] = turn;
+	tarn__to_server(l->client);
+	/* Without waking the server: nobody needs it before an item is taken, and that does. */
+	tarn__lane_post_silent(l, message, item->stash.slots);
+}
+
+/* ---- getting ---- */
+
+#define ASKS 20000u /* how often the server is asked for references that have not come yet */
+
+/* The references that belong to @turn, as handles of which the caller owns a reference each. */
+static int take_refs(struct tarn_object *queue, uint64_t turn, unsigned n, struct tarn_block **ret)
+{
+	tarn_builder b;
+	tarn_parcel p;
+	int r;
+
+	tarn_builder_init(&b);
+	tarn_put_uint(&b, turn);
+	for (unsigned k = 0;; k++) {
+		r = tarn_call_n(queue, TARN__QUEUE_TAKEN, &b, &p, TARN_FOREVER);
+		if (r < 0)
+			break;
+		if (tarn_value_kind(tarn_parcel_at(&p, 0)) != TARN_KIND_NIL)
+			break;
+		/* The producer's lane is read after ours: in the next epoch it will be there. */
+		tarn_parcel_fini(&p);
+		if (k == ASKS) {
+			r = tarn__fail(-TARN_EPROTO, "An item of the queue should refer to %u things, but "
+				       "its producer has not told the server of them.", n);
+			break;
+		}
+		tarn__spin_pause(k | 127);
+	}
+	tarn_builder_fini(&b);
+	if (r < 0)
+		return r;
+	for (unsigned k = 0; k < n && r == 0; k++) {
+		tarn_value v = tarn_parcel_at(&p, k);
+
+		r = tarn__value_handle(&v, &ret[k]);
+		if (r == 0)
+			tarn__value_hooks.ref(ret[k]);
+		else
+			while (k-- > 0)
+				tarn__value_hooks.unref(ret[k]);
+	}
+	tarn_parcel_fini(&p);
+	return r;
+}
+
+static int fail_item(void)
+{
+	return tarn__fail(-TARN_EPROTO, "An item of the queue does not hold together.");
+}
+
+/* What was taken out of the slot, with its references, which become the parcel's. */
+static int make_parcel(const uint64_t *words, uint64_t head, struct tarn_block **ref,
+		       tarn_parcel *ret)
+{
+	unsigned n = tarn__item_refs(head), values = tarn__item_values(head);
+	const struct tarn_block *holder = ref[0];
+	int r;
+
+	if (!(tarn__item_flags(head) & TARN__ITEM_SPILLED))
+		r = tarn__parcel_set(ret, words, tarn__item_words(head), values, ref, n);
+	else if (n == 0 || tarn__value_hooks.kind_of(holder) != TARN_KIND_BLOCK)
+		r = fail_item();
+	else
+		r = tarn__parcel_set_block(ret, ref[0], (const uint64_t *)(void *)holder->data,
+					   (uint32_t)(holder->size / 8), values, ref + 1, n - 1);
+	for (unsigned k = 0; r < 0 && k < n; k++)
+		tarn__value_hooks.unref(ref[k]);
+	return r;
+}
+
+/* With references, or with values in a block. */
+static int read_slow(struct tarn_object *queue, const struct tarn__queue_slot *slot, uint64_t head,
+		     uint64_t turn, tarn_parcel *ret)
+{
+	uint64_t words[TARN__QUEUE_STRIDE_MAX / 8];
+	struct tarn_block *ref[TARN__QUEUE_REFS];
+	int r;
+
+	copy_in(words, slot->payload, tarn__item_words(head));
+	r = take_refs(queue, turn, tarn__item_refs(head), ref);
+	return r < 0 ? r : make_parcel(words, head, ref, ret);
+}
+
+int tarn__item_read(struct tarn_object *queue, const struct tarn__queue_slot *slot, uint32_t stride,
+		    uint64_t turn, tarn_parcel *ret)
+{
+	uint64_t head = tarn__load_relaxed(&slot->head);
+	struct tarn_block **refs;
+	uint64_t *words;
+	int r;
+
+	if (tarn__unlikely(tarn__item_refs(head) > TARN__QUEUE_REFS ||
+			   (uint64_t)tarn__item_words(head) + 2 * tarn__item_refs(head) >
+				   tarn__item_room(stride)))
+		return fail_item();
+	if (tarn__unlikely(tarn__item_refs(head) != 0))
+		return read_slow(queue, slot, head, turn, ret);
+	r = tarn__parcel_room(ret, tarn__item_words(head), tarn__item_values(head), 0, &words, &refs);
+	if (tarn__likely(r == 0))
+		copy_in(words, slot->payload, tarn__item_words(head));
+	return r;
+}

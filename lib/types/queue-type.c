@@ -1,0 +1,551 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tarn.Queue: the server makes it, keeps what items refer to, and repairs what the dead were at.
+ *
+ * All words of instance, slots and tables can be written by any client. What is used as an index or
+ * address is checked; wrong turns and ids cost the queue's own users their items, and nobody else
+ * anything: edges that are not dropped go with the queue.
+ */
+#include "queue.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "memory.h"
+#include "tarn/queue.h"
+#include "types.h"
+
+/* ---- making ---- */
+
+static uint64_t power_of_two(uint64_t n)
+{
+	uint64_t p = 1;
+
+	while (p < n)
+		p *= 2;
+	return p;
+}
+
+static int check_options(tarn_context *ctx, uint64_t maxsize, unsigned flags, unsigned stride)
+{
+	const unsigned known = TARN_QUEUE_JOINABLE | TARN_QUEUE_REDELIVER | TARN_QUEUE_ACK_NEXT;
+
+	if (flags & ~known)
+		return tarn_throw(ctx, "ValueError", "unknown flags %#x for a queue", flags & ~known);
+	if ((flags & TARN_QUEUE_ACK_NEXT) && !(flags & (TARN_QUEUE_REDELIVER | TARN_QUEUE_JOINABLE)))
+		return tarn_throw(ctx, "ValueError", "items that are acknowledged by the next get need a "
+				  "queue with TARN_QUEUE_REDELIVER or TARN_QUEUE_JOINABLE");
+	if (maxsize > TARN__QUEUE_SLOTS_MAX)
+		return tarn_throw(ctx, "ValueError", "a queue of %llu items was asked for, the most is "
+				  "%llu", (unsigned long long)maxsize,
+				  (unsigned long long)TARN__QUEUE_SLOTS_MAX);
+	if (stride > TARN__QUEUE_STRIDE_MAX)
+		return tarn_throw(ctx, "ValueError", "slots of %u bytes were asked for, the most is %u",
+				  stride, TARN__QUEUE_STRIDE_MAX);
+	return 0;
+}
+
+static void make_slots(unsigned char *at, uint64_t first_turn, uint64_t n, uint32_t stride)
+{
+	for (uint64_t k = 0; k < n; k++) {
+		struct tarn__queue_slot *s = (void *)(at + k * stride);
+
+		tarn__store_relaxed(&s->stash, 0);
+		/* SYNC mpmc: clients find the slot by what is stored after this. */
+		tarn__store_release(&s->word, tarn__mpmc_word(first_turn + k, TARN__MPMC_FREE, 0));
+	}
+}
+
+/* The shape: a ring of as many slots as items, or runs. */
+static void shape(struct tarn__queue *q, uint64_t maxsize, unsigned flags, unsigned slot_bytes)
+{
+	bool keep = (flags & (TARN_QUEUE_JOINABLE | TARN_QUEUE_REDELIVER)) != 0;
+
+	q->options = flags;
+	q->flags = (keep ? TARN__QUEUE_KEEP : 0) |
+		   (flags & TARN_QUEUE_REDELIVER ? TARN__QUEUE_RETRY : 0) |
+		   (flags & TARN_QUEUE_JOINABLE ? TARN__QUEUE_JOIN : 0);
+	q->stride = slot_bytes == 0 ? TARN__QUEUE_STRIDE
+				    : (uint32_t)tarn__round_up(slot_bytes, TARN__LINE);
+	q->maxsize = maxsize;
+	if (maxsize != 0 && !keep) {
+		q->n = maxsize;
+		return;
+	}
+	q->n = TARN__QUEUE_RUN;
+	q->runs = TARN__QUEUE_RUNS;
+	if (maxsize != 0 && maxsize < TARN__QUEUE_RUN) {
+		/* Items that are not done keep their runs: there are more than maxsize asks for. */
+		q->n = power_of_two(maxsize) > 32 ? power_of_two(maxsize) : 32;
+		q->runs = TARN__QUEUE_RUNS / 8;
+	}
+}
+
+static int create(tarn_context *ctx, void *self)
+{
+	struct tarn__queue *q = self;
+	unsigned flags = 0, slot_bytes = 0;
+	uint64_t maxsize = 0, bytes;
+	tarn_block *b;
+	int r = tarn_context_get(ctx, "|QII", &maxsize, &flags, &slot_bytes);
+
+	if (r == 0)
+		r = check_options(ctx, maxsize, flags, slot_bytes);
+	if (r < 0)
+		return r;
+	shape(q, maxsize, flags, slot_bytes);
+	bytes = q->runs == 0 ? q->n * q->stride : q->runs * sizeof(struct tarn__mpmc_run);
+	r = tarn_block_new(tarn_context_client(ctx), bytes,
+			   q->runs == 0 ? 0 : TARN_BLOCK_ZEROED, &b);
+	if (r < 0)
+		return r;
+	if (q->runs == 0)
+		make_slots(tarn_block_data(b), 0, q->n, q->stride);
+	q->ring_id = tarn_block_id(b);
+	q->ring_offset = tarn__memory_of(b).offset;
+	r = tarn_self_hold(ctx, b);
+	tarn_block_unref(b);
+	return r;
+}
+
+/* ---- slots, as the server sees them ---- */
+
+struct view {
+	tarn_context *ctx;
+	struct tarn__queue *q;
+	struct tarn__mpmc m;         /* of a ring: whole. Of runs: the table and sizes only */
+	struct tarn__mpmc_run *run;  /* as m.run, to be written */
+};
+
+/* False: the instance does not say what can be. */
+static bool view_open(tarn_context *ctx, void *self, struct view *v)
+{
+	struct tarn__memory ring;
+	uint64_t id;
+
+	v->ctx = ctx;
+	v->q = self;
+	v->run = NULL;
+	/* The shape is checked as if all of DATA were there, the block's size behind that. */
+	id = tarn__load_relaxed(&v->q->ring_id);
+	if (tarn__self_memory(ctx, id, &ring) < 0 ||
+	    !tarn__queue_view(v->q, ring.data - ring.offset, ring.offset + ring.bytes, 0, &v->m))
+		return false;
+	if (v->m.runs == 0) {
+		v->m.base = ring.data;
+		return ring.bytes >= v->m.n * v->m.stride;
+	}
+	v->run = (void *)ring.data;
+	v->m.run = v->run;
+	return ring.bytes >= v->m.runs * sizeof *v->run;
+}
+
+/* The slots of entry @i of the table; NULL: there are none. */
+static unsigned char *run_slots(const struct view *v, uint64_t i)
+{
+	struct tarn__memory m;
+
+	if (tarn__load_relaxed(&v->run[i].number) == 0 ||
+	    tarn__self_memory(v->ctx, tarn__load_relaxed(&v->run[i].id), &m) < 0 ||
+	    m.bytes < v->m.n * v->m.stride)
+		return NULL;
+	return m.data;
+}
+
+static struct tarn__queue_slot *slot_of(const struct view *v, uint64_t turn)
+{
+	uint64_t i = turn / v->m.n & (v->m.runs - 1);
+	unsigned char *at = v->m.base;
+
+	if (v->run != NULL) {
+		if (tarn__load_relaxed(&v->run[i].number) != turn / v->m.n + 1)
+			return NULL;
+		at = run_slots(v, i);
+	}
+	return at == NULL ? NULL : (void *)(at + turn % v->m.n * v->m.stride);
+}
+
+/* The slot of the item at @turn, in which the caller must be at work in @state; NULL and an
+ * exception: it is not. */
+static struct tarn__queue_slot *callers_slot(struct view *v, uint64_t turn, uint32_t client,
+					     enum tarn__mpmc_state state)
+{
+	struct tarn__queue_slot *s = slot_of(v, turn);
+	uint64_t seen = s != NULL ? tarn__mpmc_look(&s->word) : 0;
+
+	if (s != NULL && tarn__mpmc_ahead(seen, turn) == 0 && tarn__mpmc_state(seen) == state &&
+	    tarn__mpmc_owner(seen) == client)
+		return s;
+	tarn_throw(v->ctx, "ValueError", "item %llu of the queue is not in the caller's hands",
+		   (unsigned long long)turn);
+	return NULL;
+}
+
+/* ---- references of items ---- */
+
+/* The @k'th id; 0: the slot's words say nothing that can be. */
+static uint64_t ref_id(const struct view *v, const struct tarn__queue_slot *s, unsigned k)
+{
+	uint64_t at = (uint64_t)tarn__item_words(tarn__load_relaxed(&s->head)) + 2 * k;
+
+	return at < tarn__item_room(v->m.stride) ? tarn__load_relaxed(&s->payload[at]) : 0;
+}
+
+static unsigned stashed(const struct tarn__queue_slot *s, uint64_t turn)
+{
+	unsigned n = tarn__stash_refs(tarn__load_relaxed(&s->stash), turn);
+
+	return n != TARN__STASH_FAILED && n > TARN__QUEUE_REFS ? 0 : n;
+}
+
+/* Drops what is kept for @turn. False: not all, there was no room for it in this transaction. */
+static bool stash_drop(struct view *v, struct tarn__queue_slot *s, uint64_t turn)
+{
+	unsigned n = stashed(s, turn);
+
+	for (unsigned k = n == TARN__STASH_FAILED ? 0 : n; k-- > 0;) {
+		if (tarn_self_drop(v->ctx, ref_id(v, s, k)) == -E2BIG) {
+			tarn__store_relaxed(&s->stash, tarn__stash_word(turn, k + 1));
+			return false;
+		}
+	}
+	tarn__store_relaxed(&s->stash, 0);
+	return true;
+}
+
+static int hold_ref(tarn_context *ctx, tarn_value value)
+{
+	tarn_channel *channel;
+	tarn_object *object;
+	tarn_block *block;
+
+	switch (tarn_value_kind(value)) {
+	case TARN_KIND_BLOCK:
+		tarn_value_block(value, &block);
+		return tarn_self_hold(ctx, block);
+	case TARN_KIND_OBJECT:
+		tarn_value_object(value, &object);
+		return tarn_self_hold(ctx, object);
+	case TARN_KIND_CHANNEL:
+		tarn_value_channel(value, &channel);
+		return tarn_self_hold(ctx, channel);
+	default:
+		return tarn_throw(ctx, "TypeError", "references are expected behind the turn");
+	}
+}
+
+static int stash(tarn_context *ctx, void *self)
+{
+	const tarn_parcel *args = tarn_context_args(ctx);
+	uint32_t client = tarn_context_caller(ctx).client;
+	unsigned n = tarn_parcel_count(args) - 1;
+	struct tarn__queue_slot *s;
+	struct view v;
+	uint64_t turn;
+	int r = tarn_value_uint(tarn_parcel_at(args, 0), &turn);
+
+	if (r < 0)
+		return r;
+	if (n == 0 || n > TARN__QUEUE_REFS || !view_open(ctx, self, &v))
+		return tarn_throw(ctx, "ValueError", "%u references of an item", n);
+	/* It may be published, and even taken, by now; but then its taker waits for us. */
+	s = slot_of(&v, turn);
+	uint64_t seen = s != NULL ? tarn__mpmc_look(&s->word) : 0;
+
+	if (s == NULL || tarn__mpmc_ahead(seen, turn) != 0 || stashed(s, turn) != 0 ||
+	    !(tarn__mpmc_state(seen) == TARN__MPMC_FULL || tarn__mpmc_state(seen) == TARN__MPMC_TAKE ||
+	      (tarn__mpmc_state(seen) == TARN__MPMC_CLAIM && tarn__mpmc_owner(seen) == client)))
+		return tarn_throw(ctx, "ValueError", "there is no item %llu",
+				  (unsigned long long)turn);
+	for (unsigned k = 1; k <= n && r == 0; k++)
+		r = hold_ref(ctx, tarn_parcel_at(args, k));
+	tarn__store_relaxed(&s->stash, tarn__stash_word(turn, r == 0 ? n : TARN__STASH_FAILED));
+	return r;
+}
+
+static int taken(tarn_context *ctx, void *self)
+{
+	struct tarn__queue_slot *s;
+	struct view v;
+	uint64_t turn;
+	unsigned n;
+	int r = tarn_context_get(ctx, "Q", &turn);
+
+	if (r < 0)
+		return r;
+	if (!view_open(ctx, self, &v))
+		return tarn_throw(ctx, "ValueError", "the queue is damaged");
+	s = callers_slot(&v, turn, tarn_context_caller(ctx).client, TARN__MPMC_TAKE);
+	if (s == NULL)
+		return -TARN_EREMOTE;
+	n = stashed(s, turn);
+	if (n == 0)
+		return tarn_put_nil(tarn_context_result(ctx));
+	if (n == TARN__STASH_FAILED)
+		return tarn_throw(ctx, "MemoryError", "what item %llu refers to could not be kept",
+				  (unsigned long long)turn);
+	for (unsigned k = 0; k < n && r == 0; k++)
+		r = tarn__self_put(ctx, ref_id(&v, s, k));
+	if (r == 0 && !(v.q->flags & TARN__QUEUE_KEEP)) {
+		for (unsigned k = 0; k < n && r == 0; k++)
+			r = tarn_self_drop(ctx, ref_id(&v, s, k));
+		if (r == 0)
+			tarn__store_relaxed(&s->stash, 0);
+	}
+	return r;
+}
+
+static int done(tarn_context *ctx, void *self)
+{
+	struct tarn__queue_slot *s;
+	struct view v;
+	uint64_t turn;
+	int r = tarn_context_get(ctx, "Q", &turn);
+
+	if (r < 0)
+		return r;
+	if (!view_open(ctx, self, &v))
+		return tarn_throw(ctx, "ValueError", "the queue is damaged");
+	s = callers_slot(&v, turn, tarn_context_caller(ctx).client, TARN__MPMC_TAKE);
+	if (s == NULL)
+		return -TARN_EREMOTE;
+	if (!stash_drop(&v, s, turn))
+		return -E2BIG;
+	v.m.me = tarn_context_caller(ctx).client;
+	tarn__mpmc_release(&v.m, &s->word, turn);
+	tarn__bell_ring_all(&v.q->done);
+	return 0;
+}
+
+/* ---- runs ---- */
+
+#define RUNS_LOOKED_AT 64u
+
+/* Are all items of the run behind us? Then nobody comes back to it. */
+static bool run_is_over(const struct view *v, uint64_t k, unsigned char *slots)
+{
+	uint64_t end = (k + 1) * v->m.n;
+
+	for (uint64_t i = 0; i < v->m.n; i++) {
+		struct tarn__queue_slot *s = (void *)(slots + i * v->m.stride);
+		uint64_t seen = tarn__mpmc_look(&s->word), turn = k * v->m.n + i;
+
+		if (tarn__mpmc_state(seen) != TARN__MPMC_DONE || tarn__mpmc_ahead(seen, turn) != 0)
+			return false;
+		if (tarn__load_relaxed(&s->stash) != 0 && !stash_drop((struct view *)(uintptr_t)v, s, turn))
+			return false;
+		/* Hints that the dead left behind. */
+		tarn__mpmc_help(&v->q->head.turn, turn);
+		tarn__mpmc_help(&v->q->tail.turn, turn);
+	}
+	return (int64_t)(tarn__load_acquire(&v->q->head.turn) - end) >= 0;
+}
+
+static void run_link(struct view *v, uint64_t k, uint64_t id, const struct tarn__memory *m)
+{
+	struct tarn__mpmc_run *e = &v->run[k & (v->m.runs - 1)];
+
+	make_slots(m->data, k * v->m.n, v->m.n, v->m.stride);
+	tarn__store_relaxed(&e->id, id);
+	tarn__store_release(&e->offset, m->offset);
+	/* SYNC run, release: the slots are made. */
+	tarn__store_release(&e->number, k + 1);
+	tarn__store_relaxed(&v->q->grown, v->q->grown + 1);
+}
+
+/* A run that is over becomes run @k. */
+static bool run_reuse(struct view *v, uint64_t k)
+{
+	uint64_t from = k > v->m.runs ? k - v->m.runs : 0;
+	unsigned looked = 0;
+
+	if (tarn__load_relaxed(&v->q->oldest) > from && tarn__load_relaxed(&v->q->oldest) < k)
+		from = tarn__load_relaxed(&v->q->oldest);
+	for (uint64_t j = from; j < k && looked < RUNS_LOOKED_AT; j++) {
+		struct tarn__mpmc_run *e = &v->run[j & (v->m.runs - 1)];
+		uint64_t id = tarn__load_relaxed(&e->id);
+		struct tarn__memory m;
+		unsigned char *slots;
+
+		if (tarn__load_relaxed(&e->number) != j + 1) {
+			if (j == from)
+				tarn__store_relaxed(&v->q->oldest, ++from);
+			continue;
+		}
+		looked++;
+		slots = run_slots(v, j & (v->m.runs - 1));
+		if (slots == NULL || !run_is_over(v, j, slots) || tarn__self_memory(v->ctx, id, &m) < 0)
+			continue;
+		/* SYNC run: who looks for it from here on finds no run. */
+		tarn__store_release(&e->number, 0);
+		tarn__store_relaxed(&e->id, 0);
+		run_link(v, k, id, &m);
+		return true;
+	}
+	return false;
+}
+
+static int grow_with(struct view *v, uint64_t k, tarn_block *block)
+{
+	struct tarn__mpmc_run *e = &v->run[k & (v->m.runs - 1)];
+	struct tarn__memory m;
+	int r;
+
+	if (tarn__load_relaxed(&e->number) == k + 1)
+		return TARN__GROW_THERE;
+	/* Producers come to it one after another. */
+	if (tarn__load_acquire(&v->q->tail.turn) / v->m.n != k)
+		return tarn_throw(v->ctx, "ValueError", "run %llu is not the next", (unsigned long long)k);
+	if (run_reuse(v, k))
+		return TARN__GROW_THERE;
+	if (tarn__load_relaxed(&e->number) != 0)
+		return TARN__GROW_FULL;
+	if (block == NULL)
+		return TARN__GROW_BLOCK;
+	r = tarn__self_memory(v->ctx, tarn_block_id(block), &m);
+	if (r < 0)
+		return r;
+	if (m.bytes < v->m.n * v->m.stride || m.offset % TARN__LINE != 0)
+		return tarn_throw(v->ctx, "ValueError", "a run needs %llu bytes, the block has %llu",
+				  (unsigned long long)(v->m.n * v->m.stride),
+				  (unsigned long long)m.bytes);
+	r = tarn_self_hold(v->ctx, block);
+	if (r < 0)
+		return r;
+	run_link(v, k, tarn_block_id(block), &m);
+	tarn__store_relaxed(&v->q->runs_made, v->q->runs_made + 1);
+	return TARN__GROW_TAKEN;
+}
+
+static int grow(tarn_context *ctx, void *self)
+{
+	tarn_block *block = NULL;
+	struct view v;
+	uint64_t k;
+	int r = tarn_context_get(ctx, "QB?", &k, &block);
+
+	if (r < 0)
+		return r;
+	if (!view_open(ctx, self, &v) || v.run == NULL)
+		return tarn_throw(ctx, "ValueError", "the queue has no runs");
+	r = grow_with(&v, k, block);
+	return r < 0 ? r : tarn_put_int(tarn_context_result(ctx), r);
+}
+
+/* ---- deaths ---- */
+
+struct repair {
+	struct view v;
+	uint32_t client;
+	bool changed;
+	uint64_t retries, least;  /* slots that are RETRY by now; the first of them */
+	uint64_t lost;
+};
+
+static void repair_slot(struct repair *p, struct tarn__queue_slot *s)
+{
+	bool retry = (p->v.q->flags & TARN__QUEUE_RETRY) != 0;
+	uint64_t turn, seen;
+
+	switch (tarn__mpmc_repair(&p->v.m, &s->word, p->client, retry, &turn)) {
+	case TARN__MPMC_CLAIM:
+		stash_drop(&p->v, s, turn);
+		p->changed = true;
+		break;
+	case TARN__MPMC_TAKE:
+		/* What does not fit into this transaction goes when the run is used again. */
+		if (!retry)
+			stash_drop(&p->v, s, turn);
+		p->lost += !retry;
+		p->changed = true;
+		break;
+	default:
+		break;
+	}
+	seen = tarn__mpmc_look(&s->word);
+	if (tarn__mpmc_state(seen) != TARN__MPMC_RETRY)
+		return;
+	turn = seen >> 16;
+	if (p->retries++ == 0 || tarn__mpmc_ahead(seen, p->least) < 0)
+		p->least = turn;
+}
+
+static void repair_slots(struct repair *p, unsigned char *slots)
+{
+	for (uint64_t i = 0; slots != NULL && i < p->v.m.n; i++)
+		repair_slot(p, (void *)(slots + i * p->v.m.stride));
+}
+
+static void departed(tarn_context *ctx, void *self, uint32_t client)
+{
+	struct repair p = { .client = client };
+	struct tarn__queue *q = self;
+
+	if (!view_open(ctx, self, &p.v))
+		return;
+	if (p.v.run == NULL)
+		repair_slots(&p, p.v.m.base);
+	for (uint64_t i = 0; p.v.run != NULL && i < p.v.m.runs; i++)
+		repair_slots(&p, run_slots(&p.v, i));
+	if (p.changed && p.retries != 0) {
+		uint64_t now = tarn__load_relaxed(&q->retries);
+
+		/* Turns of more than 48 bits are beyond this: a retry is found from any turn below. */
+		tarn__store_relaxed(&q->retry_from, p.least);
+		/* SYNC retry, release: from where, and the slots. A new generation each time. */
+		tarn__store_release(&q->retries, tarn__retries_word((now >> 32) + 1, p.retries));
+	}
+	if (p.lost != 0)
+		__atomic_fetch_add(&q->lost, p.lost, __ATOMIC_RELAXED);
+	/* Also what it was woken for, or was to wake others for, is looked at again. */
+	tarn__bell_ring_all(&q->items);
+	tarn__bell_ring_all(&q->space);
+	tarn__bell_ring_all(&q->done);
+}
+
+/* ---- for people ---- */
+
+static int describe(const void *self, char *text, size_t bytes)
+{
+	const struct tarn__queue *q = self;
+	uint64_t head = tarn__load_relaxed(&q->head.turn), tail = tarn__load_relaxed(&q->tail.turn);
+	uint64_t n = (int64_t)(tail - head) > 0 ? tail - head : 0;
+	char most[32] = "";
+
+	if (q->maxsize != 0)
+		snprintf(most, sizeof most, " of %llu", (unsigned long long)q->maxsize);
+	return snprintf(text, bytes, "%llu%s items, %llu put so far%s%s", (unsigned long long)n, most,
+			(unsigned long long)tail,
+			tarn__load_relaxed(&q->retries) << 32 ? ", some to be delivered again" : "",
+			tarn__load32_relaxed(&q->closed) ? ", closed" : "");
+}
+
+static int size(tarn_context *ctx, void *self)
+{
+	const struct tarn__queue *q = self;
+	uint64_t head = tarn__load_relaxed(&q->head.turn), tail = tarn__load_relaxed(&q->tail.turn);
+
+	return tarn_put_int(tarn_context_result(ctx),
+			    (int64_t)(tail - head) > 0 ? (int64_t)(tail - head) : 0);
+}
+
+static const tarn_method methods[] = {
+	[TARN__QUEUE_STASH] = { "stash", stash, TARN_METHOD_INLINE, NULL, "", NULL },
+	[TARN__QUEUE_TAKEN] = { "taken", taken, TARN_METHOD_INLINE, "Q", NULL, NULL },
+	[TARN__QUEUE_DONE] = { "done", done, TARN_METHOD_INLINE, "Q", "", NULL },
+	[TARN__QUEUE_GROW] = { "grow", grow, TARN_METHOD_INLINE, "QB?", "i", NULL },
+	{ "qsize", size, TARN_METHOD_INLINE | TARN_METHOD_READ, "", "i", NULL },
+	{ NULL, NULL, 0, NULL, NULL, NULL },
+};
+
+const tarn_type tarn__type_queue = {
+	.name = "tarn.Queue",
+	.size = sizeof(struct tarn__queue),
+	.align = TARN__LINE,
+	.concurrency = TARN_PARALLEL,
+	.args = "|QII",
+	.create = create,
+	.describe = describe,
+	.methods = methods,
+	.departed = departed,
+};

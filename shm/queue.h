@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A queue in shared memory: the instance of a tarn.Queue, and its slots (mpmc.h).
+ *
+ * The instance lies in DATA, the slots in a block that the queue holds. Items go from client to
+ * client. What an item refers to is kept by the server: the producer posts a one-way call "stash"
+ * that names turn and references, then publishes the slot; the consumer calls "take" with the turn.
+ * The server marks the slot when it has taken the references over, so that each item's are given
+ * or dropped exactly once.
+ */
+#ifndef TARN_SHM_QUEUE_H
+#define TARN_SHM_QUEUE_H
+
+#include "bell.h"
+#include "mpmc.h"
+
+#define TARN__QUEUE_KEEP 1u  /* an item's slot stays taken until the item is done */
+#define TARN__QUEUE_RETRY 2u /* what dead consumers had not done is delivered again */
+#define TARN__QUEUE_JOIN 4u  /* somebody may wait until all items are done */
+
+struct tarn__queue {
+	/* Written by the server, before anybody knows the queue. */
+	uint32_t flags;         /* TARN__QUEUE_... */
+	uint32_t stride;        /* bytes of a slot */
+	uint64_t n;             /* slots of the ring, or of a run */
+	uint64_t maxsize;       /* 0: no limit */
+	uint64_t ring_id;       /* the block: slots of the ring, or the table of runs */
+	uint64_t ring_offset;   /* where it lies */
+	uint64_t runs;          /* entries of the table; 0: a ring */
+	uint32_t options;       /* as the user gave them */
+	uint32_t spare[3];
+
+	struct tarn__mpmc_tail tail;
+	struct tarn__mpmc_head head;
+
+	/* Seldom written. */
+	TARN__ALIGNED_LINE uint32_t closed; /* by anybody: nothing more is put */
+	uint32_t spare2;
+	uint64_t retries;       /* SYNC retry: items to be delivered again, tarn__retries_word(); by
+				 * the server, and consumers who take or do not find them */
+	uint64_t retry_from;    /* by the server: none of them is below */
+	uint64_t lost;          /* items that dead consumers had: by the server; taken by joiners */
+	uint64_t runs_made;     /* by the server: blocks it holds for slots */
+	uint64_t grown;         /* by the server: runs linked so far */
+	uint64_t oldest;        /* by the server: no run is below */
+	uint64_t spare3;
+
+	TARN__ALIGNED_LINE struct tarn__bell items; /* rung when one is put */
+	struct tarn__bell space; /* when one is taken */
+	struct tarn__bell done;  /* when one is done */
+	uint64_t spare4[5];
+};
+static_assert(sizeof(struct tarn__queue) == 5 * 64, "lines");
+static_assert(offsetof(struct tarn__queue, tail) == 64, "producers' line");
+static_assert(offsetof(struct tarn__queue, head) == 128, "consumers' line");
+static_assert(offsetof(struct tarn__queue, closed) == 192, "seldom written");
+static_assert(offsetof(struct tarn__queue, items) == 256, "bells");
+
+#define TARN__QUEUE_SLOTS_MAX (UINT64_C(1) << 22) /* of a ring */
+#define TARN__QUEUE_STRIDE_MAX 8192u
+#define TARN__QUEUE_STRIDE 256u
+#define TARN__QUEUE_RUN 512u           /* slots of a run */
+#define TARN__QUEUE_RUNS 4096u         /* so many runs at a time */
+#define TARN__QUEUE_REFS 14u           /* references of an item, its own block included */
+
+/* How many; a generation, so that who found none can say so unless there are new ones. */
+static inline uint64_t tarn__retries_word(uint64_t generation, uint64_t n)
+{
+	return generation << 32 | (n & 0xffffffff);
+}
+
+struct tarn__queue_slot {
+	uint64_t word;      /* SYNC mpmc: see mpmc.h */
+	uint64_t stash;     /* by the server: tarn__stash_word() when it has the references */
+	uint64_t head;      /* by the owner: tarn__item_head() */
+	uint64_t payload[]; /* words of values, then id and second word of each reference */
+};
+static_assert(offsetof(struct tarn__queue_slot, payload) == 24, "three words");
+
+#define TARN__ITEM_SPILLED 1u /* the values lie in the first reference, a block */
+
+static inline uint64_t tarn__item_head(uint32_t words, unsigned values, unsigned refs, unsigned flags)
+{
+	return (uint64_t)words | (uint64_t)values << 32 | (uint64_t)refs << 40 |
+	       (uint64_t)flags << 48;
+}
+static inline uint32_t tarn__item_words(uint64_t h) { return (uint32_t)h; }
+static inline unsigned tarn__item_values(uint64_t h) { return (unsigned)(h >> 32 & 0xff); }
+static inline unsigned tarn__item_refs(uint64_t h) { return (unsigned)(h >> 40 & 0xff); }
+static inline unsigned tarn__item_flags(uint64_t h) { return (unsigned)(h >> 48 & 0xff); }
+
+/* Words of payload that a slot has room for. */
+static inline uint32_t tarn__item_room(uint32_t stride)
+{
+	return (stride - (uint32_t)offsetof(struct tarn__queue_slot, payload)) / 8;
+}
+
+/* Never 0: the number of references is not. */
+#define TARN__STASH_FAILED 255u /* of references: they could not be kept */
+static inline uint64_t tarn__stash_word(uint64_t turn, unsigned refs)
+{
+	return turn << 8 | refs;
+}
+/* The references kept for @turn; 0: none (yet). */
+static inline unsigned tarn__stash_refs(uint64_t word, uint64_t turn)
+{
+	return word >> 8 == (turn & UINT64_C(0xffffffffffffff)) ? (unsigned)(word & 0xff) : 0;
+}
+
+/*
+ * Copies what describes the slots, and checks it: other clients can write there. @data: where DATA
+ * is mapped. False: it cannot be.
+ */
+static inline bool tarn__queue_view(struct tarn__queue *q, unsigned char *data, uint64_t bytes,
+				    uint32_t me, struct tarn__mpmc *ret)
+{
+	/* Relaxed: constant since before this client knew the queue. */
+	uint64_t n = tarn__load_relaxed(&q->n), at = tarn__load_relaxed(&q->ring_offset);
+	uint64_t runs = tarn__load_relaxed(&q->runs);
+	uint32_t stride = tarn__load32_relaxed(&q->stride);
+	uint64_t span = runs == 0 ? n * stride : runs * sizeof(struct tarn__mpmc_run);
+
+	if (tarn__unlikely(n - 1 >= TARN__QUEUE_SLOTS_MAX || stride % TARN__LINE != 0 ||
+			   stride - TARN__LINE > TARN__QUEUE_STRIDE_MAX - TARN__LINE ||
+			   runs > TARN__QUEUE_RUNS || (runs & (runs - 1)) != 0 ||
+			   at % TARN__LINE != 0 || at > bytes || bytes - at < span))
+		return false;
+	ret->tail = &q->tail;
+	ret->head = &q->head;
+	ret->n = n;
+	ret->stride = stride;
+	ret->me = me;
+	ret->runs = runs;
+	ret->bytes = bytes;
+	if (tarn__likely(runs == 0)) {
+		ret->base = data + at;
+		ret->run = NULL;
+		ret->limit = 0;
+	} else {
+		ret->base = data;
+		ret->run = (const struct tarn__mpmc_run *)(const void *)(data + at);
+		ret->limit = tarn__load_relaxed(&q->maxsize);
+	}
+	return true;
+}
+
+#endif

@@ -1,0 +1,532 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Logs of worker processes (FEATURES 1.11, S11 to S15 and S19). */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "shm/log-ring.h"
+#include "tests/common/scene.h"
+
+struct user {
+	struct scene s;
+	tarn_client *c;
+};
+
+static struct user user_open(void)
+{
+	struct user u = { .s = scene_open(NULL) };
+
+	u.c = scene_client(&u.s);
+	return u;
+}
+static void user_close(struct user *u)
+{
+	tarn_client_close(u->c);
+	scene_close(&u->s);
+}
+
+/* What a handler was given, as text, one line each. */
+struct lines {
+	unsigned n;
+	char line[64][400];
+	uint64_t next, lost;
+};
+
+static void keep_line(void *arg, const tarn_log_record *r)
+{
+	struct lines *l = arg;
+
+	PLAIN_CHECK(l->n < 64);
+	tarn_log_format(r, "%l %n [%p] %f:%L %m", l->line[l->n], sizeof l->line[0]);
+	l->n++;
+}
+
+static bool is_line(const struct lines *l, unsigned i, const char *text)
+{
+	return i < l->n && strcmp(l->line[i], text) == 0;
+}
+
+static void run(struct user *u, const tarn_process_options *o, int expected)
+{
+	tarn_process *p;
+
+	OK(tarn_process_spawn(u->c, o, &p));
+	PLAIN_EQ(tarn_process_join(p, TARN_FOREVER), expected);
+	tarn_process_unref(p);
+}
+
+/* ---- S11: the parent's level, format and handler ---- */
+
+TARN_WORKER(log_at_every_level)
+{
+	const char *name = tarn_worker_name(worker);
+
+	tarn_log(TARN_LOG_DEBUG, "app.db", "debug of %s", name);
+	tarn_log(TARN_LOG_INFO, "app.db", "info of %s", name);
+	tarn_log(TARN_LOG_WARNING, "app.db", "warning of %s", name);
+	tarn_log(TARN_LOG_ERROR, "app.db", "error of %s", name);
+	return tarn_put_int(tarn_worker_result(worker), __LINE__);
+}
+
+PLAIN_TEST(s11_records_of_a_process_obey_its_parents_level_and_handler)
+{
+	const int levels[] = { TARN_LOG_DEBUG, TARN_LOG_INFO, TARN_LOG_WARNING, TARN_LOG_ERROR };
+	const char *names[] = { "DEBUG", "INFO", "WARNING", "ERROR" };
+	const char *words[] = { "debug", "info", "warning", "error" };
+	struct user u = user_open();
+
+	for (unsigned k = 0; k < 4; k++) {
+		struct lines l = { 0 };
+		tarn_process *p;
+		int end;
+
+		tarn_log_set(&(tarn_log_handler){ .level = levels[k], .sink = keep_line, .arg = &l });
+		OK(tarn_process_spawn(u.c, &(tarn_process_options){ .entry = "log_at_every_level",
+								    .name = "talker" }, &p));
+		OK(tarn_process_get(p, TARN_FOREVER, "i", &end));
+		PLAIN_EQ(l.n, 4 - k); /* all of them, by the time join returns */
+		for (unsigned i = k; i < 4; i++) {
+			char text[200];
+
+			snprintf(text, sizeof text, "%s app.db [talker] log_at_every_level:%d %s of talker",
+				 names[i], end - 4 + (int)i, words[i]);
+			PLAIN_CHECKF(is_line(&l, i - k, text), "%s, not %s", l.line[i - k], text);
+		}
+		tarn_process_unref(p);
+		tarn_log_set(NULL);
+	}
+	user_close(&u);
+}
+
+static void print_here(int *ret_saved, int *ret_end)
+{
+	int ends[2];
+
+	PLAIN_EQ(pipe2(ends, O_CLOEXEC), 0);
+	*ret_saved = fcntl(2, F_DUPFD_CLOEXEC, 3);
+	dup2(ends[1], 2);
+	close(ends[1]);
+	*ret_end = ends[0];
+}
+
+PLAIN_TEST(s11_without_a_handler_lines_go_to_stderr_in_the_parents_format)
+{
+	struct user u = user_open();
+	char text[2000] = "";
+	int saved, end;
+
+	tarn_log_set(&(tarn_log_handler){ .level = TARN_LOG_WARNING, .format = "%l|%p|%n|%m|%%" });
+	print_here(&saved, &end);
+	run(&u, &(tarn_process_options){ .entry = "log_at_every_level", .name = "talker" }, 0);
+	dup2(saved, 2);
+	close(saved);
+	tarn_log_set(NULL);
+	PLAIN_CHECK(read(end, text, sizeof text - 1) > 0);
+	close(end);
+	PLAIN_CHECKF(strcmp(text, "WARNING|talker|app.db|warning of talker|%\n"
+				  "ERROR|talker|app.db|error of talker|%\n") == 0, "%s", text);
+	user_close(&u);
+}
+
+PLAIN_TEST(s19_handlers_of_two_sets_of_options_do_not_mix)
+{
+	struct user u = user_open();
+	struct lines a = { 0 }, b = { 0 }, none = { 0 };
+	const tarn_log_handler to_a = { .sink = keep_line, .arg = &a };
+	const tarn_log_handler to_b = { .sink = keep_line, .arg = &b, .level = TARN_LOG_ERROR };
+	tarn_process_options with_a = { .entry = "log_at_every_level", .log = &to_a };
+	tarn_process_options with_b = { .entry = "log_at_every_level", .log = &to_b };
+	tarn_process *p[6];
+
+	tarn_log_set(&(tarn_log_handler){ .sink = keep_line, .arg = &none });
+	for (int i = 0; i < 6; i++)
+		OK(tarn_process_spawn(u.c, i % 2 == 0 ? &with_a : &with_b, &p[i]));
+	for (int i = 0; i < 6; i++) {
+		OK(tarn_process_join(p[i], TARN_FOREVER));
+		tarn_process_unref(p[i]);
+	}
+	PLAIN_EQ(a.n, 9);
+	PLAIN_EQ(b.n, 3);
+	PLAIN_EQ(none.n, 0);
+	tarn_log_set(NULL);
+	user_close(&u);
+}
+
+PLAIN_TEST(s11_a_program_without_workers_logs_to_its_own_handler)
+{
+	struct lines l = { 0 };
+	char line[200];
+
+	tarn_log_set(&(tarn_log_handler){ .sink = keep_line, .arg = &l });
+	tarn_log(TARN_LOG_DEBUG, "x", "not seen");
+	tarn_log(TARN_LOG_CRITICAL, "x", "seen %d", 5);
+	snprintf(line, sizeof line, "CRITICAL x [main] %s:%d seen 5", __func__, __LINE__ - 1);
+	tarn_log_set(NULL);
+	PLAIN_EQ(l.n, 1);
+	PLAIN_CHECKF(is_line(&l, 0, line), "%s", l.line[0]);
+}
+
+/* ---- workers of workers ---- */
+
+TARN_WORKER(log_twice)
+{
+	tarn_process *p;
+	int r = tarn_process_spawn(tarn_worker_client(worker),
+				   &(tarn_process_options){ .entry = "log_at_every_level",
+							    .name = "grandchild" }, &p);
+
+	tarn_log(TARN_LOG_INFO, "mine", "one");
+	if (r == 0)
+		r = tarn_process_join(p, TARN_FOREVER);
+	tarn_log(TARN_LOG_INFO, "mine", "two");
+	return r;
+}
+PLAIN_TEST(s11_records_of_a_workers_worker_come_up)
+{
+	struct user u = user_open();
+	struct lines l = { 0 };
+	unsigned own = 0, theirs = 0;
+
+	tarn_log_set(&(tarn_log_handler){ .sink = keep_line, .arg = &l });
+	run(&u, &(tarn_process_options){ .entry = "log_twice", .name = "child" }, 0);
+	tarn_log_set(NULL);
+	for (unsigned i = 0; i < l.n; i++) {
+		own += strstr(l.line[i], " mine [child] ") != NULL;
+		theirs += strstr(l.line[i], " app.db [grandchild] ") != NULL;
+	}
+	PLAIN_EQ(own, 2);
+	PLAIN_EQ(theirs, 3);
+	user_close(&u);
+}
+
+/* ---- S12: captured streams ---- */
+
+TARN_WORKER(print)
+{
+	(void)worker;
+	fprintf(stderr, "a warning of some library\n");
+	printf("a line\nhalf a line");
+	fflush(stdout);
+	return 0;
+}
+
+PLAIN_TEST(s12_captured_lines_arrive_tagged)
+{
+	struct user u = user_open();
+	struct lines l = { 0 };
+	const tarn_log_handler h = { .sink = keep_line, .arg = &l };
+	unsigned found = 0;
+
+	run(&u, &(tarn_process_options){ .entry = "print", .name = "printer", .log = &h,
+					 .stdout_to = TARN_STDIO_LOG, .stderr_to = TARN_STDIO_LOG }, 0);
+	PLAIN_EQ(l.n, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		found += strcmp(l.line[i], "WARNING stderr [printer] :0 a warning of some library") == 0;
+		found += strcmp(l.line[i], "INFO stdout [printer] :0 a line") == 0;
+		found += strcmp(l.line[i], "INFO stdout [printer] :0 half a line") == 0;
+	}
+	PLAIN_EQ(found, 3);
+	l.n = 0;
+	run(&u, &(tarn_process_options){ .entry = "print", .log = &h, .stdout_to = TARN_STDIO_NULL,
+					 .stderr_to = TARN_STDIO_NULL }, 0);
+	PLAIN_EQ(l.n, 0);
+	user_close(&u);
+}
+
+/* ---- S13: a worker that looks after its own ---- */
+
+static void write_line(void *arg, const tarn_log_record *r)
+{
+	int fd = open(arg, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+
+	dprintf(fd, "%s\n", r->message);
+	close(fd);
+}
+TARN_WORKER(log_for_itself)
+{
+	char path[300];
+
+	tarn_log(TARN_LOG_INFO, "x", "before");
+	snprintf(path, sizeof path, "%s/own", getenv("TMPDIR"));
+	tarn_log_set(&(tarn_log_handler){ .sink = write_line, .arg = path });
+	tarn_log(TARN_LOG_INFO, "x", "own");
+	tarn_log_set(NULL);
+	tarn_log(TARN_LOG_INFO, "x", "after");
+	return tarn_put_bool(tarn_worker_result(worker), true);
+}
+
+PLAIN_TEST(s13_a_worker_with_a_handler_of_its_own_keeps_its_records)
+{
+	struct user u = user_open();
+	char path[300], text[64] = "";
+	struct lines l = { 0 };
+	const tarn_log_handler h = { .sink = keep_line, .arg = &l };
+
+	run(&u, &(tarn_process_options){ .entry = "log_for_itself", .log = &h }, 0);
+	PLAIN_EQ(l.n, 2);
+	PLAIN_CHECK(strstr(l.line[0], "before") != NULL && strstr(l.line[1], "after") != NULL);
+	snprintf(path, sizeof path, "%s/own", plain_dir());
+	int fd = open(path, O_RDONLY);
+	PLAIN_CHECK(fd >= 0 && read(fd, text, sizeof text) == 4 && strcmp(text, "own\n") == 0);
+	close(fd);
+	user_close(&u);
+}
+
+/* ---- S14: nothing is lost at the end ---- */
+
+TARN_WORKER(log_and_end)
+{
+	int how;
+	int r = tarn_worker_get(worker, "i", &how);
+
+	for (int i = 0; r == 0 && i < 20; i++)
+		tarn_log(TARN_LOG_INFO, "x", "record %d", i);
+	if (r == 0 && how < 0)
+		return tarn_worker_throw(worker, "ValueError", "the end");
+	if (r == 0 && how > 0)
+		kill(getpid(), how);
+	return r;
+}
+
+static void all_arrive_before(int how, int expected)
+{
+	struct user u = user_open();
+	struct lines l = { 0 };
+	const tarn_log_handler h = { .sink = keep_line, .arg = &l };
+	tarn_builder b;
+
+	tarn_builder_init(&b);
+	tarn_put(&b, "i", how);
+	run(&u, &(tarn_process_options){ .entry = "log_and_end", .args = &b, .log = &h,
+					 .stderr_to = TARN_STDIO_NULL }, expected);
+	tarn_builder_fini(&b);
+	PLAIN_EQ(l.n, 20);
+	PLAIN_CHECKF(strstr(l.line[19], "record 19") != NULL, "%s", l.line[19]);
+	user_close(&u);
+}
+PLAIN_TEST(s14_records_before_the_end_arrive) { all_arrive_before(0, 0); }
+PLAIN_TEST(s14_records_before_an_exception_arrive) { all_arrive_before(-1, -TARN_EREMOTE); }
+PLAIN_TEST(s14_the_last_record_before_a_sigkill_arrives) { all_arrive_before(SIGKILL, -TARN_EREMOTE); }
+PLAIN_TEST(s14_the_last_record_before_a_crash_arrives) { all_arrive_before(SIGABRT, -TARN_EREMOTE); }
+
+/* ---- S15: order and pressure ---- */
+
+#define RECORDS 20000u
+#define CHILDREN 8u
+
+TARN_WORKER(log_many)
+{
+	(void)worker;
+	for (unsigned i = 0; i < RECORDS; i++)
+		tarn_log(TARN_LOG_INFO, "x", "%u", i);
+	return 0;
+}
+
+struct orders {
+	uint64_t next[CHILDREN], missing, pressed, times;
+	int64_t time[CHILDREN];
+};
+
+static void check_order(void *arg, const tarn_log_record *r)
+{
+	struct orders *o = arg;
+	unsigned child = (unsigned)atoi(r->process + 6);
+
+	PLAIN_CHECK(child < CHILDREN);
+	/* What is missing is said. */
+	PLAIN_EQ(r->sequence, o->next[child] + r->lost);
+	PLAIN_EQ(strtoull(r->message, NULL, 10), r->sequence);
+	PLAIN_CHECK(r->time_ns >= o->time[child]);
+	PLAIN_CHECK(r->lost == 0 || r->pressed);
+	o->next[child] = r->sequence + 1;
+	o->time[child] = r->time_ns;
+	o->missing += r->lost;
+	o->pressed += r->pressed;
+}
+
+PLAIN_TEST_TIMEOUT(s15_records_of_a_process_are_in_order_and_none_is_missing_unsaid, 240)
+{
+	struct user u = user_open();
+	struct orders o = { 0 };
+	const tarn_log_handler h = { .sink = check_order, .arg = &o };
+	tarn_process *p[CHILDREN];
+	uint64_t all = 0;
+
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		char name[20];
+
+		snprintf(name, sizeof name, "child-%u", i);
+		OK(tarn_process_spawn(u.c, &(tarn_process_options){ .entry = "log_many", .name = name,
+								    .log = &h, .log_bytes = 65536 },
+				      &p[i]));
+	}
+	for (unsigned i = 0; i < CHILDREN; i++) {
+		OK(tarn_process_join(p[i], TARN_FOREVER));
+		tarn_process_unref(p[i]);
+		all += o.next[i];
+	}
+	PLAIN_CHECK(all <= CHILDREN * RECORDS);
+	scene_note("%llu records, %llu of them after a wait for room, %llu dropped and said",
+		   (unsigned long long)all, (unsigned long long)o.pressed,
+		   (unsigned long long)o.missing);
+	PLAIN_CHECK(o.missing != 0 || all == CHILDREN * RECORDS);
+	user_close(&u);
+}
+
+struct gate {
+	uint32_t open, n;
+	uint64_t pressed, lost, last;
+};
+static void wait_at_gate(void *arg, const tarn_log_record *r)
+{
+	struct gate *g = arg;
+
+	scene_await(&g->open, 1);
+	g->pressed += r->pressed;
+	g->lost += r->lost;
+	g->last = r->sequence;
+	__atomic_fetch_add(&g->n, 1, __ATOMIC_RELAXED);
+}
+static void await_file(const char *path)
+{
+	struct stat st;
+
+	while (stat(path, &st) != 0)
+		usleep(1000);
+}
+TARN_WORKER(log_too_much)
+{
+	const char *said, *go;
+	int r = tarn_worker_get(worker, "ss", &said, &go);
+
+	if (r < 0)
+		return r;
+	for (int i = 0; i < 1000; i++) /* the room is for some 300 of them */
+		tarn_log(TARN_LOG_INFO, "x", "%0100d", i);
+	close(open(said, O_CREAT | O_WRONLY, 0600));
+	await_file(go);
+	tarn_log(TARN_LOG_INFO, "x", "the last");
+	return 0;
+}
+PLAIN_TEST_TIMEOUT(s15_what_is_dropped_under_pressure_is_counted, 120)
+{
+	/* A handler that hands nothing on until the worker has given up some of its records. */
+	struct user u = user_open();
+	struct gate g = { 0 };
+	const tarn_log_handler h = { .sink = wait_at_gate, .arg = &g };
+	char said[200], go[200];
+	struct stat st;
+	tarn_builder b;
+	tarn_process *p;
+
+	snprintf(said, sizeof said, "%s/said", plain_dir());
+	snprintf(go, sizeof go, "%s/go", plain_dir());
+	tarn_builder_init(&b);
+	tarn_put(&b, "ss", said, go);
+	OK(tarn_process_spawn(u.c, &(tarn_process_options){ .entry = "log_too_much", .args = &b,
+							    .log = &h, .log_bytes = 65536 }, &p));
+	tarn_builder_fini(&b);
+	PLAIN_WAIT_FOR(stat(said, &st) == 0);
+	PLAIN_CHECK(tarn_process_is_alive(p));
+	scene_say(&g.open, 1);
+	PLAIN_WAIT_FOR(__atomic_load_n(&g.n, __ATOMIC_RELAXED) > 100);
+	close(open(go, O_CREAT | O_WRONLY, 0600));
+	OK(tarn_process_join(p, TARN_FOREVER));
+	PLAIN_EQ(g.last, 1000);
+	PLAIN_CHECK(g.lost > 100 && g.pressed > 0);
+	PLAIN_EQ(g.n + g.lost, 1001);
+	tarn_process_unref(p);
+	user_close(&u);
+}
+
+/* ---- idle ---- */
+
+TARN_WORKER(wait_for_ever)
+{
+	(void)worker;
+	for (;;)
+		pause();
+}
+
+/* Voluntary switches of all our threads. */
+static long switches(void)
+{
+	long all = 0;
+	char line[200];
+	FILE *list = popen("cat /proc/$PPID/task/*/status", "r");
+
+	PLAIN_CHECK(list != NULL);
+	while (fgets(line, sizeof line, list) != NULL)
+		if (strncmp(line, "voluntary_ctxt_switches:", 24) == 0)
+			all += atol(line + 24);
+	pclose(list);
+	return all;
+}
+
+PLAIN_TEST(idle_workers_wake_nobody_up)
+{
+	struct user u = user_open();
+	tarn_process *p[4];
+	long one, two;
+
+	for (int i = 0; i < 4; i++)
+		OK(tarn_process_spawn(u.c, &(tarn_process_options){ .entry = "wait_for_ever" }, &p[i]));
+	/* What looking itself costs is the same each time: so the differences are equal, whether
+	 * much or little time is between. */
+	switches();
+	usleep(100000);
+	one = switches();
+	usleep(500000);
+	two = switches();
+	PLAIN_CHECKF(two - one < 20, "%ld switches in half a second", two - one);
+	for (int i = 0; i < 4; i++) {
+		OK(tarn_process_terminate(p[i]));
+		OK(tarn_process_join(p[i], TARN_FOREVER));
+		tarn_process_unref(p[i]);
+	}
+	user_close(&u);
+}
+
+/* ---- the ring ---- */
+
+PLAIN_TEST(a_ring_with_nonsense_in_it_is_passed_over)
+{
+	const uint64_t bytes = 65536;
+	struct tarn__log_ring *r = scene_shared(sizeof *r + bytes);
+	static unsigned char record[TARN__LOG_RECORD_MOST], got[TARN__LOG_RECORD_MOST];
+	uint64_t state = 88172645463325252u;
+	uint32_t n = 64;
+
+	tarn__log_ring_init(r, bytes);
+	memcpy(record, &n, sizeof n);
+	for (int round = 0; round < 100000; round++) {
+		uint64_t x = scene_random(&state);
+
+		switch (x % 4) {
+		case 0:
+			r->head = scene_random(&state);
+			break;
+		case 1:
+			r->tail = scene_random(&state);
+			break;
+		case 2:
+			r->data[scene_random(&state) % bytes] = (unsigned char)x;
+			break;
+		default:
+			memcpy(r->data + (r->tail & (bytes - 1) & ~7ull), &x, 4);
+		}
+		for (int k = 0; k < 100 && tarn__log_ring_get(r, bytes, got) != 0; k++)
+			;
+		r->head = r->tail; /* a new beginning */
+		PLAIN_CHECK(tarn__log_ring_put(r, record, n));
+		PLAIN_EQ(tarn__log_ring_get(r, bytes, got), n);
+		PLAIN_CHECK(memcmp(got, record, n) == 0);
+	}
+}
+
+PLAIN_MAIN()

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Queues whose users die (T12, T13): no acknowledged item is lost or doubled, nobody waits for the
+ * dead, what items referred to is counted to the end.
+ */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tests/common/types.h"
+
+static tarn_object *queue_new(tarn_client *c, size_t maxsize, unsigned flags)
+{
+	tarn_object *q = NULL;
+
+	OK(tarn_queue_new(c, &(tarn_queue_options){ .maxsize = maxsize, .flags = flags }, &q));
+	return q;
+}
+
+static tarn_object *find(const struct scene *s, tarn_client **ret_client)
+{
+	tarn_object *q = NULL;
+
+	*ret_client = scene_client(s);
+	OK(tarn_object_lookup(*ret_client, "q", TARN_FOREVER, &q));
+	return q;
+}
+
+/* Puts the number and a block that has it. */
+static int put(tarn_object *q, int64_t n, int64_t timeout_ns)
+{
+	tarn_block *b;
+	int r;
+
+	OK(tarn_block_new(tarn_object_client(q), 200, 0, &b));
+	memcpy(tarn_block_data(b), &n, sizeof n);
+	r = n % 3 == 0 ? tarn_queue_putf(q, timeout_ns, "q", n)
+		       : tarn_queue_putf(q, timeout_ns, "qB", n, b);
+	tarn_block_unref(b);
+	return r;
+}
+static int64_t read_item(const tarn_parcel *p)
+{
+	tarn_block *b;
+	int64_t n, in_block;
+
+	OK(tarn_value_int(tarn_parcel_at(p, 0), &n));
+	PLAIN_EQ(tarn_parcel_count(p), n % 3 == 0 ? 1 : 2);
+	if (n % 3 != 0) {
+		OK(tarn_value_block(tarn_parcel_at(p, 1), &b));
+		memcpy(&in_block, tarn_block_data(b), sizeof in_block);
+		PLAIN_EQ(in_block, n);
+	}
+	return n;
+}
+static int64_t get(tarn_object *q, int64_t timeout_ns)
+{
+	tarn_parcel p;
+	int64_t n;
+
+	OK(tarn_queue_get(q, &p, timeout_ns));
+	n = read_item(&p);
+	tarn_parcel_fini(&p);
+	return n;
+}
+
+/* ---- one at a time ---- */
+
+/* A child takes @takes items, says so, and is killed with them. */
+static void killed_with_items(const struct scene *s, int takes)
+{
+	uint32_t *step = scene_shared(sizeof *step);
+	pid_t pid = plain_fork();
+
+	if (pid == 0) {
+		tarn_client *c;
+		tarn_object *q = find(s, &c);
+		tarn_parcel *p = calloc((size_t)takes, sizeof *p);
+
+		for (int i = 0; i < takes; i++)
+			OK(tarn_queue_get(q, &p[i], TARN_FOREVER));
+		scene_say(step, 1);
+		for (;;)
+			pause();
+	}
+	scene_await(step, 1);
+	plain_kill(pid);
+	PLAIN_WAIT_FOR(scene_client_gone(s, pid));
+}
+
+static void redelivered(size_t maxsize, unsigned flags)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, maxsize, TARN_QUEUE_REDELIVER | flags);
+	bool seen[20] = { 0 };
+
+	OK(tarn_object_publish(q, "q", 0));
+	for (int i = 0; i < 20; i++)
+		OK(put(q, i, 0));
+	killed_with_items(&s, 5);
+	killed_with_items(&s, 7); /* the five again, and two more */
+	PLAIN_EQ(tarn_queue_size(q), 20);
+	for (int i = 0; i < 20; i++) {
+		int64_t n = get(q, TARN_FOREVER);
+
+		PLAIN_CHECK(n >= 0 && n < 20 && !seen[n]);
+		PLAIN_EQ(n < 7, i < 7); /* those first */
+		seen[n] = true;
+		OK(tarn_queue_task_done(q));
+	}
+	FAILS(tarn_queue_getf(q, 0, "q", &(int64_t){ 0 }), EAGAIN);
+	if (flags & TARN_QUEUE_JOINABLE)
+		OK(tarn_queue_join(q, TARN_FOREVER)); /* nothing was lost */
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+PLAIN_TEST(t13_what_a_dead_consumer_had_is_delivered_again) { redelivered(20, 0); }
+PLAIN_TEST(t13_what_a_dead_worker_had_open_is_open_again) { redelivered(0, TARN_QUEUE_JOINABLE); }
+
+PLAIN_TEST(t13_what_a_dead_worker_had_open_fails_who_joins)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_JOINABLE);
+
+	OK(tarn_object_publish(q, "q", 0));
+	for (int i = 0; i < 20; i++)
+		OK(put(q, i, 0));
+	killed_with_items(&s, 5);
+	for (int i = 5; i < 20; i++) {
+		PLAIN_EQ(get(q, 0), i);
+		OK(tarn_queue_task_done(q));
+	}
+	FAILS(tarn_queue_join(q, TARN_FOREVER), EOWNERDEAD);
+	PLAIN_CHECK(strstr(tarn_error_last()->message, "5 items") != NULL);
+	OK(tarn_queue_join(q, TARN_FOREVER)); /* told once */
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+PLAIN_TEST(t13_a_dead_worker_with_hundreds_of_references_leaves_none)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_JOINABLE);
+
+	OK(tarn_object_publish(q, "q", 0));
+	for (int i = 0; i < 3000; i++)
+		OK(put(q, i, 0));
+	killed_with_items(&s, 3000);
+	FAILS(tarn_queue_join(q, TARN_FOREVER), EOWNERDEAD);
+	/* What the repair left goes as the memory is used again. */
+	for (int i = 0; i < 20000; i++) {
+		OK(tarn_queue_putf(q, 0, "i", i));
+		OK(tarn_queue_getf(q, 0, "i", &(int){ 0 }));
+		OK(tarn_queue_task_done(q));
+	}
+	scene_settle(&s);
+	OK(tarn_client_trim(c));
+	scene_settle(&s);
+	PLAIN_CHECKF(scene_stat(&s).blocks_live < 20, "%llu blocks live",
+		     (unsigned long long)scene_stat(&s).blocks_live);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+PLAIN_TEST(t12_a_client_that_closes_gives_up_what_it_had_open)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 10, TARN_QUEUE_REDELIVER);
+	pid_t pid;
+
+	OK(tarn_object_publish(q, "q", 0));
+	OK(put(q, 1, 0));
+	pid = plain_fork();
+	if (pid == 0) {
+		tarn_object *mine = find(&s, &c);
+
+		PLAIN_EQ(get(mine, TARN_FOREVER), 1);
+		tarn_object_unref(mine);
+		tarn_client_close(c);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(pid), 0);
+	PLAIN_EQ(get(q, TARN_FOREVER), 1);
+	OK(tarn_queue_task_done(q));
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* Consumers that sleep are killed; the last one is woken by the next item all the same. */
+PLAIN_TEST(t12_who_sleeps_beside_the_dead_is_woken)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 10, 0);
+	uint32_t *step = scene_shared(sizeof *step);
+	pid_t pid[6];
+
+	OK(tarn_object_publish(q, "q", 0));
+	for (int k = 0; k < 6; k++) {
+		pid[k] = plain_fork();
+		if (pid[k] == 0) {
+			tarn_object *mine = find(&s, &c);
+
+			__atomic_fetch_add(step, 1, __ATOMIC_SEQ_CST);
+			PLAIN_EQ(get(mine, TARN_FOREVER), 5);
+			tarn_object_unref(mine);
+			tarn_client_close(c);
+			_exit(0);
+		}
+	}
+	PLAIN_WAIT_FOR(__atomic_load_n(step, __ATOMIC_SEQ_CST) == 6);
+	usleep(20000);
+	for (int k = 0; k < 5; k++)
+		plain_kill(pid[k]);
+	OK(put(q, 5, 0));
+	PLAIN_EQ(plain_reap(pid[5]), 0);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* ---- at random ---- */
+
+#define SIDE 4
+#define MOST 200000
+
+struct book {
+	uint32_t attempt[SIDE];      /* numbers that a producer has begun to put */
+	uint8_t put[SIDE][MOST];     /* put has returned 0 */
+	uint8_t seen[SIDE][MOST];    /* times that get returned it */
+	uint8_t acked[SIDE][MOST];   /* it was acknowledged */
+	uint32_t stop, gets;
+};
+
+static void produce(const struct scene *s, struct book *b, int k)
+{
+	tarn_client *c;
+	tarn_object *q = find(s, &c);
+
+	while (!__atomic_load_n(&b->stop, __ATOMIC_SEQ_CST)) {
+		uint32_t n = __atomic_fetch_add(&b->attempt[k], 1, __ATOMIC_SEQ_CST);
+
+		PLAIN_CHECK(n < MOST);
+		OK(put(q, (int64_t)n * SIDE + k, TARN_FOREVER));
+		__atomic_store_n(&b->put[k][n], 1, __ATOMIC_SEQ_CST);
+	}
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	_exit(0);
+}
+
+static void consume(const struct scene *s, struct book *b, bool acks)
+{
+	tarn_client *c;
+	tarn_object *q = find(s, &c);
+	int64_t last[SIDE];
+
+	memset(last, -1, sizeof last);
+	for (;;) {
+		uint64_t number;
+		tarn_parcel p;
+		int64_t n;
+		int r = tarn_queue_get_item(q, &p, &number, TARN_FOREVER);
+
+		if (r == -TARN_ECLOSED)
+			break;
+		OK(r);
+		n = read_item(&p);
+		uint8_t *acked = &b->acked[n % SIDE][n / SIDE];
+		PLAIN_CHECKF(!__atomic_load_n(acked, __ATOMIC_SEQ_CST), "acknowledged, and back: %lld",
+			     (long long)n);
+		__atomic_fetch_add(&b->seen[n % SIDE][n / SIDE], 1, __ATOMIC_SEQ_CST);
+		__atomic_fetch_add(&b->gets, 1, __ATOMIC_SEQ_CST);
+		tarn_parcel_fini(&p);
+		if (acks) {
+			OK(tarn_queue_ack(q, number));
+			__atomic_store_n(acked, 1, __ATOMIC_SEQ_CST);
+		} else {
+			PLAIN_CHECKF(n > last[n % SIDE], "order: %lld behind %lld", (long long)n,
+				     (long long)last[n % SIDE]);
+			last[n % SIDE] = n;
+		}
+	}
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	_exit(0);
+}
+
+static pid_t start(const struct scene *s, struct book *b, int k, bool acks)
+{
+	pid_t pid = plain_fork();
+
+	if (pid != 0)
+		return pid;
+	if (k < SIDE)
+		produce(s, b, k);
+	else
+		consume(s, b, acks);
+	_exit(1);
+}
+
+static void killed_at_random(size_t maxsize, unsigned flags, int kills)
+{
+	tarn_server_options o = { .arena_bytes = (size_t)512 << 20 };
+	struct scene s = scene_open(&o);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, maxsize, flags);
+	struct book *b = scene_shared(sizeof *b);
+	bool acks = (flags & TARN_QUEUE_REDELIVER) != 0;
+	unsigned dead_producers = 0, dead_consumers = 0, missing = 0, extra = 0, doubled = 0;
+	uint64_t seed = 11 + maxsize, total = 0;
+	pid_t pid[2 * SIDE];
+
+	OK(tarn_object_publish(q, "q", 0));
+	for (int k = 0; k < 2 * SIDE; k++)
+		pid[k] = start(&s, b, k, acks);
+	for (int i = 0; i < kills; i++) {
+		int k = (int)(scene_random(&seed) % (2 * SIDE));
+		uint32_t gets = __atomic_load_n(&b->gets, __ATOMIC_SEQ_CST);
+
+		/* It goes on: nobody waits for the dead. */
+		PLAIN_WAIT_FOR(__atomic_load_n(&b->gets, __ATOMIC_SEQ_CST) - gets > 50);
+		usleep((unsigned)(scene_random(&seed) % 3000));
+		plain_kill(pid[k]);
+		*(k < SIDE ? &dead_producers : &dead_consumers) += 1;
+		pid[k] = start(&s, b, k, acks);
+	}
+	__atomic_store_n(&b->stop, 1, __ATOMIC_SEQ_CST);
+	for (int k = 0; k < SIDE; k++)
+		PLAIN_EQ(plain_reap(pid[k]), 0);
+	/* Whatever the dead had is delivered before the queue closes. */
+	PLAIN_WAIT_FOR(scene_stat(&s).clients <= 1 + SIDE);
+	if (acks)
+		OK(tarn_queue_join(q, TARN_FOREVER));
+	OK(tarn_queue_close(q));
+	for (int k = SIDE; k < 2 * SIDE; k++)
+		PLAIN_EQ(plain_reap(pid[k]), 0);
+	for (int k = 0; k < SIDE; k++) {
+		for (uint32_t n = 0; n < b->attempt[k]; n++) {
+			total += b->put[k][n];
+			missing += b->put[k][n] && b->seen[k][n] == 0;
+			extra += !b->put[k][n] && b->seen[k][n] != 0;
+			doubled += b->seen[k][n] > 1 ? b->seen[k][n] - 1u : 0;
+		}
+	}
+	scene_note("%llu items put, %u producers and %u consumers killed; %u lost with their consumers, "
+		   "%u seen again, %u seen that were not yet acknowledged",
+		   (unsigned long long)total, dead_producers, dead_consumers, missing, doubled, extra);
+	PLAIN_CHECK(missing <= (acks ? 0 : dead_consumers));
+	PLAIN_CHECK(doubled <= (acks ? dead_consumers : 0));
+	PLAIN_CHECK(extra <= dead_producers);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_small_queue, 240) { killed_at_random(3, 0, 80); }
+PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_queue, 240) { killed_at_random(100, 0, 80); }
+PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_queue_that_redelivers, 240)
+{
+	killed_at_random(30, TARN_QUEUE_REDELIVER | TARN_QUEUE_JOINABLE, 80);
+}
+
+PLAIN_MAIN()
