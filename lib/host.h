@@ -24,6 +24,7 @@ struct tarn__offer {
 	tarn_method_fn *fn;
 	unsigned flags;           /* of tarn_method; INLINE only if its result type is, too */
 	const char *args, *result;
+	struct tarn__plain plain; /* args, compiled */
 	uint32_t result_type;     /* index; 0: the result as it is */
 	const tarn_field *field;  /* NULL: a method */
 };

@@ -229,8 +229,15 @@ static inline bool tarn__ref_sealed(uint64_t w) { return (w & 2) != 0; }
 
 /* ---- LANE(c): one area per thread of the client ---- */
 
-struct tarn__lane_server { /* written by the server only */
+struct tarn__lane_server { /* written by the server only, at the end of each batch */
 	uint64_t head;     /* SYNC slot-free: requests below it may be overwritten */
+	uint64_t pad[7];   /* nothing that the client looks at with each call: the line would have
+			    * to cross, too */
+};
+/* Written by the server only, and seldom. The client looks at notice with each call. */
+struct tarn__lane_signs {
+	uint32_t wake;     /* server adds 1 and wakes; client waits on it */
+	uint32_t zero;
 	uint64_t notice;   /* grows when the server asks for grants back */
 	uint64_t evicted;  /* 1: this client is not served any more */
 	uint64_t pad[5];
@@ -266,7 +273,7 @@ static_assert(sizeof(struct tarn__lane_waits) == 9 * 98 * 4, "waits");
 struct tarn__lane_area {
 	TARN__ALIGNED_LINE struct tarn__lane_server server;
 	TARN__ALIGNED_LINE struct tarn__lane_client client;
-	TARN__ALIGNED_LINE uint32_t wake; /* server adds 1 and wakes; client waits on it */
+	TARN__ALIGNED_LINE struct tarn__lane_signs signs;
 	TARN__ALIGNED_LINE struct tarn__lane_waits waits;
 	unsigned char pad[4096 - 192 - sizeof(struct tarn__lane_waits)];
 	/* The rings follow, staggered by the lane's number (tarn__lane_requests), so
@@ -276,7 +283,9 @@ struct tarn__lane_area {
 static_assert(sizeof(struct tarn__lane_server) == 64, "server's line");
 static_assert(sizeof(struct tarn__lane_client) == 64, "client's line");
 static_assert(offsetof(struct tarn__lane_area, client) == 64, "client's line");
-static_assert(offsetof(struct tarn__lane_area, wake) == 128, "wake word");
+static_assert(sizeof(struct tarn__lane_signs) == 64, "signs' line");
+static_assert(offsetof(struct tarn__lane_area, signs) == 128, "signs' line");
+static_assert(offsetof(struct tarn__lane_signs, notice) == 8, "signs");
 static_assert(offsetof(struct tarn__lane_area, waits) == 192, "waits");
 static_assert(offsetof(struct tarn__lane_area, rings) == 4096, "rings");
 static_assert(sizeof(struct tarn__lane_area) == 8192 + 65536 + 16384, "22 pages");

@@ -310,18 +310,11 @@ int tarn__reply_read(struct tarn__lane *l, const uint64_t *word, unsigned n, tar
 
 int tarn__reply_awaited(struct tarn__lane *l, tarn_parcel *ret)
 {
-	uint64_t word[TARN__REPLY_WORDS], packed = l->answer.word[1];
+	uint64_t word[TARN__REPLY_WORDS];
 
-	/* One slot, no failure, no references: nearly always. It is the lane's own copy, and
-	 * nothing is asked before it was used. */
-	if (tarn__likely(l->n_more == 0 && tarn__header_count(l->answer.word[0]) == 0 &&
-			 tarn__pack_refs(packed) == 0 && tarn__pack_flags(packed) == 0 &&
-			 tarn__pack_words(packed) <= 5)) {
-		tarn__from_server(l->client);
-		return ret == NULL ? 0 : tarn__parcel_set(ret, &l->answer.word[2],
-							   tarn__pack_words(packed),
-							   tarn__pack_values(packed), NULL, 0);
-	}
+	/* It is the lane's own copy, and nothing is asked before it was used. */
+	if (tarn__likely(l->n_more == 0) && tarn__likely(tarn__reply_short(l, l->answer.word, ret)))
+		return 0;
 	/* Copied, since making handles may have to ask again. */
 	memcpy(word, l->answer.word, 7 * sizeof *word);
 	memcpy(word + 7, l->more, l->n_more * sizeof *word);
@@ -398,6 +391,49 @@ static int ask(struct tarn__lane *l, struct tarn__message_out *m, unsigned reply
 	return tarn__likely(r == 0) ? 0 : fail_wait(l, r, timeout_ns);
 }
 
+/* The lean path of a call: a message and a reply of one slot each, nothing else to do on the way. The
+ * reply is read where it lies, each word once. 1: it has to go the long way, and nothing was posted. */
+static int run_short(struct tarn__lane *l, uint64_t target, unsigned method,
+		     const struct tarn__payload *p, tarn_parcel *ret, int64_t timeout_ns)
+{
+	const struct tarn__slot *s = &l->replies.slot[l->replies.next % TARN__REPLIES];
+	uint64_t word[7], mark = l->replies.next + 1;
+	uint32_t cookie, left = l->spin.rounds;
+	int r;
+
+	if (tarn__unlikely(p->n_refs != 0 || p->n_words > TARN__SHORT_ARGS || tarn__pending_queued(l) ||
+			   tarn__lane_times_call(l)) ||
+	    !tarn__lane_clear(l, TARN__SYNC_REPLY))
+		return 1;
+	tarn__to_server(l->client);
+	cookie = tarn__lane_post_call(l, target, method, TARN__SYNC_REPLY, 0, p->words, p->n_words,
+				      p->n_values);
+	tarn__lane_knock(l);
+	/* SYNC slot-full, acquire: the words were written before. */
+	while (tarn__load_acquire(&s->mark) != mark && left > 0) {
+		tarn__pause();
+		left--;
+	}
+	if (tarn__likely(left > 0)) {
+		tarn__slot_read(s, word);
+		if (tarn__likely(tarn__header_cookie(word[0]) == cookie &&
+				 tarn__header_kind(word[0]) == TARN__MSG_CALL &&
+				 tarn__reply_short(l, word, ret))) {
+			l->replies.next = mark;
+			l->outstanding -= TARN__SYNC_REPLY;
+			tarn__spin_paid(&l->spin);
+			return 0;
+		}
+	} else {
+		tarn__spin_failed(&l->spin);
+	}
+	/* It is late, somebody else's, or not so simple: it is still in the ring. */
+	l->answered = false;
+	l->awaited = cookie;
+	r = tarn__lane_await(l, timeout_ns);
+	return tarn__likely(r == 0) ? tarn__reply_awaited(l, ret) : fail_wait(l, r, timeout_ns);
+}
+
 static int run(struct tarn__lane *l, enum tarn__message kind, uint64_t target, unsigned method,
 	       const struct tarn__payload *p, tarn_parcel *ret, int64_t timeout_ns)
 {
@@ -459,7 +495,9 @@ int tarn_call_n(tarn_object *object, unsigned number, const tarn_builder *args,
 	if (tarn__unlikely(r < 0))
 		return r;
 	TARN__PROBE_CALL_BEGIN(object->base.id, number, (void *)NULL);
-	r = run(l, TARN__MSG_CALL, object->base.id, number, &p, ret_result, timeout_ns);
+	r = run_short(l, object->base.id, number, &p, ret_result, timeout_ns);
+	if (tarn__unlikely(r == 1))
+		r = run(l, TARN__MSG_CALL, object->base.id, number, &p, ret_result, timeout_ns);
 	TARN__PROBE_CALL_END((void *)NULL, r);
 	tarn__lane_leave(l);
 	return r;
@@ -574,6 +612,14 @@ int tarn_cast_n(tarn_object *object, unsigned number, const tarn_builder *args)
 		r = tarn__lane_enter(object->base.client, &l);
 	if (r < 0)
 		return r;
+	if (tarn__likely(p.n_refs == 0 && p.n_words <= TARN__SHORT_ARGS && !tarn__pending_queued(l) &&
+			 tarn__lane_clear(l, 0))) {
+		tarn__to_server(l->client);
+		tarn__lane_post_call(l, object->base.id, number, 0, 0, p.words, p.n_words, p.n_values);
+		tarn__lane_knock(l);
+		tarn__lane_leave(l);
+		return 0;
+	}
 	r = tarn__pending_queued(l)
 		    ? tarn__pending_post(l, object, number, TARN__CALL_ONEWAY, &p, NULL)
 		    : tarn__message_send(l, TARN__MSG_CALL, 0, object->base.id, number,

@@ -45,6 +45,20 @@ int tarn__message_send(struct tarn__lane *l, enum tarn__message kind, unsigned c
  */
 int tarn__reply_read(struct tarn__lane *l, const uint64_t *word, unsigned n, tarn_parcel *ret);
 
+/* The same of a reply of one slot with a few values: nearly all are. False: it is another, and
+ * nothing was done. */
+static inline bool tarn__reply_short(struct tarn__lane *l, const uint64_t word[7], tarn_parcel *ret)
+{
+	uint64_t packed = word[1];
+
+	if (tarn__unlikely(tarn__header_count(word[0]) != 0 || tarn__header_slots(word[0]) > 1 ||
+			   tarn__pack_refs(packed) != 0 || tarn__pack_flags(packed) != 0))
+		return false;
+	tarn__from_server(l->client);
+	return ret == NULL || tarn__parcel_set_short(ret, word + 2, tarn__pack_words(packed),
+						     tarn__pack_values(packed));
+}
+
 /* The same of the reply that was awaited. */
 int tarn__reply_awaited(struct tarn__lane *l, tarn_parcel *ret);
 
@@ -60,10 +74,11 @@ void tarn__call_cancel(struct tarn__lane *l, uint32_t cookie);
 /* The payload of @args, which may be NULL. */
 static inline int tarn__args_payload(const tarn_builder *args, struct tarn__payload *ret)
 {
-	if (args != NULL)
-		return tarn__builder_payload(args, ret);
-	*ret = (struct tarn__payload){ .words = NULL };
-	return 0;
+	if (args == NULL) {
+		*ret = (struct tarn__payload){ .words = NULL };
+		return 0;
+	}
+	return tarn__likely(tarn__builder_plain(args, ret)) ? 0 : tarn__builder_payload(args, ret);
 }
 
 /* The server's own client runs calls of its executors in place. */

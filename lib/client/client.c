@@ -46,7 +46,7 @@ int tarn__client_health(struct tarn_client *c, const struct tarn__lane *l)
 	uint32_t down = tarn__load32_relaxed(&c->down);
 
 	/* Relaxed: these words only ever change once, and nothing is read because of them. */
-	if (down == 0 && l != NULL && tarn__load_relaxed(&l->area->server.evicted) != 0)
+	if (down == 0 && l != NULL && tarn__load_relaxed(&l->area->signs.evicted) != 0)
 		down = TARN_EEVICTED;
 	if (down == 0 && (tarn__load_relaxed(&c->ctrl->incarnation) == 0 || hung_up(c)))
 		down = TARN_ESRVDOWN;
@@ -300,6 +300,36 @@ out:
 	return r;
 }
 
+uint32_t *tarn__pid_kept;
+
+pid_t tarn__pid_slow(void)
+{
+	pid_t pid = getpid();
+
+	/* Whoever is second in a forked child stores the same. */
+	if (tarn__pid_kept != NULL)
+		tarn__store32_relaxed(tarn__pid_kept, (uint32_t)pid);
+	return pid;
+}
+
+/* As long as the process: whoever has a handle may ask, also when all clients are closed. */
+static void pid_keep(void)
+{
+	uint32_t *none = NULL;
+
+	if (__atomic_load_n(&tarn__pid_kept, __ATOMIC_ACQUIRE) != NULL)
+		return;
+	void *page = mmap(NULL, TARN__OS_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return;
+	/* Release: the page is wiped by a fork from here on. */
+	if (madvise(page, TARN__OS_PAGE, MADV_WIPEONFORK) != 0 ||
+	    !__atomic_compare_exchange_n(&tarn__pid_kept, &none, (uint32_t *)page, false,
+					 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		munmap(page, TARN__OS_PAGE);
+}
+
 static struct tarn_client *client_new(const char *name)
 {
 	static uint64_t serials = 1;
@@ -312,6 +342,7 @@ static struct tarn_client *client_new(const char *name)
 		munmap(c, tarn__round_up(sizeof *c, TARN__OS_PAGE));
 		return NULL;
 	}
+	pid_keep();
 	/* Relaxed: the value must only be unique. */
 	c->open_serial = __atomic_add_fetch(&serials, 1, __ATOMIC_RELAXED);
 	c->serial = c->open_serial;

@@ -163,6 +163,18 @@ static inline bool tarn__forked(const struct tarn_client *c)
 	return tarn__load_relaxed(&c->serial) == 0;
 }
 
+/* This process, without a system call where fork() can wipe a page. */
+extern uint32_t *tarn__pid_kept; /* NULL: it cannot; the word is 0 in a forked child */
+pid_t tarn__pid_slow(void);
+static inline pid_t tarn__pid(void)
+{
+	/* Acquire: with the pointer we see what it points to. Relaxed: the word is one number. */
+	const uint32_t *kept = (const void *)__atomic_load_n(&tarn__pid_kept, __ATOMIC_ACQUIRE);
+	uint32_t pid = kept != NULL ? tarn__load32_relaxed(kept) : 0;
+
+	return tarn__likely(pid != 0) ? (pid_t)pid : tarn__pid_slow();
+}
+
 /* Fails with -TARN_EFORKED, -TARN_ESRVDOWN or -TARN_EEVICTED and its sentence. */
 int tarn__fail_forked(void);
 int tarn__fail_down(const struct tarn_client *c);

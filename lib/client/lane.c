@@ -74,7 +74,7 @@ static void start(struct tarn__lane *l, struct tarn_client *c, uint32_t number)
 	l->replies = (struct tarn__replies){ .slot = tarn__lane_replies(area, number) };
 	l->bell_at = half;
 	/* Relaxed: only a change after now matters. */
-	l->notice_seen = tarn__load_relaxed(&area->server.notice);
+	l->notice_seen = tarn__load_relaxed(&area->signs.notice);
 	tarn__cache_init(&l->cache, c->cache_bytes, c->poison);
 	tarn__spin_init(&l->spin, 50);
 }
@@ -346,7 +346,7 @@ static bool has_room(struct tarn__lane *l, unsigned need)
 static bool is_asked(struct tarn__lane *l)
 {
 	/* Relaxed: as in tarn__lane_notice(). */
-	return tarn__load_relaxed(&l->area->server.notice) != l->notice_seen && has_room(l, 1);
+	return tarn__load_relaxed(&l->area->signs.notice) != l->notice_seen && has_room(l, 1);
 }
 
 #define READY() (need > 0 ? has_room(l, need) || has_reply(l) : has_reply(l))
@@ -380,7 +380,7 @@ static int lane_sleep(struct tarn__lane *l, unsigned need, uint64_t deadline)
 
 	for (;;) {
 		/* Acquire, and before the look: a wake-up after it changes the word. */
-		uint32_t wake = tarn__load32_acquire(&area->wake);
+		uint32_t wake = tarn__load32_acquire(&area->signs.wake);
 		uint64_t now, until;
 		int r;
 
@@ -396,7 +396,7 @@ static int lane_sleep(struct tarn__lane *l, unsigned need, uint64_t deadline)
 			return -ETIMEDOUT;
 		}
 		until = now + (need > 0 ? ROOM_NS : TARN__SLICE_NS);
-		tarn__futex_wait(&area->wake, wake, until < deadline ? until : deadline);
+		tarn__futex_wait(&area->signs.wake, wake, until < deadline ? until : deadline);
 		tarn__store32_relaxed(&area->client.waiting, 0);
 		if (READY() || is_asked(l))
 			break;
@@ -522,6 +522,10 @@ static void take_values(struct tarn__lane *l, const struct tarn__slot *s)
 		l->answered = true;
 		return;
 	}
+	if (tarn__likely(tarn__header_slots(s->word[0]) <= 1)) {
+		tarn__pending_answered(l, cookie, s->word, 7);
+		return;
+	}
 	memcpy(word, s->word, sizeof s->word);
 	n = 7 + take_more(l, s, word + 7);
 	tarn__pending_answered(l, cookie, word, n);
@@ -585,10 +589,7 @@ uint32_t tarn__lane_post_ask(struct tarn__lane *l, uint64_t *word, unsigned slot
 	uint64_t h = word[0];
 	uint32_t cookie;
 
-	l->sequence = (l->sequence + 1) & 0xfffff;
-	cookie = tarn__cookie(l->sequence, bin, reply_slots);
-	if (cookie >> 12 == 0)
-		cookie |= 1u << 12; /* 0 means none; sequence 0 and 1 share a cookie, a million apart */
+	cookie = tarn__lane_cookie(l, bin, reply_slots);
 	word[0] = tarn__header((enum tarn__message)tarn__header_kind(h), slots,
 			       tarn__header_count(h), cookie);
 	l->outstanding += reply_slots;
@@ -768,7 +769,7 @@ bool tarn__lane_ask_later(struct tarn__lane *l, struct tarn__ask *a, unsigned re
 static bool give_all_back(struct tarn__lane *l)
 {
 	/* Relaxed: a request to hurry, nothing is published with it. */
-	uint64_t notice = tarn__load_relaxed(&l->area->server.notice);
+	uint64_t notice = tarn__load_relaxed(&l->area->signs.notice);
 
 	if (tarn__likely(notice == l->notice_seen))
 		return false;

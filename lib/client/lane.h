@@ -118,6 +118,13 @@ void tarn__lane_park(void *lane);
 /* Frees the private memory of all lanes; the client is closed. */
 void tarn__lanes_free(struct tarn_client *c);
 
+/* Drops lie on the backlog (see below). */
+static inline bool tarn__backlog_any(const struct tarn_client *c)
+{
+	/* Relaxed: a hint. */
+	return __atomic_load_n(&c->backlog, __ATOMIC_RELAXED) != NULL;
+}
+
 /* ---- posting ---- */
 
 /* Wakes the server if it sleeps. After the post. True: it slept. */
@@ -192,6 +199,17 @@ static inline unsigned tarn__cookie_slots(uint32_t cookie)
 }
 static inline unsigned tarn__cookie_bin(uint32_t cookie) { return cookie >> 4 & 255u; }
 
+/* The next one. */
+static inline uint32_t tarn__lane_cookie(struct tarn__lane *l, unsigned bin, unsigned slots)
+{
+	uint32_t cookie;
+
+	l->sequence = (l->sequence + 1) & 0xfffff;
+	cookie = tarn__cookie(l->sequence, bin, slots);
+	/* 0 means none; sequence 0 and 1 share a cookie, a million apart */
+	return tarn__likely(cookie >> 12 != 0) ? cookie : cookie | 1u << 12;
+}
+
 /* A message under construction: the header and then payload words across slots. Calls, which
  * can be longer, write theirs into the ring themselves. */
 #define TARN__ASK_SLOTS 4u
@@ -219,6 +237,54 @@ int tarn__lane_prepare(struct tarn__lane *l, unsigned slots, unsigned reply_slot
 /* Posts @word, whose header has kind and count, and returns its cookie. There is room. */
 uint32_t tarn__lane_post_ask(struct tarn__lane *l, uint64_t *word, unsigned slots,
 			     unsigned reply_slots, unsigned bin);
+
+/*
+ * The same in a few instructions, for what most messages are: a CALL of one slot.
+ */
+/* Nothing is in the way of one with @reply_slots for its reply. False: tarn__lane_prepare() has
+ * something to do first. */
+static inline bool tarn__lane_clear(struct tarn__lane *l, unsigned reply_slots)
+{
+	const struct tarn_client *c = l->client;
+
+	/* Relaxed: hints, as in tarn__lane_prepare(). */
+	return tarn__likely(!tarn__backlog_any(c) &&
+			    __atomic_load_n(&c->n_parked, __ATOMIC_RELAXED) <= TARN__PARKED_MAX &&
+			    tarn__load_relaxed(&l->area->signs.notice) == l->notice_seen &&
+			    l->outstanding + reply_slots <= TARN__REPLIES &&
+			    tarn__requests_room(&l->requests, 1) >= 1);
+}
+
+#define TARN__SHORT_ARGS 4u /* words */
+
+/* Posts it. @word: its arguments, @n_words of them; @slots: reserved for the reply, which then has
+ * the cookie that is returned; 0: one way. */
+static inline uint32_t tarn__lane_post_call(struct tarn__lane *l, uint64_t target, unsigned method,
+					    unsigned slots, unsigned bin, const uint64_t *word,
+					    unsigned n_words, unsigned n_values)
+{
+	uint32_t cookie = slots != 0 ? tarn__lane_cookie(l, bin, slots) : 0;
+
+	l->outstanding += slots;
+	tarn__requests_say(&l->requests, tarn__header(TARN__MSG_CALL, 1, 0, cookie), target,
+			   tarn__pack(method, n_values, 0, slots != 0 ? 0 : TARN__CALL_ONEWAY, slots,
+				      n_words),
+			   n_words > 0 ? word[0] : 0, n_words > 1 ? word[1] : 0,
+			   n_words > 2 ? word[2] : 0, n_words > 3 ? word[3] : 0);
+	if (tarn__unlikely(l->requests.tail >= l->bell_at))
+		tarn__lane_bell(l);
+	return cookie;
+}
+
+/* tarn__lane_ring() of a server that is awake most of the time. */
+static inline void tarn__lane_knock(struct tarn__lane *l)
+{
+	/* SYNC sleep: as there. */
+	tarn__post_barrier(l->client->fence);
+	if (tarn__unlikely(tarn__load_relaxed(&l->client->ctrl->server_state) == 1))
+		tarn__lane_ring(l);
+}
+
 /* Waits for the reply to the message posted last as l->awaited; it is in l->answer, and in
  * l->more. -ETIMEDOUT without a sentence, health, -TARN_EEVICTED. */
 int tarn__lane_await(struct tarn__lane *l, int64_t timeout_ns);
@@ -264,11 +330,6 @@ void tarn__lane_notice(struct tarn__lane *l);
 
 /* Posts what lies on the backlog, as far as there is room. */
 void tarn__backlog_post(struct tarn__lane *l);
-static inline bool tarn__backlog_any(const struct tarn_client *c)
-{
-	/* Relaxed: a hint. */
-	return __atomic_load_n(&c->backlog, __ATOMIC_RELAXED) != NULL;
-}
 /* Puts a block whose last reference is gone where the next post finds it. Any context. */
 void tarn__backlog_push(struct tarn_client *c, struct tarn_block *b);
 

@@ -33,6 +33,7 @@ struct tarn__method {
 	const char *name;
 	unsigned flags;
 	const char *args, *result, *result_type; /* NULL: none */
+	bool small;         /* its result is known to fit into one slot */
 };
 
 /* One allocation, immutable but for agrees, as long as the client. */

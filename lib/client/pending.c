@@ -95,8 +95,21 @@ static struct tarn_pending *pending_new(struct tarn__lane *l)
 		p = malloc(sizeof *p);
 	if (p == NULL)
 		return NULL;
-	*p = (struct tarn_pending){ .lane = l, .serial = l->client->serial, .client = l->client,
-				    .pid = getpid(), .state = QUEUED, .next = k->all };
+	/* Field by field: the reply is not to be cleared. */
+	p->lane = l;
+	p->serial = l->client->serial;
+	p->client = l->client;
+	p->pid = tarn__pid();
+	p->state = QUEUED;
+	p->unwanted = 0;
+	p->cookie = 0;
+	p->index = 0;
+	p->watch = false;
+	p->queued = NULL;
+	p->next = k->all;
+	p->previous = NULL;
+	p->slots = 0;
+	p->n_words = 0;
 	if (k->all != NULL)
 		k->all->previous = p;
 	k->all = p;
@@ -280,7 +293,10 @@ void tarn__pending_answered(struct tarn__lane *l, uint32_t cookie, const uint64_
 	} else {
 		index_return(k, p);
 		p->n_words = n < 7u * p->slots ? n : 7u * p->slots;
-		memcpy(p->word, word, p->n_words * sizeof *word);
+		if (tarn__likely(p->n_words == 7))
+			memcpy(p->word, word, 7 * sizeof *word);
+		else
+			memcpy(p->word, word, p->n_words * sizeof *word);
 		state_set(p, ANSWERED);
 		if (!p->watch)
 			TARN__PROBE_CALL_END(p, -(int)tarn__header_count(word[0]));
@@ -393,7 +409,7 @@ static int enter(struct tarn_pending *p, struct tarn__lane **ret_lane)
 		*ret_lane = p->lane;
 		return 0;
 	}
-	if (p->pid != getpid())
+	if (p->pid != tarn__pid())
 		return tarn__fail_forked();
 	r = tarn__lane_enter(p->client, &l);
 	if (r < 0)
@@ -419,10 +435,26 @@ static uint8_t reply_slots(const tarn_object *o, unsigned number)
 {
 	/* SYNC types, acquire: as in tarn__type_of(). */
 	const struct tarn__type *t = (const void *)__atomic_load_n(&o->base.data, __ATOMIC_ACQUIRE);
-	const char *result = t != NULL && number < t->n_methods ? t->method[number].result : NULL;
 
-	return result != NULL && strpbrk(result, "[{v*e") == NULL && strlen(result) <= 2
+	return tarn__likely(t != NULL && number < t->n_methods && t->method[number].small)
 		       ? 1 : TARN__BACKGROUND_REPLY;
+}
+
+/* There is a place, and nothing in the way. Answers that came are taken when somebody looks. */
+static void post_short(struct tarn__lane *l, tarn_object *object, unsigned number,
+		       const struct tarn__payload *payload, struct tarn_pending *p)
+{
+	struct tarn__calls *k = l->calls;
+
+	tarn__to_server(l->client);
+	p->index = k->free[--k->n_free];
+	k->at[p->index] = p;
+	k->reserved += p->slots;
+	p->cookie = tarn__lane_post_call(l, object->base.id, number, p->slots, p->index, payload->words,
+					 payload->n_words, payload->n_values);
+	state_set(p, POSTED);
+	TARN__PROBE_CALL_BEGIN(object->base.id, number, p);
+	tarn__lane_knock(l);
 }
 
 static int start(tarn_object *object, unsigned number, const tarn_builder *args,
@@ -440,6 +472,13 @@ static int start(tarn_object *object, unsigned number, const tarn_builder *args,
 	if (p == NULL)
 		return fail_memory();
 	p->slots = reply_slots(object, number);
+	if (tarn__likely(payload.n_refs == 0 && payload.n_words <= TARN__SHORT_ARGS &&
+			 l->calls->first == NULL && tarn__lane_clear(l, p->slots) &&
+			 has_place(l, p, 1))) {
+		post_short(l, object, number, &payload, p);
+		*ret = p;
+		return 0;
+	}
 	r = tarn__pending_post(l, object, number, 0, &payload, p);
 	if (r < 0) {
 		unlink_pending(l->calls, p);
@@ -543,6 +582,8 @@ static int take(struct tarn__lane *l, struct tarn_pending *p, tarn_parcel *ret)
 	if (p->state == TAKEN)
 		return tarn__fail(-TARN_ESTATE, "The result of this call was had already.");
 	state_set(p, TAKEN);
+	if (tarn__likely(p->n_words >= 7) && tarn__reply_short(l, p->word, ret))
+		return 0;
 	r = tarn__reply_read(l, p->word, p->n_words, ret);
 	if (r == -TARN_EEVICTED)
 		tarn__store32_relaxed(&l->client->down, TARN_EEVICTED);
@@ -598,7 +639,7 @@ int tarn_call_wait(tarn_pending *pending, tarn_parcel *ret_result, int64_t timeo
 		return r;
 	if (l == NULL)
 		return fail_detached();
-	r = wait_for(l, one_answered, pending, timeout_ns);
+	r = pending->state >= ANSWERED ? 0 : wait_for(l, one_answered, pending, timeout_ns);
 	if (r == 0)
 		r = take(l, pending, ret_result);
 	tarn__lane_leave(l);
@@ -692,7 +733,7 @@ tarn_pending *tarn_call_free(tarn_pending *pending)
 
 	if (pending == NULL)
 		return NULL;
-	if (state_of(pending) == DETACHED || pending->pid != getpid()) {
+	if (state_of(pending) == DETACHED || pending->pid != tarn__pid()) {
 		free(pending);
 		return NULL;
 	}

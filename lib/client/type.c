@@ -76,6 +76,12 @@ static size_t text_bytes(tarn_value map, tarn_value methods, size_t n)
 	return bytes;
 }
 
+/* Whether what @signature says fits into a reply of one slot. */
+static bool is_small(const char *signature)
+{
+	return signature != NULL && strpbrk(signature, "[{v*e") == NULL && strlen(signature) <= 2;
+}
+
 static struct tarn__type *type_new(tarn_value map)
 {
 	tarn_value methods = tarn_value_get(map, "methods");
@@ -117,6 +123,7 @@ static struct tarn__type *type_new(tarn_value map)
 			.result_type = put_text(&at, text_of(m, "result_type")),
 		};
 		t->method[i].hash = hash_text(t->method[i].name);
+		t->method[i].small = is_small(t->method[i].result);
 		enter_method(t, (unsigned)i);
 	}
 	return t;

@@ -99,6 +99,9 @@ static int serve(struct tarn__served *s, uint32_t index, struct tarn__entry *ent
 	s->describe = (struct tarn__offer){ .name = "describe", .fn = tarn__describe, .args = "",
 					    .result = "s?",
 					    .flags = TARN_METHOD_INLINE | TARN_METHOD_READ };
+	for (uint32_t k = 0; k < s->n_offers; k++)
+		s->offer[k].plain = tarn__signature_plain(s->offer[k].args);
+	s->describe.plain = tarn__signature_plain(s->describe.args);
 	s->hash = hash_of(s);
 	return 0;
 }

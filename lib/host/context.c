@@ -14,36 +14,6 @@
 
 /* ---- life ---- */
 
-void tarn__context_init(struct tarn_context *ctx, struct host *h, const struct tarn__served *t,
-			const struct tarn__offer *offer, enum tarn__deed deed, uint64_t id,
-			void *self)
-{
-	/* Field by field: the struct has room for much that is not used. */
-	ctx->host = h;
-	ctx->served = t;
-	ctx->offer = offer;
-	ctx->deed = deed;
-	ctx->id = id;
-	ctx->self = self;
-	ctx->run = NULL;
-	ctx->executor = NULL;
-	ctx->canceled = NULL;
-	ctx->outer = NULL;
-	ctx->fault = NULL;
-	ctx->instead = 0;
-	ctx->machinery = false;
-	ctx->n_lent = 0;
-	ctx->self_handle = NULL;
-	ctx->self_is_private = false;
-	ctx->n_wishes = 0;
-	ctx->wish = NULL;
-	ctx->wishes_room = 0;
-	ctx->owned = NULL;
-	ctx->n_owned = ctx->owned_room = 0;
-	ctx->endings = NULL;
-	tarn_builder_init(&ctx->result);
-}
-
 void tarn__context_fini(struct tarn_context *ctx)
 {
 	if (tarn__unlikely(ctx->endings != NULL))
@@ -107,6 +77,9 @@ static int check_args(struct tarn_context *ctx)
 	const tarn_type *type = ctx->served->type;
 	const char *args = ctx->deed == TARN__DEED_METHOD ? ctx->offer->args : type->args;
 
+	if (ctx->deed == TARN__DEED_METHOD &&
+	    (args == NULL || tarn__plain_matches(&ctx->offer->plain, &ctx->args)))
+		return 0;
 	if (ctx->deed == TARN__DEED_DESTROY || ctx->deed == TARN__DEED_DEPARTED)
 		return 0; /* nobody gives any */
 	if (ctx->deed == TARN__DEED_CREATE && type->create == NULL && args == NULL)

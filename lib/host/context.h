@@ -83,9 +83,35 @@ static inline struct host *host_of(struct tarn__host *h)
 }
 
 /* Sets all but arguments and handles; the result is empty. */
-void tarn__context_init(struct tarn_context *ctx, struct host *h, const struct tarn__served *t,
+static inline void tarn__context_init(struct tarn_context *ctx, struct host *h, const struct tarn__served *t,
 			const struct tarn__offer *offer, enum tarn__deed deed, uint64_t id,
-			void *self);
+			void *self)
+{
+	/* Field by field: the struct has room for much that is not used. */
+	ctx->host = h;
+	ctx->served = t;
+	ctx->offer = offer;
+	ctx->deed = deed;
+	ctx->id = id;
+	ctx->self = self;
+	ctx->run = NULL;
+	ctx->executor = NULL;
+	ctx->canceled = NULL;
+	ctx->outer = NULL;
+	ctx->fault = NULL;
+	ctx->instead = 0;
+	ctx->machinery = false;
+	ctx->n_lent = 0;
+	ctx->self_handle = NULL;
+	ctx->self_is_private = false;
+	ctx->n_wishes = 0;
+	ctx->wish = NULL;
+	ctx->wishes_room = 0;
+	ctx->owned = NULL;
+	ctx->n_owned = ctx->owned_room = 0;
+	ctx->endings = NULL;
+	tarn_builder_init(&ctx->result);
+}
 /* Runs the method: checks the arguments, calls it, and puts what it failed with into the
  * result. 0 or negative: the code of the reply. */
 int tarn__context_run(struct tarn_context *ctx);

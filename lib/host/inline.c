@@ -11,8 +11,13 @@
 #include "lib/value/fault.h"
 
 /* What the method gave, or why that cannot be sent. */
-static int result_of(struct tarn_context *ctx, struct tarn__run *run, int code)
+static inline int result_of(struct tarn_context *ctx, struct tarn__run *run, int code)
 {
+	run->instead = ctx->instead;
+	run->result_ids = ctx->result_ids;
+	if (tarn__likely(tarn__builder_plain(&ctx->result, &run->result)))
+		return code;
+
 	int r = tarn__builder_payload(&ctx->result, &run->result);
 
 	if (tarn__unlikely(r < 0)) {
@@ -22,13 +27,14 @@ static int result_of(struct tarn_context *ctx, struct tarn__run *run, int code)
 	}
 	for (unsigned k = 0; k < run->result.n_refs; k++)
 		ctx->result_ids[k] = run->result.refs[k]->id;
-	run->result_ids = ctx->result_ids;
-	run->instead = ctx->instead;
 	return code;
 }
 
-static int lend_args(struct tarn_context *ctx, const struct tarn__run *run)
+static inline int lend_args(struct tarn_context *ctx, const struct tarn__run *run)
 {
+	if (tarn__likely(run->n_refs == 0) &&
+	    tarn__likely(tarn__parcel_lend_plain(&ctx->args, run->words, run->n_words, run->n_values)))
+		return 0;
 	for (unsigned k = 0; k < run->n_refs; k++) {
 		struct tarn_block *b = tarn__context_lend(ctx, run->refs[2 * k], &run->looks[k]);
 

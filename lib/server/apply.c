@@ -576,10 +576,28 @@ void tarn__turn_describe(const struct state *st, const struct object *o, struct 
 	answer_object((struct turn *)(uintptr_t)&t, o, ret);
 }
 
+void tarn__turn_end(struct turn *t, enum verdict verdict)
+{
+	struct server *s = t->s;
+	struct lane *l = &s->st.lane[t->v->lane];
+	unsigned kind = tarn__header_kind(t->w[0]);
+
+	s->messages++;
+	if (tarn__likely(s->facts_client != NULL))
+		s->facts_client[t->client].by_kind[kind < FACTS_KINDS ? kind : 0]++;
+	if (tarn__unlikely(verdict == OFFENCE)) {
+		tarn__rollback(s);
+		tarn__evict(s, t->client, "message %u at %llu: %s", kind,
+			    (unsigned long long)l->position, t->offence);
+	}
+	SET(&s->st, l->position, l->position + t->n);
+	tarn__commit(s);
+	t->v->position = l->position;
+}
+
 void tarn__apply(struct server *s, struct lane_view *v, const struct tarn__slot *slot, unsigned n)
 {
-	struct lane *l = &s->st.lane[v->lane];
-	struct turn t = { .s = s, .st = &s->st, .v = v, .client = l->client,
+	struct turn t = { .s = s, .st = &s->st, .v = v, .client = s->st.lane[v->lane].client,
 			  .w = slot[0].word, .slot = slot, .n = n };
 	unsigned kind = tarn__header_kind(t.w[0]);
 	enum verdict verdict;
@@ -592,17 +610,7 @@ void tarn__apply(struct server *s, struct lane_view *v, const struct tarn__slot 
 				  ? phase_a[kind](&t)
 				  : offence(&t, "an unknown kind of message");
 
-	s->messages++;
-	if (tarn__likely(s->facts_client != NULL))
-		s->facts_client[t.client].by_kind[kind < FACTS_KINDS ? kind : 0]++;
-	if (tarn__unlikely(verdict == OFFENCE)) {
-		tarn__rollback(s);
-		tarn__evict(s, t.client, "message %u at %llu: %s", kind,
-			    (unsigned long long)l->position, t.offence);
-	}
-	SET(&s->st, l->position, l->position + n);
-	tarn__commit(s);
-	v->position = l->position;
+	tarn__turn_end(&t, verdict);
 }
 
 /* ---- phase B ---- */

@@ -30,8 +30,10 @@
 #include "things.h"
 
 #define RECLAIM_SLICE 64u      /* objects changed by one transaction at most */
-#define RECLAIM_LOOKS 4096u    /* table entries looked at by one transaction at most */
-#define RECLAIM_BUDGET 16384u  /* entries looked at between two looks at the lanes */
+#define RECLAIM_LOOKS 1024u    /* table entries looked at by one transaction at most */
+/* Between two looks at the lanes, and one slice: who calls meanwhile is to wait less than 20 us. An epoch in
+ * which nobody calls takes a twentieth of it. */
+#define RECLAIM_NS 8000u
 
 #define DEPARTED_SLICE 64u     /* objects told of one client's end between two looks at the lanes */
 
@@ -41,9 +43,16 @@ enum reclaim_step { STEP_CHANNELS, STEP_EXPORTS, STEP_DEPARTED, STEP_OBJECTS, ST
 
 struct lane_view *tarn__view_of(struct server *s, uint32_t lane)
 {
+	uint32_t at = s->view_at[lane];
+
+	/* Where it was last time: views move when one goes. */
+	if (tarn__likely(at < s->n_views && s->view[at].lane == lane))
+		return &s->view[at];
 	for (uint32_t i = 0; i < s->n_views; i++)
-		if (s->view[i].lane == lane)
+		if (s->view[i].lane == lane) {
+			s->view_at[lane] = i;
 			return &s->view[i];
+		}
 	return NULL;
 }
 
@@ -315,7 +324,7 @@ void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
 
 		if (st->lane[v->lane].client != client)
 			continue;
-		tarn__store_release(&tarn__view_area(s, v)->server.evicted, 1);
+		tarn__store_release(&tarn__view_area(s, v)->signs.evicted, 1);
 		v->wake = true;
 	}
 	if (s->kill_evicted && p != NULL && p->pidfd >= 0)
@@ -431,7 +440,7 @@ static bool reclaim_object(struct state *st, struct object *o, uint32_t client)
 }
 
 /* A slice of the table; true when the client has nothing left. */
-static bool reclaim_objects(struct server *s, struct client *c, uint32_t client, uint32_t *budget)
+static bool reclaim_objects(struct server *s, struct client *c, uint32_t client)
 {
 	struct state *st = &s->st;
 	uint32_t changed = 0, looked = 0;
@@ -445,7 +454,6 @@ static bool reclaim_objects(struct server *s, struct client *c, uint32_t client,
 	}
 	SET(st, c->reclaim_at, at);
 	tarn__commit(s);
-	*budget = *budget > looked ? *budget - looked : 0;
 	return at >= st->head->heap.objects || (c->held == 0 && c->owned == 0);
 }
 
@@ -492,8 +500,18 @@ static bool has_sweeps(const struct state *st, uint32_t client)
 	return false;
 }
 
-/* True when done. */
-static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
+/* Whether the time for this epoch is over, which begins with the first question. */
+static bool is_over(uint64_t *until)
+{
+	uint64_t now = tarn__now();
+
+	if (*until == 0)
+		*until = now + RECLAIM_NS;
+	return now >= *until;
+}
+
+/* True when done. @until: the clock's, as soon as a slice needed it. */
+static bool reclaim(struct server *s, uint32_t client, uint64_t *until)
 {
 	struct state *st = &s->st;
 	struct client *c = &st->client[client];
@@ -518,11 +536,14 @@ static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 		SET(st, c->reclaim_step, STEP_OBJECTS);
 		tarn__commit(s);
 	}
-	while (c->reclaim_step == STEP_OBJECTS && *budget > 0)
-		if (reclaim_objects(s, c, client, budget)) {
+	while (c->reclaim_step == STEP_OBJECTS) {
+		if (reclaim_objects(s, c, client)) {
 			SET(st, c->reclaim_step, STEP_DONE);
 			tarn__commit(s);
+		} else if (is_over(until)) {
+			return false;
 		}
+	}
 	/* Whoever closed in order finds all of it gone: also what its channels held. */
 	if (c->reclaim_step != STEP_DONE || has_sweeps(st, client))
 		return false;
@@ -533,7 +554,7 @@ static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 bool tarn__clients_advance(struct server *s)
 {
 	struct state *st = &s->st;
-	uint32_t budget = RECLAIM_BUDGET;
+	uint64_t until = 0;
 	bool more = false;
 
 	for (uint32_t i = 1; st->head->n_dying != 0 && i < st->head->clients_used; i++) {
@@ -549,7 +570,7 @@ bool tarn__clients_advance(struct server *s)
 				SET(st, c->state, CLIENT_RECLAIM);
 				tarn__commit(s);
 			}
-			if (budget == 0 || !reclaim(s, i, &budget))
+			if ((until != 0 && is_over(&until)) || !reclaim(s, i, &until))
 				more = true;
 		}
 	}

@@ -34,7 +34,9 @@
 #define HEAD_EVERY (TARN__REQUESTS / 4) /* publish the head so often within a batch */
 #define HOT_EVERY 8u                    /* idle lanes between two looks at the busy ones */
 #define LOOP_EVERY 64u                  /* epochs between two looks at descriptors */
-#define REAP_SLICES 64u
+#define REAP_SLICES 64u                 /* dead objects that end within an epoch, */
+#define REAP_NS 8000u                   /* if there is time for so many, */
+#define REAP_LEAST 8u                   /* and some in any case */
 #define PENDING_TICK_NS 2000000
 #define PUT_OFF_MOST 4u                 /* times that a RELEASE waits for its unit */
 #define KEEP_EVERY 4096u                /* epochs between two housekeepings of a busy server */
@@ -92,8 +94,8 @@ static void publish_lane(struct server *s, struct lane_view *v)
 	/* SYNC sleep: the client set waiting, passed its barrier and looked again. */
 	tarn__post_barrier(!s->use_membarrier);
 	if (tarn__load32_relaxed(&a->client.waiting) != 0) {
-		tarn__store32_release(&a->wake, a->wake + 1);
-		tarn__futex_wake(&a->wake, 1);
+		tarn__store32_release(&a->signs.wake, a->signs.wake + 1);
+		tarn__futex_wake(&a->signs.wake, 1);
 		s->wakeups++;
 	}
 	if (tarn__unlikely(v->event >= 0))
@@ -122,6 +124,22 @@ void tarn__publish_all(struct server *s)
 
 /* ---- phase A ---- */
 
+/* The short way that the next message's kind has. A hint: they decide from their own copies. Relaxed: its
+ * mark was seen. */
+static inline uint32_t read_short(struct server *s, struct lane_view *v)
+{
+	const struct tarn__slot *next = &v->requests[v->position % TARN__REQUESTS];
+	unsigned kind = tarn__header_kind(tarn__load_relaxed(&next->word[0]));
+	uint32_t n;
+
+	if (kind != TARN__MSG_CALL)
+		return tarn__hot_read(s, v);
+	n = tarn__hot_calls(s, v);
+	if (v->wake)
+		publish_lane(s, v); /* methods may take long: not all of the lane's first */
+	return n;
+}
+
 /* Reads one lane until its first unpublished slot, at most one ring in an epoch however
  * often it is looked at: the buffers of decrements have room for that, and so many
  * tickets and claims of the past can a lane keep. What was published when the epoch began
@@ -137,7 +155,7 @@ uint32_t tarn__lane_read(struct server *s, struct lane_view *v)
 	}
 	while (v->position < v->limit && !v->stopped &&
 	       tarn__request_ready(v->requests, v->position)) {
-		uint32_t short_way = tarn__hot_read(s, v);
+		uint32_t short_way = read_short(s, v);
 
 		n += short_way;
 		if (v->position - v->published_head >= HEAD_EVERY)
@@ -276,8 +294,17 @@ bool tarn__apply_older(struct server *s)
 static void reap(struct server *s)
 {
 	struct state *st = &s->st;
+	uint64_t until = 0;
 
 	for (unsigned k = 0; k < REAP_SLICES && st->head->dead != NIL; k++) {
+		if (k % REAP_LEAST == REAP_LEAST - 1) {
+			uint64_t now = tarn__now();
+
+			if (until != 0 && now >= until)
+				break;
+			if (until == 0)
+				until = now + REAP_NS;
+		}
 		struct object *o = &st->object[st->head->dead];
 		struct channel *ch = tarn__channel_of(st, o);
 
@@ -442,6 +469,23 @@ static bool crowded(void)
 	return tarn__now() - from > CROWDED_NS;
 }
 
+#define GLANCES 8u /* looks at the busy lanes for each epoch without work */
+
+/* Looks at what the busy lanes will hold next, and at nothing else: an epoch takes as long as a line
+ * crosses, and a call that comes meanwhile waits for its end. */
+static void glance(const struct server *s)
+{
+	for (uint32_t k = 0; k < GLANCES; k++) {
+		for (uint32_t i = 0; i < s->n_hot; i++) {
+			const struct lane_view *v = &s->view[s->hot[i]];
+
+			if (tarn__request_ready(v->requests, v->position) && !v->stopped)
+				return;
+		}
+		tarn__pause();
+	}
+}
+
 /* Polls on while eager messages come; true if there is work before the patience is over. Only
  * on a CPU that nobody else wants: who would be next to call may be waiting for it (HOTPATH 4:
  * 10 to 20 x in the mean). */
@@ -450,10 +494,11 @@ static bool spin(struct server *s)
 	uint64_t eager = s->eager, until = 0;
 
 	for (uint32_t round = 1; s->spin_ns != 0; round++) {
+		glance(s);
 		tarn__epoch(s);
 		if (s->eager != eager || look(s) || s->stopping)
 			return true;
-		if (round % 16 == 0) {
+		if (round % 4 == 0) {
 			uint64_t now = tarn__now();
 
 			if (until == 0)
@@ -461,10 +506,9 @@ static bool spin(struct server *s)
 			if (now >= until)
 				return false;
 			/* Not at once: who calls again and again must not wait for a yield. */
-			if ((round == 16 || round % 128 == 0) && crowded())
+			if ((round == 4 || round % 32 == 0) && crowded())
 				return false;
 		}
-		tarn__pause();
 	}
 	return false;
 }

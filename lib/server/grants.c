@@ -129,7 +129,7 @@ static void ask_for_grants(struct server *s, uint32_t client)
 
 		if (client != NIL && s->st.lane[s->view[i].lane].client != client)
 			continue;
-		tarn__store_release(&a->server.notice, a->server.notice + 1);
+		tarn__store_release(&a->signs.notice, a->signs.notice + 1);
 		s->view[i].wake = true;
 	}
 }

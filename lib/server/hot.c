@@ -372,9 +372,10 @@ static bool hot_release(struct batch *b, const uint64_t *w)
 {
 	const struct object *o = object_find(b->st, w[1]);
 
-	if (o == NULL || !is_block(o) || is_news(b, o))
+	if (o == NULL || is_news(b, o))
 		return false;
 	defer(b, TARN__MSG_RELEASE, w[1], 0, w[2]);
+	b->s->eager += !is_block(o); /* an object goes promptly, as in apply.c */
 	return true;
 }
 

@@ -9,6 +9,9 @@
  * effects and cursor in one transaction. How many; 0: the next one goes the other way, or
  * there is none. */
 uint32_t tarn__hot_read(struct server *s, struct lane_view *v);
+/* Phase A of the CALLs of inline methods at the head of lane @v, the same; but each is a transaction of
+ * its own (hot-call.c). */
+uint32_t tarn__hot_calls(struct server *s, struct lane_view *v);
 /* Phase B of the next entries of the older buffer, the same. */
 uint64_t tarn__hot_apply_older(struct server *s);
 

@@ -10,6 +10,7 @@
  * What a call names it publishes and holds, whatever becomes of the method.
  */
 #include "calls.h"
+#include "deed.h"
 #include "heap.h"
 #include "ledger.h"
 #include "turn.h"
@@ -137,9 +138,6 @@ static enum verdict refuse_memory(struct turn *t, struct ask *a, const struct ta
 
 /* ---- what an inline method asks for ---- */
 
-/* Objects that one inline call made: settled at its end, or undone. */
-#define MADE_MOST 32u
-#define DROPS_MOST 128u
 /*
  * Words of the undo log. What a method asks for is refused while there is still room for what
  * comes after it: a result of 64 references, each booked in the book (20), its block or records,
@@ -152,16 +150,6 @@ static enum verdict refuse_memory(struct turn *t, struct ask *a, const struct ta
 #define DROP_LAST_WORDS 12u /* more, when it was the last claim */
 #define DROP_SPAN_WORDS 20u /* more, when its span runs empty or is full no more */
 static_assert(65 * 20 + HEAP_ALLOC_WORDS + MADE_MOST * 10 + 64 <= REST_WORDS, "the rest");
-struct deed {
-	struct turn *t;
-	unsigned n_drops, drop_words;
-	uint64_t drop[DROPS_MOST]; /* edges to be dropped once the result is booked, which may name
-				    * what nothing else holds */
-	unsigned n_made;
-	uint64_t made[MADE_MOST];
-	bool finished[MADE_MOST];
-	bool deferred;              /* an executor is to do it */
-};
 
 static bool room_for(const struct deed *d, unsigned words)
 {
@@ -332,17 +320,20 @@ static void outcome_of(const struct tarn__run *run, int code, uint64_t *refs, st
 		refs[2 * k] = run->result_ids[k];
 }
 
-static void run_set(struct turn *t, const struct ask *a, const struct tarn__served *type,
-		    struct deed *d, struct tarn__run *ret)
+void tarn__run_init(struct turn *t, const struct tarn__served *type, struct deed *d,
+		    struct tarn__run *ret)
 {
 	ret->served = type;
 	ret->offer = NULL;
-	ret->words = a->words;
-	ret->n_words = a->n_words;
-	ret->n_values = a->n_values;
-	ret->n_refs = a->n_refs;
-	ret->refs = a->refs;
-	ret->looks = a->look;
+	ret->deed = TARN__DEED_METHOD;
+	ret->id = 0;
+	ret->self = NULL;
+	ret->words = NULL;
+	ret->n_words = 0;
+	ret->n_values = 0;
+	ret->n_refs = 0;
+	ret->refs = NULL;
+	ret->looks = NULL;
 	ret->caller = (tarn_caller){ .client = t->client, .pid = t->st->client[t->client].pid };
 	ret->ops = &wishes;
 	ret->turn = d;
@@ -354,6 +345,18 @@ static void run_set(struct turn *t, const struct ask *a, const struct tarn__serv
 	d->n_made = 0;
 	d->n_drops = 0;
 	d->drop_words = 0;
+}
+
+static void run_set(struct turn *t, const struct ask *a, const struct tarn__served *type,
+		    struct deed *d, struct tarn__run *ret)
+{
+	tarn__run_init(t, type, d, ret);
+	ret->words = a->words;
+	ret->n_words = a->n_words;
+	ret->n_values = a->n_values;
+	ret->n_refs = a->n_refs;
+	ret->refs = a->refs;
+	ret->looks = a->look;
 }
 
 /* Sends what the method gave, or undoes all and says why not. @made: CREATE: the new object. */
@@ -517,6 +520,21 @@ static enum verdict queue(struct turn *t, struct ask *a, struct object *o,
 }
 
 /* ---- CALL ---- */
+
+enum verdict tarn__call_over(struct turn *t, struct tarn__run *run, struct deed *d, int code)
+{
+	struct ask a;
+
+	if (take_apart(t, TARN__MSG_CALL, &a) == OFFENCE)
+		return OFFENCE;
+	enum verdict verdict = run_over(t, &a, run, d, code);
+
+	if (tarn__likely(code == 0 || !d->deferred))
+		return verdict;
+	/* Nothing of it is left, so the object is there. */
+	return queue(t, &a, tarn__object_find(t->st, run->id), run->served, run->offer,
+		     TARN__DEED_METHOD);
+}
 
 static enum verdict no_method(struct turn *t, struct ask *a, const struct tarn__served *type,
 			      unsigned method)

@@ -281,8 +281,8 @@ static void close_all(struct server *s)
 		for (uint32_t i = 0; i < s->n_views; i++) {
 			struct tarn__lane_area *a = tarn__view_area(s, &s->view[i]);
 
-			tarn__store32_release(&a->wake, a->wake + 1);
-			tarn__futex_wake(&a->wake, INT32_MAX);
+			tarn__store32_release(&a->signs.wake, a->signs.wake + 1);
+			tarn__futex_wake(&a->signs.wake, INT32_MAX);
 			if (s->view[i].event >= 0)
 				close(s->view[i].event);
 		}

@@ -91,6 +91,7 @@ struct server {
 
 	struct lane_view *view;        /* open lanes, dense */
 	uint32_t n_views, views_room;
+	uint32_t view_at[MAX_LANES];   /* by lane: where its view is, or was; see tarn__view_of() */
 	uint32_t hot[HOT_LANES];       /* views that were busy lately */
 	uint32_t n_hot;
 

@@ -33,6 +33,9 @@ enum verdict tarn__turn_name(struct turn *t, struct object *o, uint64_t size, bo
 void tarn__turn_answer(struct turn *t, int r, const struct answer *a);
 /* What an answer says of @o. */
 void tarn__turn_describe(const struct state *st, const struct object *o, struct answer *ret);
+/* The end of a message: counts it, moves the cursor, commits. An OFFENCE has no effect, and its
+ * sender is evicted. */
+void tarn__turn_end(struct turn *t, enum verdict verdict);
 /* Collects the text that follows @skip words of the first slot; its bytes are the count. */
 enum verdict tarn__turn_text(struct turn *t, unsigned skip, char ret[TARN__NAME_BYTES]);
 

@@ -87,6 +87,25 @@ int tarn__signature_check(const char *signature)
 	return 0;
 }
 
+struct tarn__plain tarn__signature_plain(const char *signature)
+{
+	static const char plain[] = "nbiqIQd";
+	static const uint8_t kinds[] = { TARN_KIND_NIL, TARN_KIND_BOOL, TARN_KIND_INT, TARN_KIND_INT,
+					 TARN_KIND_UINT, TARN_KIND_UINT, TARN_KIND_DOUBLE };
+	struct tarn__plain p = { .n = 0 };
+
+	for (; signature != NULL && *signature != '\0'; signature++) {
+		const char *at = strchr(plain, *signature);
+
+		if (at == NULL || p.n == TARN__PLAIN_MOST)
+			break;
+		p.kind[p.n++] = kinds[at - plain];
+	}
+	if (signature == NULL || *signature != '\0')
+		p.n = TARN__PLAIN_NONE;
+	return p;
+}
+
 /* ---- matching ---- */
 
 struct matcher {

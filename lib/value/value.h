@@ -93,6 +93,23 @@ struct tarn__payload {
  * -EINVAL if a list or map is still open. */
 int tarn__builder_payload(const tarn_builder *builder, struct tarn__payload *ret_payload);
 
+/* The same of a builder that has nothing but top-level slots, which most have. False: it is
+ * another, or has failed. */
+static inline bool tarn__builder_plain(const tarn_builder *b, struct tarn__payload *ret)
+{
+	const uint64_t *words = b->words + b->first;
+	uint32_t n = (uint32_t)(b->next - words);
+
+	if (tarn__unlikely(((uint32_t)b->error | b->heap | b->kind | b->n_refs) != 0))
+		return false;
+	ret->words = words;
+	ret->n_words = n;
+	ret->n_values = (uint8_t)(n / TARN__SLOT_WORDS);
+	ret->n_refs = 0;
+	ret->refs = NULL;
+	return true;
+}
+
 /* ---- wire -> parcel ---- */
 
 /* The parcel's flags. */
@@ -108,6 +125,28 @@ int tarn__builder_payload(const tarn_builder *builder, struct tarn__payload *ret
 int tarn__parcel_set(tarn_parcel *parcel, const uint64_t *words, uint32_t n_words,
 		     unsigned n_values, struct tarn_block *const *refs, unsigned n_refs);
 
+/* The same of up to five words without references, all of them given. False: the counts do not go
+ * together, and nothing was done. */
+#define TARN__SHORT_WORDS 5u
+static inline bool tarn__parcel_set_short(tarn_parcel *parcel, const uint64_t words[TARN__SHORT_WORDS],
+					  unsigned n_words, unsigned n_values)
+{
+	if (tarn__unlikely(n_words > TARN__SHORT_WORDS || n_values * TARN__SLOT_WORDS > n_words))
+		return false;
+	parcel->words = parcel->room;
+	parcel->n_words = n_words;
+	parcel->n_values = (uint8_t)n_values;
+	parcel->n_refs = 0;
+	parcel->flags = 0;
+	parcel->spare = 0;
+	parcel->refs = parcel->refs_room;
+	parcel->holder = NULL;
+	parcel->copies = NULL;
+	for (unsigned i = 0; i < TARN__SHORT_WORDS; i++)
+		parcel->room[i] = words[i];
+	return true;
+}
+
 /* The same of a payload that lies in a block: stays there. Takes over one reference on
  * @holder too, which keeps it mapped. */
 int tarn__parcel_set_block(tarn_parcel *parcel, struct tarn_block *holder, const uint64_t *words,
@@ -119,6 +158,25 @@ int tarn__parcel_set_block(tarn_parcel *parcel, struct tarn_block *holder, const
 int tarn__parcel_lend(tarn_parcel *parcel, const uint64_t *words, uint32_t n_words,
 		      unsigned n_values, struct tarn_block *const *refs, unsigned n_refs,
 		      bool shared);
+
+/* The same of words without references, if they are few. False: nothing was done. */
+#define TARN__LEND_WORDS 64u
+static inline bool tarn__parcel_lend_plain(tarn_parcel *parcel, const uint64_t *words,
+					   uint32_t n_words, unsigned n_values)
+{
+	if (tarn__unlikely(n_words > TARN__LEND_WORDS || n_values * TARN__SLOT_WORDS > n_words))
+		return false;
+	parcel->words = words;
+	parcel->n_words = n_words;
+	parcel->n_values = (uint8_t)n_values;
+	parcel->n_refs = 0;
+	parcel->flags = TARN__PARCEL_LENT;
+	parcel->spare = 0;
+	parcel->refs = parcel->refs_room;
+	parcel->holder = NULL;
+	parcel->copies = NULL;
+	return true;
+}
 
 /* Private memory for @n_words and @n_refs to be filled by the caller, before anybody reads:
  * saves a copy when words come in pieces, as from a ring. */
@@ -178,6 +236,31 @@ int tarn__parcel_copy(const tarn_parcel *parcel, const void *data, size_t bytes,
  * 0 if @signature is well formed, else -EINVAL and a sentence.
  */
 int tarn__signature_check(const char *signature);
+
+/*
+ * A signature of a few letters for numbers, bools and nil, compiled: the kinds that fit whatever their
+ * bodies are. n: how many; TARN__PLAIN_NONE: the signature is another.
+ */
+#define TARN__PLAIN_MOST 7u
+#define TARN__PLAIN_NONE 0xffu
+struct tarn__plain {
+	uint8_t n;
+	uint8_t kind[TARN__PLAIN_MOST];
+};
+struct tarn__plain tarn__signature_plain(const char *signature);
+
+/* True: they match it. False: perhaps they do, see tarn__signature_match(). */
+static inline bool tarn__plain_matches(const struct tarn__plain *plain, const tarn_parcel *parcel)
+{
+	if (plain->n != parcel->n_values)
+		return false;
+	for (unsigned i = 0; i < plain->n; i++)
+		/* Relaxed: perhaps others write there; whoever reads it looks again. */
+		if (tarn__head_kind(tarn__load_relaxed(parcel->words + TARN__SLOT_WORDS * i)) !=
+		    plain->kind[i])
+			return false;
+	return true;
+}
 
 /* 0 if the parcel's values are as @signature says, -TARN_EARGS with "argument 2: expected
  * int, found string" in the thread's last failure, or -TARN_EPROTO. */

@@ -200,19 +200,30 @@ static int many(tarn_context *ctx, void *self)
 	return r;
 }
 
+/* Nothing but a number from a number, as most methods. */
+static int next(tarn_context *ctx, void *self)
+{
+	uint64_t n;
+	int r = tarn_context_get(ctx, "Q", &n);
+
+	(void)self;
+	return r < 0 ? r : tarn_put_uint(tarn_context_result(ctx), n + 1);
+}
+
 static void end(tarn_context *ctx, void *self)
 {
 	(void)ctx;
 	(void)self;
 }
 
-enum { KEEP, FORGET, BEGET, FAIL, MANY };
+enum { KEEP, FORGET, BEGET, FAIL, MANY, NEXT };
 static const tarn_method plain_methods[] = {
 	{ "keep", keep, TARN_METHOD_INLINE, NULL, NULL, NULL },
 	{ "forget", forget, TARN_METHOD_INLINE, NULL, NULL, NULL },
 	{ "beget", beget, TARN_METHOD_INLINE, NULL, NULL, NULL },
 	{ "fail", fail, TARN_METHOD_INLINE, NULL, NULL, NULL },
 	{ "many", many, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "next", next, TARN_METHOD_INLINE, "Q", "Q", NULL },
 	{ 0 },
 };
 static const tarn_method slow_methods[] = { { "keep", keep, 0, NULL, NULL, NULL }, { 0 } };
@@ -414,6 +425,12 @@ MESSAGE(call_fail, post_call(&w->qa, w->outer, FAIL, 32, refer(TARN_KIND_BLOCK, 
 MESSAGE(call_fail_in_a_block, post_call(&w->qa, w->outer, FAIL, 1, NULL))
 MESSAGE(call_no_method, post_call(&w->qa, w->outer, 77, 1, NULL))
 MESSAGE(call_stale, post_call(&w->qa, w->outer + (1ull << TARN__INDEX_BITS), 0, 1, NULL))
+MESSAGE(call_short, post_call(&w->qa, w->outer, NEXT, 1, number(1)))
+MESSAGE(call_short_oneway, fake_post_values(&w->qa, TARN__MSG_CALL, 0, w->outer, NEXT, TARN__CALL_ONEWAY, 0, number(1)))
+/* Short ones around what ends a batch of them: failures, references, effects, other messages. */
+MESSAGE(call_many_short, call_short(w); call_short_oneway(w); call_fail_in_a_block(w); call_short(w);
+	call_forget(w); call_short_oneway(w); call_beget(w); call_short(w); ping(w); call_short(w);
+	call_no_method(w); call_short(w); call_stale(w); call_short(w); call_keep_again(w); call_short(w))
 MESSAGE(call_stash_fetch, post_call(&w->qa, w->outer, MANY, 1, NULL); fake_settle(w->s);
 	uint64_t n = fake_answer(&w->qa).words[0];
 	fake_post(&w->qa, TARN__MSG_FETCH, 0, n, tarn__pack(0, 0, 0, 0, 1, 0), 0, 0, 0, 0);
@@ -482,6 +499,7 @@ static const struct act {
 	ACT(create_of_no_type), ACT(type_told), ACT(call_keep), ACT(call_keep_granted),
 	ACT(call_keep_again), ACT(call_forget), ACT(call_forget_last), ACT(call_beget), ACT(call_fail),
 	ACT(call_fail_in_a_block), ACT(call_no_method), ACT(call_stale), ACT(call_stash_fetch),
+	ACT(call_short), ACT(call_short_oneway), ACT(call_many_short),
 	ACT(call_queued), ACT(call_queued_oneway), ACT(result_plain), ACT(result_refers),
 	ACT(result_stale), ACT(result_error), ACT(result_of_a_creator), ACT(result_of_a_failed_creator),
 	ACT(cancel_call), ACT(death_in_a_call), ACT(death_of_the_host), ACT(hold), ACT(unhold),

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A method that runs on the reactor's thread: what it asked for so far, and how its call ends.
+ * objects.c has the functions; hot-call.c runs the short calls.
+ */
+#ifndef TARN_SERVER_DEED_H
+#define TARN_SERVER_DEED_H
+
+#include "turn.h"
+
+/* Objects that one inline call made: settled at its end, or undone. */
+#define MADE_MOST 32u
+#define DROPS_MOST 128u
+
+struct deed {
+	struct turn *t;
+	unsigned n_drops, drop_words;
+	uint64_t drop[DROPS_MOST]; /* edges to be dropped once the result is booked, which may name
+				    * what nothing else holds */
+	unsigned n_made;
+	uint64_t made[MADE_MOST];
+	bool finished[MADE_MOST];
+	bool deferred;              /* an executor is to do it */
+};
+
+/* Makes @run one of nothing: no arguments, no references, no object; its wishes go to @d. */
+void tarn__run_init(struct turn *t, const struct tarn__served *type, struct deed *d,
+		    struct tarn__run *ret);
+/* The end of a CALL whose method gave @code: its result is booked and sent, or all is undone
+ * and the failure sent. The transaction is the caller's to commit. */
+enum verdict tarn__call_over(struct turn *t, struct tarn__run *run, struct deed *d, int code);
+
+#endif
