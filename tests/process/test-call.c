@@ -542,14 +542,15 @@ PLAIN_TEST(d18_a_caller_returns_in_time_and_the_late_result_is_given_back)
 	tarn_object *s = NEW(u.c, "Sleeper", "");
 	uint64_t id = tarn_object_id(s);
 
-	for (int i = 0; i < 20; i++)
+	/* On a busy machine some are cancelled before an executor begins them: they never run. */
+	while (types_integer(s, "told") < 20)
 		FAILS(tarn_callf(s, "wait", 5000000, NULL, NULL), ETIMEDOUT);
 	/* wait() gives its object back once it is told: nobody takes that. */
-	PLAIN_WAIT_FOR(types_integer(s, "told") == 20);
-	PLAIN_EQ(types_integer(s, "waiting"), 0);
+	PLAIN_WAIT_FOR(types_integer(s, "waiting") == 0);
 	PLAIN_WAIT_FOR(scene_count(&u.s, id) == 1);
 	FAILS(tarn_callf(s, "wait", 0, NULL, NULL), ETIMEDOUT);
-	PLAIN_WAIT_FOR(types_integer(s, "told") == 21);
+	PLAIN_WAIT_FOR(types_integer(s, "waiting") == 0);
+	PLAIN_WAIT_FOR(scene_count(&u.s, id) == 1);
 	tarn_object_unref(s);
 	user_close(&u);
 }
