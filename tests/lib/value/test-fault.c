@@ -2,6 +2,7 @@
 /* Faults: what is thrown arrives whole, and reads as a person expects. */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <limits.h>
 #include <pthread.h>
 #include <search.h>
 #include <stdlib.h>
@@ -277,6 +278,22 @@ Test(fault, e5_frames_are_optional_and_may_be_given)
 	free(text);
 	tarn_fault_unref(f);
 	tarn_fault_unref(g);
+}
+
+Test(fault, e5_any_place_that_can_be_given_arrives)
+{
+	static const tarn_frame given = { .module = "m", .line = UINT32_MAX, .offset = UINT64_MAX };
+	tarn_fault *f = tarn_fault_new("E", INT_MIN, "m"), *arrived;
+	tarn_frame frame;
+
+	cr_assert(eq(int, tarn_fault_add_frame(f, &given), 0));
+	arrived = sent(f);
+	cr_expect(eq(int, tarn_fault_code(arrived), INT_MIN));
+	cr_assert(tarn_fault_frame_at(arrived, 0, &frame));
+	cr_expect(eq(u32, frame.line, UINT32_MAX));
+	cr_expect(eq(u64, frame.offset, UINT64_MAX));
+	tarn_fault_unref(arrived);
+	tarn_fault_unref(f);
 }
 
 Test(fault, e6_domains_are_a_tree)

@@ -177,6 +177,10 @@ Test(hostile, e7_an_error_with_parts_missing_or_wrong_is_no_error)
 		"error[\"E\", -1, \"m\", \"p\", 1, 1, 0u, [], nil, [5]]",
 		"error[\"E\", -1, \"m\", \"p\", 9999999999, 1, 0u, [], nil, []]",
 		"error[\"E\", -1, nil, \"p\", 1, 1, 0u, [], nil, []]",
+		"error[\"E\", -1, \"m\", \"p\", 1, 1, -1, [], nil, []]",
+		"error[\"E\", -1, \"m\", \"p\", -1, 1, 0u, [], nil, []]",
+		"error[\"E\", -1, \"m\", \"p\", 1, 1, 0u, [[nil, nil, -1, nil, 0, b\"\"]], nil, []]",
+		"error[\"E\", -1, \"m\", \"p\", 1, 1, 0u, [[nil, nil, 0, nil, -1, b\"\"]], nil, []]",
 		"error[\"E\", -1, \"m\", \"p\", 1, 1, 0u, [[nil, nil, 0, nil, 0, b\"0123456789012345678901234567890123\"]], nil, []]",
 	};
 
