@@ -427,6 +427,27 @@ Test(fault, lines_of_a_message_keep_the_prefix_and_the_terminal_is_not_spoken_to
 
 /* ---- the last failure ---- */
 
+Test(fault, no_character_that_moves_a_cursor_is_shown_and_letters_are)
+{
+	/* As one byte and as UTF-8: "begin a control sequence". A letter of two bytes is kept. */
+	tarn_fault *f = tarn_fault_new("E", 0, "a\x9b" "2J b\xc2\x9b" "2J c\xc3\xa9 d\xc3");
+	char *text = formatted(f);
+
+	cr_expect(strstr(text, "a?2J b??2J c\xc3\xa9 d?\n") != NULL, "%s", text);
+	free(text);
+	tarn_fault_unref(f);
+}
+
+Test(fault, a_fault_is_not_its_own_cause_or_member)
+{
+	tarn_fault *f = tarn_fault_new("E", 0, "m");
+
+	cr_expect(eq(int, tarn_fault_set_cause(f, f), -EINVAL));
+	cr_expect(eq(int, tarn_fault_add_child(f, f), -EINVAL));
+	cr_expect(tarn_fault_cause(f) == NULL && tarn_fault_child_count(f) == 0);
+	tarn_fault_unref(f);
+}
+
 Test(fault, d14_the_last_failure_has_the_fault_until_the_next_one)
 {
 	tarn_fault *f = tarn_fault_new("ValueError", 0, "38");
