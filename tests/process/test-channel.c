@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/client/object.h"
 #include "tests/common/scene.h"
 
 /* A parent with a client, a channel named "c" and its producer end. */
@@ -190,6 +191,26 @@ PLAIN_TEST(p1_a_channel_travels_through_a_channel_and_as_a_token)
 }
 
 /* ---- ends ---- */
+
+PLAIN_TEST(an_object_in_a_channel_says_nothing_of_its_senders_addresses)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *lock;
+	tarn_channel *ch;
+
+	OK(tarn_channel_new(c, 4, NULL, &ch));
+	OK(tarn_channel_bind(ch, TARN_PRODUCER));
+	OK(tarn_lock_new(c, 0, &lock));
+	OK(tarn_lock_acquire(lock, 0)); /* from here on the proxy knows where the instance lies */
+	OK(tarn_channel_send_object(ch, lock, 0, TARN_FOREVER));
+	PLAIN_EQ(ch->ring->slot[0].word[TARN__CH_ID], tarn_object_id(lock));
+	PLAIN_EQ(ch->ring->slot[0].word[TARN__CH_SIZE], 0);
+	tarn_object_unref(lock);
+	tarn_channel_unref(ch);
+	tarn_client_close(c);
+	scene_close(&s);
+}
 
 PLAIN_TEST(an_end_is_taken_once_whatever_became_of_it)
 {
