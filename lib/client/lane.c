@@ -725,6 +725,7 @@ int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slo
 	uint64_t began = is_timed(l) ? tarn__now() : 0;
 	int r = tarn__lane_prepare(l, a->slots, reply_slots, deadline);
 
+	l->asked = r == 0;
 	if (r < 0)
 		return r;
 	l->answered = false;
