@@ -33,7 +33,7 @@
 #define RECLAIM_LOOKS 4096u    /* table entries looked at by one transaction at most */
 #define RECLAIM_BUDGET 16384u  /* entries looked at between two looks at the lanes */
 
-#define DEPARTED_SLICE 64u     /* objects told of one client's end between two looks at the lanes */
+#define DEPARTED_SLICE 64u     /* objects told of clients' ends between two looks at the lanes */
 
 enum reclaim_step { STEP_CHANNELS, STEP_EXPORTS, STEP_DEPARTED, STEP_OBJECTS, STEP_DONE };
 
@@ -493,7 +493,7 @@ static bool has_sweeps(const struct state *st, uint32_t client)
 }
 
 /* True when done. */
-static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
+static bool reclaim(struct server *s, uint32_t client, uint32_t *budget, uint32_t *told)
 {
 	struct state *st = &s->st;
 	struct client *c = &st->client[client];
@@ -513,7 +513,7 @@ static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 	}
 	/* Before the objects: what it held can still be kept by those who want it. */
 	if (c->reclaim_step == STEP_DEPARTED) {
-		if (!tarn__things_departed(s, client, DEPARTED_SLICE))
+		if (!tarn__things_departed(s, client, told))
 			return false;
 		SET(st, c->reclaim_step, STEP_OBJECTS);
 		tarn__commit(s);
@@ -533,7 +533,7 @@ static bool reclaim(struct server *s, uint32_t client, uint32_t *budget)
 bool tarn__clients_advance(struct server *s)
 {
 	struct state *st = &s->st;
-	uint32_t budget = RECLAIM_BUDGET;
+	uint32_t budget = RECLAIM_BUDGET, told = DEPARTED_SLICE;
 	bool more = false;
 
 	for (uint32_t i = 1; st->head->n_dying != 0 && i < st->head->clients_used; i++) {
@@ -549,7 +549,7 @@ bool tarn__clients_advance(struct server *s)
 				SET(st, c->state, CLIENT_RECLAIM);
 				tarn__commit(s);
 			}
-			if (budget == 0 || !reclaim(s, i, &budget))
+			if (budget == 0 || !reclaim(s, i, &budget, &told))
 				more = true;
 		}
 	}
