@@ -22,14 +22,18 @@ int tarn_block_new(tarn_client *client, size_t size, unsigned flags, tarn_block 
 		unsigned at = tarn__class_of(size);
 		struct tarn__bin *bin = &l->cache.bin[at];
 
-		if (tarn__likely(bin->n > bin->low && tarn__lane_try(l))) {
-			struct tarn_block *b = tarn__cache_pop(&l->cache, bin);
+		/* First inside, then a look: a signal handler's drop may empty the bin. */
+		if (tarn__likely(tarn__lane_try(l))) {
+			if (tarn__likely(bin->n > bin->low)) {
+				struct tarn_block *b = tarn__cache_pop(&l->cache, bin);
 
-			b->refs = 1; /* plain: not yet anybody else's */
-			b->size = size;
+				b->refs = 1; /* plain: not yet anybody else's */
+				b->size = size;
+				tarn__lane_leave(l);
+				*ret_block = b;
+				return 0;
+			}
 			tarn__lane_leave(l);
-			*ret_block = b;
-			return 0;
 		}
 	}
 	return tarn__block_new_slow(client, size, flags, ret_block);

@@ -260,7 +260,9 @@ static int send_handle(struct tarn_channel *ch, const struct tarn_block *b, uint
 		return r;
 	r = prepare(ch, l, timeout_ns);
 	if (r == 0) {
-		const struct item i = { .id = b->id, .flags = flags, .size = b->size, .tag = tag };
+		/* An object has no size; what stands there is for this process only. */
+		const struct item i = { .id = b->id, .flags = flags, .tag = tag,
+					.size = flags & TARN__SEND_OBJECT ? 0 : b->size };
 
 		publish(ch, l, &i);
 	}

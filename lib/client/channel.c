@@ -186,7 +186,7 @@ static int look_up(struct tarn__lane *l, const char *name, uint64_t deadline,
 		r = tarn__reply_error(&s);
 	if (r < 0) {
 		/* Of a late reply the claim is given back with its hold. */
-		if (r != -ETIMEDOUT)
+		if (r != -ETIMEDOUT || !l->asked)
 			tarn__hold_return(l);
 		return r;
 	}

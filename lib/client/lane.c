@@ -261,6 +261,10 @@ void tarn__lane_park(void *lane)
 
 	if (tarn__forked(c))
 		return;
+	/* A signal handler finds no lane until this is over, and must not look for one: locks are
+	 * held here. Its drops go to the backlog. */
+	tarn__here.entering = true;
+	tarn__compiler_barrier();
 	if (tarn__here.lane == l)
 		tarn__here.serial = 1;
 	tarn__lane_try(l); /* not inside a call: a thread does not end there */
@@ -272,6 +276,8 @@ void tarn__lane_park(void *lane)
 	tarn__lane_leave(l);
 	put_parked(c, l);
 	close_spares(c);
+	tarn__compiler_barrier();
+	tarn__here.entering = false;
 }
 
 void tarn__lanes_free(struct tarn_client *c)
@@ -720,6 +726,7 @@ int tarn__lane_ask(struct tarn__lane *l, struct tarn__ask *a, unsigned reply_slo
 	uint64_t began = is_timed(l) ? tarn__now() : 0;
 	int r = tarn__lane_prepare(l, a->slots, reply_slots, deadline);
 
+	l->asked = r == 0;
 	if (r < 0)
 		return r;
 	l->answered = false;

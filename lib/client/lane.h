@@ -42,6 +42,7 @@ struct tarn__lane {
 	uint32_t sequence;       /* of cookies */
 	uint32_t awaited;        /* cookie of the reply that the caller waits for; 0: none */
 	bool answered;           /* answer is it */
+	bool asked;              /* the last tarn__lane_ask() posted: an answer comes, if late */
 	struct tarn__slot answer;
 	uint32_t n_more;         /* words of it behind those of the first slot */
 	uint64_t more[7 * (TARN__REPLY_SLOTS - 1)];

@@ -35,7 +35,7 @@
  * which nobody calls takes a twentieth of it. */
 #define RECLAIM_NS 8000u
 
-#define DEPARTED_SLICE 64u     /* objects told of one client's end between two looks at the lanes */
+#define DEPARTED_SLICE 64u     /* objects told of clients' ends between two looks at the lanes */
 
 enum reclaim_step { STEP_CHANNELS, STEP_EXPORTS, STEP_DEPARTED, STEP_OBJECTS, STEP_DONE };
 
@@ -510,8 +510,8 @@ static bool is_over(uint64_t *until)
 	return now >= *until;
 }
 
-/* True when done. @until: the clock's, as soon as a slice needed it. */
-static bool reclaim(struct server *s, uint32_t client, uint64_t *until)
+/* True when done. @until: the clock's, as soon as a slice needed it; @told: who may yet be told. */
+static bool reclaim(struct server *s, uint32_t client, uint64_t *until, uint32_t *told)
 {
 	struct state *st = &s->st;
 	struct client *c = &st->client[client];
@@ -531,7 +531,7 @@ static bool reclaim(struct server *s, uint32_t client, uint64_t *until)
 	}
 	/* Before the objects: what it held can still be kept by those who want it. */
 	if (c->reclaim_step == STEP_DEPARTED) {
-		if (!tarn__things_departed(s, client, DEPARTED_SLICE))
+		if (!tarn__things_departed(s, client, told))
 			return false;
 		SET(st, c->reclaim_step, STEP_OBJECTS);
 		tarn__commit(s);
@@ -555,6 +555,7 @@ bool tarn__clients_advance(struct server *s)
 {
 	struct state *st = &s->st;
 	uint64_t until = 0;
+	uint32_t told = DEPARTED_SLICE;
 	bool more = false;
 
 	for (uint32_t i = 1; st->head->n_dying != 0 && i < st->head->clients_used; i++) {
@@ -570,7 +571,7 @@ bool tarn__clients_advance(struct server *s)
 				SET(st, c->state, CLIENT_RECLAIM);
 				tarn__commit(s);
 			}
-			if ((until != 0 && is_over(&until)) || !reclaim(s, i, &until))
+			if ((until != 0 && is_over(&until)) || !reclaim(s, i, &until, &told))
 				more = true;
 		}
 	}

@@ -438,12 +438,12 @@ static void tell(struct server *s, const struct thing *t, uint32_t client)
 	s->host->ops->run_end(s->host, &run);
 }
 
-bool tarn__things_departed(struct server *s, uint32_t client, uint32_t most)
+bool tarn__things_departed(struct server *s, uint32_t client, uint32_t *budget)
 {
 	struct state *st = &s->st;
 	struct client *c = &st->client[client];
 
-	while (c->departed_at != NIL && most-- > 0) {
+	for (; c->departed_at != NIL && *budget > 0; --*budget) {
 		const struct thing *t = &st->thing[c->departed_at];
 		uint32_t next = t->attend_next;
 

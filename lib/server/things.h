@@ -55,9 +55,9 @@ uint32_t tarn__edge_count(const struct state *st, const struct thing *t, uint64_
  * it cannot go on now. */
 bool tarn__thing_reap(struct server *s, struct object *o);
 
-/* Tells the next objects, up to @most, that @client is gone. True: all that have to be told are.
- * Commits by itself. */
-bool tarn__things_departed(struct server *s, uint32_t client, uint32_t most);
+/* Tells the next objects, up to *@budget, which it lowers, that @client is gone. True: all that have
+ * to be told are. Commits by itself. */
+bool tarn__things_departed(struct server *s, uint32_t client, uint32_t *budget);
 
 /* Phase B of UNHOLD and DESTROYED. */
 void tarn__unhold_now(struct server *s, const struct deferred *d);

@@ -160,15 +160,32 @@ static char *take_string(struct decoder *d, const tarn_value *around, uint32_t i
 	return text;
 }
 
-static int64_t take_int(struct decoder *d, const tarn_value *around, uint32_t index, int64_t most)
+static void fail_number(struct decoder *d, uint32_t index)
 {
-	tarn_value v = take(d, around, index, KIND(INT) | KIND(UINT));
+	fail(d, tarn__fail(-TARN_EPROTO, "An error that arrived has an impossible number as its part %u.",
+			   index));
+}
+
+static int take_code(struct decoder *d, const tarn_value *around)
+{
+	tarn_value v = take(d, around, CODE, KIND(INT) | KIND(UINT));
 	int64_t i = 0;
 
-	if (d->error == 0 && (tarn_value_int(v, &i) < 0 || i > most || i < -most))
-		fail(d, tarn__fail(-TARN_EPROTO, "An error that arrived has an impossible number as "
-				   "its part %u.", index));
-	return i;
+	if (d->error == 0 && (tarn_value_int(v, &i) < 0 || i > INT_MAX || i < INT_MIN))
+		fail_number(d, CODE);
+	return (int)i;
+}
+
+/* All other numbers are none below 0: as such they would become large ones, which the next who
+ * is sent the fault refuses. */
+static uint64_t take_number(struct decoder *d, const tarn_value *around, uint32_t index, uint64_t most)
+{
+	tarn_value v = take(d, around, index, KIND(INT) | KIND(UINT));
+	uint64_t n = 0;
+
+	if (d->error == 0 && (tarn_value_uint(v, &n) < 0 || n > most))
+		fail_number(d, index);
+	return n;
 }
 
 static void take_frame(struct decoder *d, const tarn_value *v, struct tarn__frame *f)
@@ -179,9 +196,9 @@ static void take_frame(struct decoder *d, const tarn_value *v, struct tarn__fram
 
 	f->function = take_string(d, v, FUNCTION, KIND(NIL));
 	f->file = take_string(d, v, FILE_NAME, KIND(NIL));
-	f->line = (unsigned)take_int(d, v, LINE, INT_MAX);
+	f->line = (unsigned)take_number(d, v, LINE, UINT_MAX);
 	f->module = take_string(d, v, MODULE, KIND(NIL));
-	f->offset = (uint64_t)take_int(d, v, OFFSET, INT64_MAX);
+	f->offset = take_number(d, v, OFFSET, UINT64_MAX);
 	id = take(d, v, BUILD_ID, KIND(BYTES));
 	if (d->error != 0)
 		return;
@@ -265,12 +282,12 @@ static tarn_fault *take_fault(struct decoder *d, const tarn_value *v)
 		return NULL;
 	}
 	f->domain = take_string(d, v, DOMAIN, 0);
-	f->code = (int)take_int(d, v, CODE, INT_MAX);
+	f->code = take_code(d, v);
 	f->message = take_string(d, v, MESSAGE, 0);
 	f->process = take_string(d, v, PROCESS, 0);
-	f->pid = (int)take_int(d, v, PID, INT_MAX);
-	f->tid = (int)take_int(d, v, TID, INT_MAX);
-	f->hops = (unsigned)take_int(d, v, HOPS, INT_MAX - 1) + 1;
+	f->pid = (int)take_number(d, v, PID, INT_MAX);
+	f->tid = (int)take_number(d, v, TID, INT_MAX);
+	f->hops = (unsigned)take_number(d, v, HOPS, INT_MAX - 1) + 1;
 	if (d->error == 0)
 		take_frames(d, v, f);
 	if (d->error == 0)

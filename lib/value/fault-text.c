@@ -36,19 +36,30 @@ static void end_line(struct printer *p)
 	tarn__text_char(&p->text, '\n');
 }
 
+/* Bytes of the character at @text that a terminal only shows; 0: it could move the cursor. */
+static size_t shown_length(const char *text)
+{
+	unsigned char c = (unsigned char)*text;
+
+	if (c < 0x80)
+		return (c >= ' ' && c != 0x7f) || c == '\t';
+	return tarn__utf8_length((const unsigned char *)text, strnlen(text, 4));
+}
+
 /* What others say: its further lines get the prefix too, and what could move a terminal's
  * cursor is shown as '?'. */
 static void add_foreign(struct printer *p, const char *text)
 {
-	for (; *text != '\0'; text++) {
-		unsigned char c = (unsigned char)*text;
+	while (*text != '\0') {
+		size_t n = shown_length(text);
 
-		if (c == '\n') {
+		if (*text == '\n') {
 			end_line(p);
 			begin_line(p, "  ");
 		} else {
-			tarn__text_char(&p->text, (c < ' ' && c != '\t') || c == 0x7f ? '?' : *text);
+			tarn__text_add(&p->text, n > 0 ? text : "?", n > 0 ? n : 1);
 		}
+		text += n > 0 ? n : 1;
 	}
 }
 
@@ -136,9 +147,12 @@ static void set_prefix(struct printer *p, const tarn_fault *f, unsigned depth)
 	for (unsigned i = 0; i < depth && i < 8; i++, n += 4)
 		memcpy(p->prefix + n, "  | ", 4);
 	snprintf(p->prefix + n, sizeof p->prefix - n, "[%.40s %d] ", f->process, f->pid);
-	for (char *c = p->prefix; *c != '\0'; c++)
-		if ((unsigned char)*c < ' ' || *c == 0x7f)
+	for (char *c = p->prefix; *c != '\0';) {
+		n = shown_length(c);
+		if (n == 0 || *c == '\t')
 			*c = '?';
+		c += n > 0 ? n : 1;
+	}
 }
 
 /* The cause before it; the height of faults bounds the recursion. */

@@ -205,6 +205,8 @@ static int check_height(const tarn_fault *f, const tarn_fault *below)
 
 	if (r < 0)
 		return r;
+	if (f == below)
+		return tarn__fail(-EINVAL, "A fault cannot be its own cause or member.");
 	if (below->height >= TARN__FAULT_HEIGHT_MAX)
 		return tarn__fail(-E2BIG, "More than %u causes and members within each other.",
 				  TARN__FAULT_HEIGHT_MAX);

@@ -52,31 +52,15 @@ static void print_double(struct tarn__text *t, double d)
 
 /* ---- strings ---- */
 
-/* Length of the UTF-8 sequence at @p of @bytes that stands for a character one can show; 0:
- * it is none. */
-static size_t utf8_length(const unsigned char *p, size_t bytes)
+/* The next character's bytes, each read once: others may write to them, and what is shown must
+ * be what was looked at. */
+static size_t take_bytes(const unsigned char *p, size_t bytes, unsigned char ret[4])
 {
-	static const struct {
-		unsigned char mask, lead;
-		uint32_t least;
-	} forms[] = { { 0xe0, 0xc0, 0xa0 }, { 0xf0, 0xe0, 0x800 }, { 0xf8, 0xf0, 0x10000 } };
+	size_t n = bytes < 4 ? bytes : 4;
 
-	for (size_t f = 0; f < 3; f++) {
-		uint32_t c = p[0] & (uint32_t)(unsigned char)~forms[f].mask;
-		size_t n = f + 2;
-
-		if ((p[0] & forms[f].mask) != forms[f].lead)
-			continue;
-		if (n > bytes)
-			return 0;
-		for (size_t i = 1; i < n; i++) {
-			if ((p[i] & 0xc0) != 0x80)
-				return 0;
-			c = c << 6 | (p[i] & 0x3f);
-		}
-		return c >= forms[f].least && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff) ? n : 0;
-	}
-	return 0;
+	for (size_t i = 0; i < n; i++)
+		ret[i] = __atomic_load_n(p + i, __ATOMIC_RELAXED);
+	return n;
 }
 
 static void print_quoted(struct tarn__text *t, const unsigned char *p, size_t bytes, bool utf8)
@@ -85,17 +69,18 @@ static void print_quoted(struct tarn__text *t, const unsigned char *p, size_t by
 
 	tarn__text_char(t, '"');
 	while (bytes > 0) {
-		unsigned char c = *p;
+		unsigned char next[4];
+		size_t there = take_bytes(p, bytes, next), n = 1;
+		unsigned char c = next[0];
 		const char *escape = c != '\0' ? strchr(plain, c) : NULL;
-		size_t n = 1;
 
 		if (escape != NULL) {
 			tarn__text_char(t, '\\');
 			tarn__text_char(t, marks[escape - plain]);
 		} else if (c >= ' ' && c < 0x7f) {
 			tarn__text_char(t, (char)c);
-		} else if (utf8 && (n = utf8_length(p, bytes)) > 0) {
-			tarn__text_add(t, (const char *)p, n);
+		} else if (utf8 && (n = tarn__utf8_length(next, there)) > 0) {
+			tarn__text_add(t, (const char *)next, n);
 		} else {
 			n = 1;
 			tarn__text_printf(t, "\\x%02x", c);

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/client/object.h"
 #include "tests/common/scene.h"
 
 /* A parent with a client, a channel named "c" and its producer end. */
@@ -107,6 +108,40 @@ PLAIN_TEST(a_name_is_found_when_it_appears)
 	scene_close(&s);
 }
 
+PLAIN_TEST(a_name_that_could_not_even_be_asked_for_costs_no_credit)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_channel *ch;
+	tarn_block *b;
+	uint32_t holds;
+
+	OK(tarn_channel_new(c, 4, NULL, &ch)); /* takes the first credits */
+	OK(tarn_block_new(c, 64, 0, &b));
+	struct tarn__lane *l = tarn__lane_mine(c);
+
+	OK(tarn__handle_share(l, b));
+	PLAIN_EQ(kill(tarn_server_pid(s.server), SIGSTOP), 0);
+	while (tarn__requests_room(&l->requests, 1) != 0)
+		OK(tarn_block_resize(b, 64));
+	holds = l->holds;
+	FAILS(tarn_channel_open(c, "nobody's", 0, &ch), ETIMEDOUT);
+	PLAIN_EQ(l->holds, holds);
+	/* Where it was asked for the credit comes back with the answer. */
+	PLAIN_EQ(kill(tarn_server_pid(s.server), SIGCONT), 0);
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	PLAIN_EQ(kill(tarn_server_pid(s.server), SIGSTOP), 0);
+	FAILS(tarn_channel_open(c, "nobody's", 0, &ch), ETIMEDOUT);
+	PLAIN_EQ(l->holds, holds - 1);
+	PLAIN_EQ(kill(tarn_server_pid(s.server), SIGCONT), 0);
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	PLAIN_EQ(l->holds, holds);
+	tarn_block_unref(b);
+	tarn_channel_unref(ch);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 PLAIN_TEST(names_and_capacities_out_of_bounds_are_refused)
 {
 	struct scene s = scene_open(NULL);
@@ -190,6 +225,26 @@ PLAIN_TEST(p1_a_channel_travels_through_a_channel_and_as_a_token)
 }
 
 /* ---- ends ---- */
+
+PLAIN_TEST(an_object_in_a_channel_says_nothing_of_its_senders_addresses)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *lock;
+	tarn_channel *ch;
+
+	OK(tarn_channel_new(c, 4, NULL, &ch));
+	OK(tarn_channel_bind(ch, TARN_PRODUCER));
+	OK(tarn_lock_new(c, 0, &lock));
+	OK(tarn_lock_acquire(lock, 0)); /* from here on the proxy knows where the instance lies */
+	OK(tarn_channel_send_object(ch, lock, 0, TARN_FOREVER));
+	PLAIN_EQ(ch->ring->slot[0].word[TARN__CH_ID], tarn_object_id(lock));
+	PLAIN_EQ(ch->ring->slot[0].word[TARN__CH_SIZE], 0);
+	tarn_object_unref(lock);
+	tarn_channel_unref(ch);
+	tarn_client_close(c);
+	scene_close(&s);
+}
 
 PLAIN_TEST(an_end_is_taken_once_whatever_became_of_it)
 {

@@ -68,7 +68,7 @@ TARN_EXPORT tarn_fault *tarn_fault_unref(const tarn_fault *fault);
 /*
  * While it is new, that is, while the caller's reference is the only one: add the calling
  * stack, a frame, the cause, a member. Each takes its own reference. -EBUSY others have
- * the fault already, -ENOMEM, -E2BIG.
+ * the fault already, -EINVAL its own cause or member, -ENOMEM, -E2BIG.
  */
 TARN_EXPORT int tarn_fault_add_stack(tarn_fault *fault);
 TARN_EXPORT int tarn_fault_add_frame(tarn_fault *fault, const tarn_frame *frame);

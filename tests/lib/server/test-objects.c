@@ -814,6 +814,49 @@ Test(objects, o11_cycles_through_channels_are_collected)
 	scene_close(&k);
 }
 
+/* ---- ends of clients ---- */
+
+static unsigned told;
+static void count_departed(tarn_context *ctx, void *self, uint32_t client)
+{
+	(void)ctx;
+	(void)self;
+	(void)client;
+	told++;
+}
+static const tarn_type attendant = { .name = "Attendant", .size = 8, .flags = TARN_TYPE_INLINE,
+				     .departed = count_departed };
+
+#define SLICE 64u /* of which clients.c says that nobody's message waits for more */
+
+Test(objects, t6_ends_of_many_clients_at_once_are_told_in_slices_and_once_each)
+{
+	enum { OBJECTS = 100, CLIENTS = 20 };
+	static const tarn_type *const list[] = { &attendant, NULL };
+	struct scene k = { .s = fake_server(64) };
+	uint32_t client[CLIENTS];
+
+	fake_types(k.s, list);
+	k.p = fake_client(k.s);
+	k.pa = fake_lane(k.s, k.p);
+	for (unsigned i = 0; i < OBJECTS; i++)
+		cr_assert(ne(u64, fake_create(k.s, &k.pa, "Attendant", NULL, NULL), 0));
+	for (unsigned i = 0; i < CLIENTS; i++)
+		client[i] = fake_client(k.s);
+	for (unsigned i = 0; i < CLIENTS; i++)
+		fake_kill(k.s, client[i]);
+	told = 0;
+	while (told < OBJECTS * CLIENTS) {
+		unsigned before = told;
+
+		tarn__epoch(k.s);
+		cr_assert(le(uint, told - before, SLICE));
+	}
+	QUIET(k.s);
+	cr_assert(eq(uint, told, OBJECTS * CLIENTS));
+	scene_close(&k);
+}
+
 /* ---- names, weak references, notices ---- */
 
 static void post_name(struct fake_lane *l, uint64_t id, uint64_t flags, const char *text)

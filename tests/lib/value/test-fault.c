@@ -2,6 +2,7 @@
 /* Faults: what is thrown arrives whole, and reads as a person expects. */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <limits.h>
 #include <pthread.h>
 #include <search.h>
 #include <stdlib.h>
@@ -279,6 +280,22 @@ Test(fault, e5_frames_are_optional_and_may_be_given)
 	tarn_fault_unref(g);
 }
 
+Test(fault, e5_any_place_that_can_be_given_arrives)
+{
+	static const tarn_frame given = { .module = "m", .line = UINT32_MAX, .offset = UINT64_MAX };
+	tarn_fault *f = tarn_fault_new("E", INT_MIN, "m"), *arrived;
+	tarn_frame frame;
+
+	cr_assert(eq(int, tarn_fault_add_frame(f, &given), 0));
+	arrived = sent(f);
+	cr_expect(eq(int, tarn_fault_code(arrived), INT_MIN));
+	cr_assert(tarn_fault_frame_at(arrived, 0, &frame));
+	cr_expect(eq(u32, frame.line, UINT32_MAX));
+	cr_expect(eq(u64, frame.offset, UINT64_MAX));
+	tarn_fault_unref(arrived);
+	tarn_fault_unref(f);
+}
+
 Test(fault, e6_domains_are_a_tree)
 {
 	tarn_fault *key = tarn_fault_new("KeyError", 0, "k"), *f = sent(key);
@@ -409,6 +426,27 @@ Test(fault, lines_of_a_message_keep_the_prefix_and_the_terminal_is_not_spoken_to
 }
 
 /* ---- the last failure ---- */
+
+Test(fault, no_character_that_moves_a_cursor_is_shown_and_letters_are)
+{
+	/* As one byte and as UTF-8: "begin a control sequence". A letter of two bytes is kept. */
+	tarn_fault *f = tarn_fault_new("E", 0, "a\x9b" "2J b\xc2\x9b" "2J c\xc3\xa9 d\xc3");
+	char *text = formatted(f);
+
+	cr_expect(strstr(text, "a?2J b??2J c\xc3\xa9 d?\n") != NULL, "%s", text);
+	free(text);
+	tarn_fault_unref(f);
+}
+
+Test(fault, a_fault_is_not_its_own_cause_or_member)
+{
+	tarn_fault *f = tarn_fault_new("E", 0, "m");
+
+	cr_expect(eq(int, tarn_fault_set_cause(f, f), -EINVAL));
+	cr_expect(eq(int, tarn_fault_add_child(f, f), -EINVAL));
+	cr_expect(tarn_fault_cause(f) == NULL && tarn_fault_child_count(f) == 0);
+	tarn_fault_unref(f);
+}
 
 Test(fault, d14_the_last_failure_has_the_fault_until_the_next_one)
 {

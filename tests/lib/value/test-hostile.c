@@ -2,6 +2,7 @@
 /* Payloads that no builder makes: each is an error, none a crash or a long wait. */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,6 +177,10 @@ Test(hostile, e7_an_error_with_parts_missing_or_wrong_is_no_error)
 		"error[\"E\", -1, \"m\", \"p\", 1, 1, 0u, [], nil, [5]]",
 		"error[\"E\", -1, \"m\", \"p\", 9999999999, 1, 0u, [], nil, []]",
 		"error[\"E\", -1, nil, \"p\", 1, 1, 0u, [], nil, []]",
+		"error[\"E\", -1, \"m\", \"p\", 1, 1, -1, [], nil, []]",
+		"error[\"E\", -1, \"m\", \"p\", -1, 1, 0u, [], nil, []]",
+		"error[\"E\", -1, \"m\", \"p\", 1, 1, 0u, [[nil, nil, -1, nil, 0, b\"\"]], nil, []]",
+		"error[\"E\", -1, \"m\", \"p\", 1, 1, 0u, [[nil, nil, 0, nil, -1, b\"\"]], nil, []]",
 		"error[\"E\", -1, \"m\", \"p\", 1, 1, 0u, [[nil, nil, 0, nil, 0, b\"0123456789012345678901234567890123\"]], nil, []]",
 	};
 
@@ -266,6 +271,42 @@ Test(hostile, t11_bytes_that_change_between_any_two_reads_do_no_harm)
 }
 
 /* ---- strings that are shared ---- */
+
+#define SHOWN 512u /* words of the text */
+static bool meddling;
+
+/* Letters of two bytes, then what a terminal would obey, again and again. */
+static void *change_text(void *user)
+{
+	(void)user;
+	while (__atomic_load_n(&meddling, __ATOMIC_RELAXED)) {
+		for (uint32_t i = 2; i < n_words; i++)
+			__atomic_store_n(&words[i], 0x1b1b1b1b1b1b1b1b, __ATOMIC_RELAXED);
+		for (uint32_t i = 2; i < n_words; i++)
+			__atomic_store_n(&words[i], 0xa9c3a9c3a9c3a9c3, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+Test(hostile, t11_what_is_shown_is_what_was_looked_at)
+{
+	static char text[8 * 4 * SHOWN + 16];
+	uint64_t from[2 + SHOWN + 1] = { HEAD(STRING, 8 * SHOWN), 0 };
+	tarn_parcel p;
+	pthread_t meddler;
+
+	payload(from, sizeof from / sizeof from[0]);
+	meddling = true;
+	pthread_create(&meddler, NULL, change_text, NULL);
+	cr_assert(eq(int, tarn__parcel_lend(&p, words, n_words, 1, NULL, 0, true), 0));
+	for (int i = 0; i < 20000; i++) {
+		cr_assert(tarn_value_format(tarn_parcel_at(&p, 0), text, sizeof text) > 0);
+		cr_assert(strchr(text, 0x1b) == NULL, "after %d", i);
+	}
+	__atomic_store_n(&meddling, false, __ATOMIC_RELAXED);
+	pthread_join(meddler, NULL);
+	tarn_parcel_fini(&p);
+}
 
 Test(hostile, t11_a_string_of_a_shared_payload_is_a_copy_that_lives_as_long_as_the_parcel)
 {
