@@ -13,7 +13,6 @@ struct tarn_worker {
 	const tarn_parcel *args;
 	tarn_builder result;
 	tarn_fault *fault;
-	uint32_t *stop;      /* relaxed: not 0 when it is to stop; NULL: never */
 	void *owner;         /* its thread's tarn_thread, or NULL */
 };
 

@@ -20,9 +20,11 @@
 #include "shared.h"
 #include "stub.h"
 #include "sync.h"
+#include "thread.h"
 #include "token.h"
 #include "type.h"
 #include "value.h"
 #include "version.h"
+#include "wait.h"
 
 #endif
