@@ -14,6 +14,7 @@
 #include "inspect.h"
 #include "log.h"
 #include "object.h"
+#include "pool.h"
 #include "process.h"
 #include "queue.h"
 #include "server.h"
