@@ -8,7 +8,10 @@
 #include <unistd.h>
 
 #include "lib/error.h"
+#include "lib/types/actor.h"
+#include "lib/types/queue-wait.h"
 #include "shm/wake.h"
+#include "tarn/sync.h"
 
 #define SLICE_NS 90000000u   /* as other waits: a server that is gone is noticed */
 #define BLIND_NS 2000000u    /* between looks where the kernel cannot wait for several words */
@@ -20,8 +23,30 @@ struct row {
 	int (*ready)(tarn_object *o);
 };
 
+static int queue_word(tarn_object *o, const uint32_t **ret_word, uint32_t *ret_seen)
+{
+	uint32_t *word;
+	int r = tarn__queue_wait_word(o, &word, ret_seen);
+
+	if (r == 0)
+		*ret_word = word;
+	return r;
+}
+
+static int has_permits(tarn_object *o)
+{
+	uint64_t n;
+	int r = tarn_sem_value(o, &n);
+
+	return r < 0 ? r : n > 0;
+}
+
 /* One per line, in alphabetical order. */
 static const struct row rows[] = {
+	{ "tarn.BoundedSemaphore", tarn__sem_wait_word, has_permits },
+	{ "tarn.Event", tarn__event_wait_word, tarn_event_is_set },
+	{ "tarn.Queue", queue_word, tarn__queue_ready },
+	{ "tarn.Semaphore", tarn__sem_wait_word, has_permits },
 	{ NULL, NULL, NULL },
 };
 
@@ -34,7 +59,7 @@ static const struct row *row_of(tarn_object *o)
 			return r;
 	if (type != NULL)
 		tarn__fail(-TARN_EKIND, "An object of type %s cannot be waited for: it is neither a queue "
-			   "nor an event.", type);
+			   "nor an event nor a semaphore.", type);
 	return NULL;
 }
 

@@ -307,6 +307,25 @@ static int look_at_all(struct wait *w)
 	return r;
 }
 
+/* Objects are read in place: nobody says that their server is gone. */
+static int check_servers(const struct wait *w)
+{
+	tarn_client *last = NULL;
+	int r = 0;
+
+	for (size_t i = 0; i < w->n && r == 0; i++) {
+		const struct entry *e = &w->entry[i];
+		tarn_client *c = e->done || e->w.kind != TARN_WAITABLE_OBJECT
+					 ? NULL
+					 : tarn_object_client(e->w.of.object);
+
+		if (c != NULL && c != last)
+			r = tarn__client_health(c, tarn__lane_mine(c));
+		last = c != NULL ? c : last;
+	}
+	return r;
+}
+
 /* Looks and sleeps until @enough, or the deadline: -ETIMEDOUT. */
 static int wait_for(struct wait *w, bool (*enough)(const struct wait *w), uint64_t deadline)
 {
@@ -322,6 +341,8 @@ static int wait_for(struct wait *w, bool (*enough)(const struct wait *w), uint64
 			r = sleep_on(w, deadline);
 		if (r == 0)
 			r = look_at_all(w);
+		if (r == 0 && !enough(w))
+			r = check_servers(w);
 	}
 	return r;
 }

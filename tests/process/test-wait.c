@@ -264,6 +264,83 @@ PLAIN_TEST(w2_processes_threads_calls_and_descriptors_in_one_wait)
 	user_close(&u);
 }
 
+/* What another process does after a while: one of the objects becomes ready. */
+TARN_WORKER(make_ready)
+{
+	tarn_object *event, *queue, *sem;
+	const char *path;
+	struct stat st;
+	int which;
+	int r = tarn_worker_get(worker, "iOOOs", &which, &event, &queue, &sem, &path);
+
+	while (r == 0 && stat(path, &st) != 0)
+		usleep(1000);
+	if (r < 0)
+		return r;
+	return which == 0 ? tarn_event_set(event)
+	       : which == 1 ? tarn_queue_putf(queue, TARN_FOREVER, "i", 5) : tarn_sem_release(sem, 1);
+}
+
+static void object_among_others(int which, bool with_descriptors)
+{
+	struct user u = user_open();
+	tarn_object *event, *queue, *sem;
+	char path[200];
+	tarn_builder b;
+	tarn_process *p;
+	tarn_thread *t = thread(1, 99);
+	bool done[4];
+
+	OK(tarn_event_new(u.c, 0, &event));
+	OK(tarn_queue_new(u.c, NULL, &queue));
+	OK(tarn_sem_new(u.c, 0, &sem));
+	const tarn_waitable w[] = { tarn_waitable_object(event), tarn_waitable_object(queue),
+				    tarn_waitable_object(sem), tarn_waitable_thread(t) };
+	const size_t n = with_descriptors ? 4 : 3;
+
+	FAILS(tarn_wait(w, n, TARN_WAIT_FIRST, 0, done), ETIMEDOUT);
+	FAILS(tarn_wait(w, n, TARN_WAIT_FIRST, 120000000, done), ETIMEDOUT);
+	check_done(done, "000");
+	go_name(path, 1);
+	tarn_builder_init(&b);
+	tarn_put(&b, "iOOOs", which, event, queue, sem, path);
+	OK(tarn_process_spawn(u.c, &(tarn_process_options){ .entry = "make_ready", .args = &b }, &p));
+	tarn_builder_fini(&b);
+	go(1);
+	OK(tarn_wait(w, n, TARN_WAIT_FIRST, TARN_FOREVER, done));
+	check_done(done, which == 0 ? "100" : which == 1 ? "010" : "001");
+	go(99);
+	OK(tarn_process_join(p, TARN_FOREVER));
+	OK(tarn_thread_join(t, TARN_FOREVER));
+	tarn_process_unref(p);
+	tarn_thread_unref(t);
+	tarn_object_unref(event);
+	tarn_object_unref(queue);
+	tarn_object_unref(sem);
+	user_close(&u);
+}
+PLAIN_TEST(w2_an_event_among_objects) { object_among_others(0, false); }
+PLAIN_TEST(w2_an_event_among_descriptors) { object_among_others(0, true); }
+PLAIN_TEST(w2_a_queue_among_objects) { object_among_others(1, false); }
+PLAIN_TEST(w2_a_queue_among_descriptors) { object_among_others(1, true); }
+PLAIN_TEST(w2_a_semaphore_among_objects) { object_among_others(2, false); }
+PLAIN_TEST(w2_a_semaphore_among_descriptors) { object_among_others(2, true); }
+
+PLAIN_TEST(w2_who_waits_for_objects_is_told_that_the_server_is_gone)
+{
+	struct user u = user_open();
+	tarn_object *event;
+
+	OK(tarn_event_new(u.c, 0, &event));
+	const tarn_waitable w = tarn_waitable_object(event);
+	tarn_inspector_close(u.s.in);
+	kill(tarn_server_pid(u.s.server), SIGKILL);
+	FAILS(tarn_wait(&w, 1, TARN_WAIT_ALL, TARN_FOREVER, NULL), TARN_ESRVDOWN);
+	tarn_object_unref(event);
+	tarn_client_close(u.c);
+	tarn_server_unref(u.s.server);
+}
+
 PLAIN_TEST(w2_a_call_that_fails_is_an_exception)
 {
 	struct user u = user_open();

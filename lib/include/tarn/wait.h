@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Waiting for several things of different kinds at once: processes, threads, calls in the
- * background, queues, events, descriptors.
+ * background, queues, events, semaphores, descriptors.
  *
  *	const tarn_waitable w[] = { tarn_waitable_process(p), tarn_waitable_thread(t),
  *				    tarn_waitable_call(c), tarn_waitable_object(queue),
@@ -26,7 +26,8 @@ enum tarn_waitable_kind {
 	TARN_WAITABLE_PROCESS = 1, /* done: it has ended */
 	TARN_WAITABLE_THREAD,      /* likewise */
 	TARN_WAITABLE_CALL,        /* answered; the calling thread's own */
-	TARN_WAITABLE_OBJECT,      /* an event that is set, a queue that has something */
+	TARN_WAITABLE_OBJECT,      /* an event that is set, a queue that has something or is closed, a
+				    * semaphore with permits */
 	TARN_WAITABLE_FD,          /* poll() says one of the events */
 };
 
