@@ -574,6 +574,17 @@ int tarn_call_poll(tarn_pending *pending)
 	return r;
 }
 
+bool tarn__pending_failed(const struct tarn_pending *p)
+{
+	return state_of(p) == DETACHED ||
+	       (state_of(p) == ANSWERED && tarn__header_count(p->word[0]) != 0);
+}
+
+struct tarn_client *tarn__pending_client(const struct tarn_pending *p)
+{
+	return p->client;
+}
+
 /* The answer, as the call's result. */
 static int take(struct tarn__lane *l, struct tarn_pending *p, tarn_parcel *ret)
 {

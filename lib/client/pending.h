@@ -48,6 +48,9 @@ int tarn__pending_post(struct tarn__lane *l, struct tarn_object *o, unsigned met
 /* A notice of the end of an object (TARN__WATCH_ID) or client. */
 int tarn__pending_watch(struct tarn__lane *l, uint64_t whom, unsigned what,
 			struct tarn_pending **ret);
+/* Of a call that was answered: with a failure? */
+bool tarn__pending_failed(const struct tarn_pending *p);
+struct tarn_client *tarn__pending_client(const struct tarn_pending *p);
 /* Makes l->calls. -ENOMEM. */
 int tarn__calls_init(struct tarn__lane *l);
 

@@ -10,6 +10,7 @@ void tarn__worker_init(struct tarn_worker *w, tarn_client *client, const char *n
 		       const tarn_parcel *args)
 {
 	*w = (struct tarn_worker){ .client = client, .name = name, .args = args };
+	w->data = &w->own_data;
 	tarn_builder_init(&w->result);
 }
 
@@ -70,4 +71,9 @@ tarn_builder *tarn_worker_result(tarn_worker *worker)
 tarn_fault **tarn_worker_fault(tarn_worker *worker)
 {
 	return &worker->fault;
+}
+
+void **tarn_worker_data(tarn_worker *worker)
+{
+	return worker->data;
 }

@@ -13,7 +13,7 @@ struct tarn_worker {
 	const tarn_parcel *args;
 	tarn_builder result;
 	tarn_fault *fault;
-	uint32_t *stop;      /* relaxed: not 0 when it is to stop; NULL: never */
+	void *own_data, **data; /* data: &own_data, or that of the worker whose task it is */
 	void *owner;         /* its thread's tarn_thread, or NULL */
 };
 

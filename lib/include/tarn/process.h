@@ -81,6 +81,8 @@ TARN_EXPORT const tarn_parcel *tarn_worker_args(const tarn_worker *worker);
 TARN_EXPORT int tarn_worker_get(tarn_worker *worker, const char *format, ...);
 /* Where the result is built; without anything it is empty. */
 TARN_EXPORT tarn_builder *tarn_worker_result(tarn_worker *worker);
+/* A place for the worker's own use. In a pool or runner (tarn/pool.h) all tasks of a process have the same. */
+TARN_EXPORT void **tarn_worker_data(tarn_worker *worker);
 /* Where tarn_worker_throw() puts the fault; in an on_error hook, the fault. */
 TARN_EXPORT tarn_fault **tarn_worker_fault(tarn_worker *worker);
 #define tarn_worker_throw(worker, ...) \

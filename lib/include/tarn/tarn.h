@@ -14,15 +14,18 @@
 #include "inspect.h"
 #include "log.h"
 #include "object.h"
+#include "pool.h"
 #include "process.h"
 #include "queue.h"
 #include "server.h"
 #include "shared.h"
 #include "stub.h"
 #include "sync.h"
+#include "thread.h"
 #include "token.h"
 #include "type.h"
 #include "value.h"
 #include "version.h"
+#include "wait.h"
 
 #endif

@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "thread.h"
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "lib/error.h"
+#include "shm/wake.h"
+#include "worker.h"
+
+#define NAME 64u
+
+struct tarn_thread {
+	uint32_t refs;          /* users, and the thread itself */
+	uint32_t ended;         /* SYNC thread-end: 1 when all below stands */
+	char name[NAME];
+	tarn_worker_fn *fn;
+	tarn_parcel args, result;
+	struct tarn_worker worker;
+	tarn_fault *fault;      /* NULL: none */
+	uint64_t ended_ns;
+	bool terminated;
+
+	pthread_mutex_t mutex;  /* of what follows */
+	int fd;                 /* an eventfd, once somebody wanted one; else -1 */
+	bool terminate;
+	tarn_fault *thrown;
+	uint32_t stop;          /* relaxed: one of these is there */
+};
+
+static void release(struct tarn_thread *t)
+{
+	/* SYNC thread-refs: what others did with it is over before it is freed. */
+	if (__atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL) != 0)
+		return;
+	tarn_parcel_fini(&t->args);
+	tarn_parcel_fini(&t->result);
+	tarn_fault_unref(t->fault);
+	tarn_fault_unref(t->thrown);
+	if (t->fd >= 0)
+		close(t->fd);
+	pthread_mutex_destroy(&t->mutex);
+	free(t);
+}
+
+tarn_thread *tarn_thread_ref(tarn_thread *thread)
+{
+	/* Relaxed: the caller has one. */
+	__atomic_add_fetch(&thread->refs, 1, __ATOMIC_RELAXED);
+	return thread;
+}
+
+tarn_thread *tarn_thread_unref(tarn_thread *thread)
+{
+	if (thread != NULL)
+		release(thread);
+	return NULL;
+}
+
+/* ---- in the thread ---- */
+
+static void ring(struct tarn_thread *t)
+{
+	const uint64_t one = 1;
+
+	if (t->fd >= 0 && write(t->fd, &one, sizeof one) < 0)
+		return; /* it is readable already */
+}
+
+static void end(struct tarn_thread *t)
+{
+	pthread_mutex_lock(&t->mutex);
+	t->ended_ns = tarn__now();
+	/* SYNC thread-end, release: what it leaves comes before that it has ended. */
+	tarn__store32_release(&t->ended, 1);
+	ring(t);
+	pthread_mutex_unlock(&t->mutex);
+	tarn__futex_wake(&t->ended, INT32_MAX);
+}
+
+static void *work(void *arg)
+{
+	struct tarn_thread *t = arg;
+	struct tarn_worker *w = &t->worker;
+	int r = 0;
+
+	tarn__worker_set(w);
+	if (t->fn != NULL)
+		r = tarn__worker_call(w, t->fn);
+	if (r == 0) {
+		r = tarn_parcel_from(&w->result, &t->result);
+		if (r < 0)
+			w->fault = tarn_fault_from_last();
+	}
+	t->terminated = r < 0 && t->terminate && tarn_fault_code(w->fault) == -ECANCELED;
+	t->fault = r < 0 && !t->terminated ? tarn_fault_ref(w->fault) : NULL;
+	tarn__worker_fini(w);
+	tarn__worker_set(NULL);
+	tarn_parcel_fini(&t->args);
+	end(t);
+	release(t);
+	return NULL;
+}
+
+int tarn_worker_check(tarn_worker *worker)
+{
+	struct tarn_thread *t = worker->owner;
+	int r = 0;
+
+	/* Relaxed: seen sooner or later. */
+	if (t == NULL || tarn__load32_relaxed(&t->stop) == 0)
+		return 0;
+	pthread_mutex_lock(&t->mutex);
+	if (t->thrown != NULL) {
+		tarn_fault_unref(worker->fault);
+		worker->fault = tarn_fault_ref(t->thrown);
+		r = tarn__fail_fault(tarn_fault_ref(t->thrown));
+	} else if (t->terminate) {
+		r = tarn__fail(-ECANCELED, "Thread %s was told to end.", t->name);
+	}
+	pthread_mutex_unlock(&t->mutex);
+	return r;
+}
+
+/* ---- starting ---- */
+
+static int start(struct tarn_thread *t, const tarn_thread_options *o)
+{
+	static unsigned number;
+	pthread_t thread;
+	int r = 0;
+
+	if (o->name != NULL)
+		snprintf(t->name, sizeof t->name, "%s", o->name);
+	else /* Relaxed: a number is all it is. */
+		snprintf(t->name, sizeof t->name, "Thread-%u",
+			 __atomic_add_fetch(&number, 1, __ATOMIC_RELAXED));
+	if (o->args != NULL)
+		r = tarn_parcel_from(o->args, &t->args);
+	if (r < 0)
+		return r;
+	tarn__worker_init(&t->worker, o->client, t->name, &t->args);
+	t->worker.owner = t;
+	tarn_thread_ref(t); /* its own */
+	r = -pthread_create(&thread, NULL, work, t);
+	if (r < 0) {
+		release(t);
+		return tarn__fail(r, "A thread cannot be started: %s.", strerror(-r));
+	}
+	pthread_detach(thread);
+	return 0;
+}
+
+int tarn_thread_spawn(const tarn_thread_options *options, tarn_thread **ret_thread)
+{
+	if (options->name != NULL && strlen(options->name) >= NAME)
+		return tarn__fail(-ENAMETOOLONG, "The name of a thread has %zu bytes; at most %u are "
+				  "possible.", strlen(options->name), NAME - 1);
+	struct tarn_thread *t = calloc(1, sizeof *t);
+	if (t == NULL)
+		return tarn__fail(-ENOMEM, "No memory for a thread.");
+	t->refs = 1;
+	t->fd = -1;
+	t->fn = options->fn;
+	pthread_mutex_init(&t->mutex, NULL);
+	tarn_parcel_init(&t->args);
+	tarn_parcel_init(&t->result);
+	int r = start(t, options);
+	if (r < 0)
+		release(t);
+	else
+		*ret_thread = t;
+	return r;
+}
+
+/* ---- waiting ---- */
+
+bool tarn_thread_done(const tarn_thread *thread)
+{
+	/* SYNC thread-end, acquire. */
+	return tarn__load32_acquire(&thread->ended) != 0;
+}
+
+const char *tarn_thread_name(const tarn_thread *thread)
+{
+	return thread->name;
+}
+
+static int await(struct tarn_thread *t, int64_t timeout_ns)
+{
+	const uint64_t deadline = tarn__deadline(timeout_ns);
+
+	while (!tarn_thread_done(t))
+		if (tarn__futex_wait(&t->ended, 0, deadline) == -ETIMEDOUT && !tarn_thread_done(t))
+			return tarn__fail(-ETIMEDOUT, "Thread %s has not ended yet.", t->name);
+	return 0;
+}
+
+int tarn_thread_join(tarn_thread *thread, int64_t timeout_ns)
+{
+	int r = await(thread, timeout_ns);
+
+	return r == 0 && thread->fault != NULL ? tarn__fail_fault(tarn_fault_ref(thread->fault)) : r;
+}
+
+int tarn_thread_result(tarn_thread *thread, int64_t timeout_ns, const tarn_parcel **ret_result)
+{
+	int r = tarn_thread_join(thread, timeout_ns);
+
+	if (r == 0)
+		*ret_result = &thread->result;
+	return r;
+}
+
+int tarn_thread_get(tarn_thread *thread, int64_t timeout_ns, const char *format, ...)
+{
+	int r = tarn_thread_join(thread, timeout_ns);
+	va_list args;
+
+	if (r < 0)
+		return r;
+	va_start(args, format);
+	r = tarn__parcel_get_v(&thread->result, format, args);
+	va_end(args);
+	return r;
+}
+
+int tarn_thread_exception(tarn_thread *thread, int64_t timeout_ns, const tarn_fault **ret_fault)
+{
+	int r = await(thread, timeout_ns);
+
+	if (r == 0)
+		*ret_fault = thread->fault;
+	return r;
+}
+
+int tarn__thread_fd(tarn_thread *t)
+{
+	pthread_mutex_lock(&t->mutex);
+	if (t->fd < 0) {
+		t->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (tarn_thread_done(t))
+			ring(t);
+	}
+	const int r = t->fd >= 0 ? t->fd : -errno;
+	pthread_mutex_unlock(&t->mutex);
+	return r;
+}
+
+uint64_t tarn__thread_ended_ns(const tarn_thread *t)
+{
+	return t->ended_ns;
+}
+
+bool tarn__thread_failed(const tarn_thread *t)
+{
+	return t->fault != NULL;
+}
+
+/* ---- telling ---- */
+
+int tarn_thread_throw(tarn_thread *thread, const tarn_fault *fault)
+{
+	pthread_mutex_lock(&thread->mutex);
+	if (thread->thrown == NULL && !thread->terminate)
+		thread->thrown = tarn_fault_ref(fault);
+	tarn__store32_relaxed(&thread->stop, 1);
+	pthread_mutex_unlock(&thread->mutex);
+	return 0;
+}
+
+int tarn_thread_terminate(tarn_thread *thread)
+{
+	pthread_mutex_lock(&thread->mutex);
+	if (thread->thrown == NULL)
+		thread->terminate = true;
+	tarn__store32_relaxed(&thread->stop, 1);
+	pthread_mutex_unlock(&thread->mutex);
+	return 0;
+}

@@ -1,0 +1,895 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pools (FEATURES T14, Q9, Q10) and runners (U1 to U8, U11). The tasks run in processes that are this
+ * program again.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/process/cpu.h"
+#include "tests/common/types.h"
+
+struct user {
+	struct scene s;
+	tarn_client *c;
+	tarn_pool *pool;
+};
+
+static struct user user_open(const tarn_pool_options *options)
+{
+	struct user u = { .s = scene_open(NULL) };
+
+	u.c = scene_client(&u.s);
+	if (options != NULL)
+		OK(tarn_pool_new(u.c, options, &u.pool));
+	return u;
+}
+static void user_close(struct user *u)
+{
+	if (u->pool != NULL) {
+		OK(tarn_pool_close(u->pool));
+		OK(tarn_pool_join(u->pool, TARN_FOREVER));
+		tarn_pool_unref(u->pool);
+	}
+	tarn_client_close(u->c);
+	scene_close(&u->s);
+}
+
+static void go_name(char text[200], int number)
+{
+	snprintf(text, 200, "%s/go-%d", plain_dir(), number);
+}
+static void go(int number)
+{
+	char path[200];
+
+	go_name(path, number);
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+}
+static bool there(int number)
+{
+	char path[200];
+	struct stat st;
+
+	go_name(path, number);
+	return stat(path, &st) == 0;
+}
+
+/* ---- tasks ---- */
+
+TARN_WORKER(square)
+{
+	int64_t x;
+	int r = tarn_worker_get(worker, "q", &x);
+
+	if (r == 0 && x < 0)
+		return tarn_worker_throw(worker, "ValueError", "%lld", (long long)x);
+	return r < 0 ? r : tarn_put_int(tarn_worker_result(worker), x * x);
+}
+
+TARN_WORKER(add)
+{
+	int64_t a, b;
+	int r = tarn_worker_get(worker, "qq", &a, &b);
+
+	return r < 0 ? r : tarn_put_int(tarn_worker_result(worker), a + b);
+}
+
+TARN_WORKER(tell_pid)
+{
+	return tarn_put_int(tarn_worker_result(worker), getpid());
+}
+
+TARN_WORKER(nothing)
+{
+	(void)worker;
+	return 0;
+}
+
+TARN_WORKER(two_things)
+{
+	return tarn_put(tarn_worker_result(worker), "is", 1, "two");
+}
+
+/* Says that it has begun (file n) and waits for file n + 100. */
+TARN_WORKER(begin_and_wait)
+{
+	const char *begun, *go_on;
+	struct stat st;
+	int r = tarn_worker_get(worker, "ss", &begun, &go_on);
+
+	if (r < 0)
+		return r;
+	close(open(begun, O_CREAT | O_WRONLY, 0600));
+	while (stat(go_on, &st) != 0)
+		usleep(1000);
+	return tarn_put_int(tarn_worker_result(worker), getpid());
+}
+
+/* Dies the first time, which it knows by a file. */
+TARN_WORKER(die_once)
+{
+	const char *path;
+	int r = tarn_worker_get(worker, "s", &path);
+	int fd = r == 0 ? open(path, O_CREAT | O_EXCL | O_WRONLY, 0600) : -1;
+
+	if (fd >= 0)
+		kill(getpid(), SIGKILL);
+	return r < 0 ? r : tarn_put_string(tarn_worker_result(worker), "done");
+}
+
+TARN_WORKER(leave_7)
+{
+	(void)worker;
+	exit(7);
+}
+
+static tarn_pool_result *begin(struct user *u, int number)
+{
+	char begun[200], go_on[200];
+	tarn_pool_result *r;
+	tarn_builder b;
+
+	go_name(begun, number);
+	go_name(go_on, number + 100);
+	tarn_builder_init(&b);
+	tarn_put(&b, "ss", begun, go_on);
+	OK(tarn_pool_apply_async(u->pool, "begin_and_wait", &b, &r));
+	tarn_builder_fini(&b);
+	return r;
+}
+
+static int64_t apply(struct user *u, const char *entry, int64_t x)
+{
+	tarn_builder b;
+	tarn_parcel p;
+	int64_t y;
+
+	tarn_builder_init(&b);
+	tarn_put_int(&b, x);
+	OK(tarn_pool_apply(u->pool, entry, &b, TARN_FOREVER, &p));
+	tarn_builder_fini(&b);
+	OK(tarn_parcel_get(&p, "q", &y));
+	tarn_parcel_fini(&p);
+	return y;
+}
+
+/* Numbers from 0 to @n - 1 as a list. */
+static void numbers(tarn_parcel *ret, int n)
+{
+	tarn_builder b;
+
+	tarn_builder_init(&b);
+	tarn_list_begin(&b);
+	for (int i = 0; i < n; i++)
+		tarn_put_int(&b, i);
+	tarn_list_end(&b);
+	OK(tarn_parcel_from(&b, ret));
+	tarn_builder_fini(&b);
+}
+
+/* ---- Q9: the pool of Python ---- */
+
+static const tarn_pool_options three = { .workers = 3 };
+
+PLAIN_TEST(q9_apply_waits_for_the_result_or_throws)
+{
+	struct user u = user_open(&three);
+	tarn_builder b;
+	tarn_parcel p;
+
+	PLAIN_EQ(apply(&u, "square", 5), 25);
+	tarn_builder_init(&b);
+	tarn_put_int(&b, -5);
+	FAILS(tarn_pool_apply(u.pool, "square", &b, TARN_FOREVER, &p), TARN_EREMOTE);
+	PLAIN_CHECK(tarn_fault_is(tarn_error_fault(), "ValueError"));
+	PLAIN_CHECK(tarn_fault_hops(tarn_error_fault()) == 1);
+	FAILS(tarn_pool_apply(u.pool, "no such thing", &b, TARN_FOREVER, &p), ENOENT);
+	tarn_builder_fini(&b);
+	OK(tarn_pool_apply(u.pool, "two_things", NULL, TARN_FOREVER, &p));
+	PLAIN_EQ(tarn_parcel_count(&p), 2);
+	tarn_parcel_fini(&p);
+	PLAIN_EQ(apply(&u, "square", 6), 36);
+	user_close(&u);
+}
+
+PLAIN_TEST(q9_a_result_can_be_asked_whether_it_is_ready_and_how_it_went)
+{
+	struct user u = user_open(&three);
+	tarn_pool_result *r = begin(&u, 1), *bad;
+	const tarn_parcel *values;
+	tarn_builder b;
+
+	PLAIN_CHECK(!tarn_pool_result_ready(r));
+	FAILS(tarn_pool_result_successful(r), TARN_ESTATE);
+	FAILS(tarn_pool_result_wait(r, 10000000), ETIMEDOUT);
+	FAILS(tarn_pool_result_get(r, 0, &values), ETIMEDOUT);
+	go(101);
+	OK(tarn_pool_result_wait(r, TARN_FOREVER));
+	PLAIN_CHECK(tarn_pool_result_ready(r));
+	PLAIN_EQ(tarn_pool_result_successful(r), 1);
+	OK(tarn_pool_result_get(r, 0, &values));
+	OK(tarn_pool_result_get(r, 0, &values));
+	PLAIN_EQ(tarn_parcel_count(values), 1);
+	tarn_builder_init(&b);
+	tarn_put_int(&b, -1);
+	OK(tarn_pool_apply_async(u.pool, "square", &b, &bad));
+	tarn_builder_fini(&b);
+	OK(tarn_pool_result_wait(bad, TARN_FOREVER));
+	PLAIN_EQ(tarn_pool_result_successful(bad), 0);
+	FAILS(tarn_pool_result_get(bad, 0, &values), TARN_EREMOTE);
+	FAILS(tarn_pool_result_get(bad, 0, &values), TARN_EREMOTE);
+	tarn_pool_result_unref(r);
+	tarn_pool_result_unref(bad);
+	user_close(&u);
+}
+
+PLAIN_TEST(q9_map_keeps_the_order_whatever_the_parts)
+{
+	struct user u = user_open(&three);
+	const size_t chunks[] = { 0, 1, 7, 1000, 5000 };
+	tarn_parcel items, list;
+	int64_t y;
+
+	numbers(&items, 1000);
+	for (size_t k = 0; k < 5; k++) {
+		OK(tarn_pool_map(u.pool, "square", tarn_parcel_at(&items, 0), chunks[k], TARN_FOREVER,
+				 &list));
+		PLAIN_EQ(tarn_value_count(tarn_parcel_at(&list, 0)), 1000);
+		for (size_t i = 0; i < 1000; i++) {
+			OK(tarn_value_int(tarn_value_at(tarn_parcel_at(&list, 0), i), &y));
+			PLAIN_EQ(y, i * i);
+		}
+		tarn_parcel_fini(&list);
+	}
+	tarn_parcel_fini(&items);
+	numbers(&items, 0);
+	OK(tarn_pool_map(u.pool, "square", tarn_parcel_at(&items, 0), 0, TARN_FOREVER, &list));
+	PLAIN_EQ(tarn_value_count(tarn_parcel_at(&list, 0)), 0);
+	tarn_parcel_fini(&list);
+	tarn_parcel_fini(&items);
+	numbers(&items, 3);
+	OK(tarn_pool_map(u.pool, "nothing", tarn_parcel_at(&items, 0), 0, TARN_FOREVER, &list));
+	PLAIN_EQ(tarn_value_kind(tarn_value_at(tarn_parcel_at(&list, 0), 2)), TARN_KIND_NIL);
+	tarn_parcel_fini(&list);
+	OK(tarn_pool_map(u.pool, "two_things", tarn_parcel_at(&items, 0), 0, TARN_FOREVER, &list));
+	PLAIN_EQ(tarn_value_count(tarn_value_at(tarn_parcel_at(&list, 0), 2)), 2);
+	tarn_parcel_fini(&list);
+	tarn_parcel_fini(&items);
+	user_close(&u);
+}
+
+PLAIN_TEST(q9_starmap_spreads_arguments_and_map_async_comes_later)
+{
+	struct user u = user_open(&three);
+	const tarn_parcel *values;
+	tarn_pool_result *r;
+	tarn_parcel items, list;
+	tarn_builder b;
+
+	tarn_builder_init(&b);
+	tarn_put(&b, "[[ii][ii][ii]]", 1, 2, 3, 4, 5, 6);
+	OK(tarn_parcel_from(&b, &items));
+	tarn_builder_fini(&b);
+	char text[64];
+	OK(tarn_pool_starmap(u.pool, "add", tarn_parcel_at(&items, 0), 0, TARN_FOREVER, &list));
+	PLAIN_CHECK(tarn_parcel_format(&list, text, sizeof text) > 0);
+	PLAIN_CHECKF(strcmp(text, "[3, 7, 11]") == 0, "%s", text);
+	tarn_parcel_fini(&list);
+	OK(tarn_pool_starmap_async(u.pool, "add", tarn_parcel_at(&items, 0), 2, &r));
+	tarn_parcel_fini(&items); /* it is on its way */
+	OK(tarn_pool_result_get(r, TARN_FOREVER, &values));
+	PLAIN_CHECK(tarn_parcel_format(values, text, sizeof text) > 0);
+	PLAIN_CHECKF(strcmp(text, "[3, 7, 11]") == 0, "%s", text);
+	tarn_pool_result_unref(r);
+	numbers(&items, 3);
+	FAILS(tarn_pool_starmap(u.pool, "add", tarn_parcel_at(&items, 0), 0, TARN_FOREVER, &list),
+	      TARN_EREMOTE);
+	OK(tarn_pool_map_async(u.pool, "square", tarn_parcel_at(&items, 0), 1, &r));
+	OK(tarn_pool_result_get(r, TARN_FOREVER, &values));
+	tarn_pool_result_unref(r);
+	FAILS(tarn_pool_map(u.pool, "square", tarn_value_at(tarn_parcel_at(&items, 0), 0), 0, TARN_FOREVER,
+			    &list), TARN_EKIND);
+	tarn_parcel_fini(&items);
+	user_close(&u);
+}
+
+PLAIN_TEST(q9_imap_gives_results_in_order_and_the_failed_at_their_place)
+{
+	struct user u = user_open(&three);
+	tarn_pool_iterator *it;
+	tarn_parcel items, p;
+	tarn_builder b;
+	int64_t y;
+
+	tarn_builder_init(&b);
+	tarn_list_begin(&b);
+	for (int i = 0; i < 100; i++)
+		tarn_put_int(&b, i % 10 == 7 ? -i : i);
+	tarn_list_end(&b);
+	OK(tarn_parcel_from(&b, &items));
+	tarn_builder_fini(&b);
+	for (size_t chunk = 0; chunk < 8; chunk += 7) {
+		OK(tarn_pool_imap(u.pool, "square", tarn_parcel_at(&items, 0), chunk, &it));
+		for (int i = 0; i < 100; i++) {
+			int r = tarn_pool_iterator_next(it, TARN_FOREVER, &p);
+
+			if (i % 10 == 7) {
+				PLAIN_EQ(r, -TARN_EREMOTE);
+				continue;
+			}
+			OK(r);
+			OK(tarn_parcel_get(&p, "q", &y));
+			PLAIN_EQ(y, i * i);
+			tarn_parcel_fini(&p);
+		}
+		PLAIN_EQ(tarn_pool_iterator_next(it, TARN_FOREVER, &p), 1);
+		PLAIN_EQ(tarn_pool_iterator_next(it, TARN_FOREVER, &p), 1);
+		tarn_pool_iterator_free(it);
+	}
+	tarn_parcel_fini(&items);
+	user_close(&u);
+}
+
+PLAIN_TEST(q9_imap_unordered_gives_each_once_as_they_get_done)
+{
+	struct user u = user_open(&three);
+	tarn_pool_iterator *it;
+	tarn_parcel items, p;
+	bool seen[50] = { false };
+	int64_t y;
+
+	numbers(&items, 50);
+	/* One that waits does not hold up the others. */
+	tarn_pool_result *slow = begin(&u, 1);
+	OK(tarn_pool_imap_unordered(u.pool, "square", tarn_parcel_at(&items, 0), 0, &it));
+	for (int i = 0; i < 50; i++) {
+		OK(tarn_pool_iterator_next(it, TARN_FOREVER, &p));
+		OK(tarn_parcel_get(&p, "q", &y));
+		tarn_parcel_fini(&p);
+		for (int64_t k = 0; k < 50; k++)
+			if (k * k == y) {
+				PLAIN_CHECK(!seen[k]);
+				seen[k] = true;
+			}
+	}
+	PLAIN_EQ(tarn_pool_iterator_next(it, 0, &p), 1);
+	tarn_pool_iterator_free(it);
+	tarn_parcel_fini(&items);
+	PLAIN_CHECK(!tarn_pool_result_ready(slow));
+	go(101);
+	OK(tarn_pool_result_wait(slow, TARN_FOREVER));
+	tarn_pool_result_unref(slow);
+	user_close(&u);
+}
+
+/* ---- initializers, children that are replaced ---- */
+
+struct state {
+	int64_t base, n;
+};
+TARN_WORKER(prepare)
+{
+	struct state *s = calloc(1, sizeof *s);
+	int r = tarn_worker_get(worker, "q", &s->base);
+
+	*tarn_worker_data(worker) = s;
+	return r == 0 && s->base < 0 ? tarn_worker_throw(worker, "RuntimeError", "not prepared") : r;
+}
+TARN_WORKER(add_base)
+{
+	struct state *s = *tarn_worker_data(worker);
+	int64_t x;
+	int r = tarn_worker_get(worker, "q", &x);
+
+	return r < 0 ? r : tarn_put(tarn_worker_result(worker), "qqi", s->base + x, ++s->n, (int)getpid());
+}
+
+PLAIN_TEST(q9_the_initializer_runs_once_in_each_process)
+{
+	tarn_builder b;
+
+	tarn_builder_init(&b);
+	tarn_put_int(&b, 1000);
+	struct user u = user_open(&(tarn_pool_options){ .workers = 1, .initializer = "prepare",
+							.initializer_args = &b, .tasks_per_child = 3 });
+	tarn_builder_fini(&b);
+	int last = 0, different = 0;
+	for (int i = 0; i < 7; i++) {
+		int64_t y, n;
+		tarn_parcel p;
+		int pid;
+
+		tarn_builder_init(&b);
+		tarn_put_int(&b, i);
+		OK(tarn_pool_apply(u.pool, "add_base", &b, TARN_FOREVER, &p));
+		tarn_builder_fini(&b);
+		OK(tarn_parcel_get(&p, "qqi", &y, &n, &pid));
+		tarn_parcel_fini(&p);
+		PLAIN_EQ(y, 1000 + i);
+		PLAIN_EQ(n, i % 3 + 1); /* three tasks of each process */
+		different += pid != last;
+		last = pid;
+	}
+	PLAIN_EQ(different, 3);
+	user_close(&u);
+}
+
+PLAIN_TEST(q9_an_initializer_that_fails_fails_the_tasks_and_hangs_nobody)
+{
+	tarn_parcel p;
+	tarn_builder b;
+
+	tarn_builder_init(&b);
+	tarn_put_int(&b, -1);
+	struct user u = user_open(&(tarn_pool_options){ .workers = 2, .initializer = "prepare",
+							.initializer_args = &b });
+	for (int i = 0; i < 3; i++) {
+		FAILS(tarn_pool_apply(u.pool, "add_base", &b, TARN_FOREVER, &p), TARN_EREMOTE);
+		PLAIN_CHECK(strcmp(tarn_fault_message(tarn_error_fault()), "not prepared") == 0);
+	}
+	tarn_builder_fini(&b);
+	user_close(&u);
+	/* One that dies in it. */
+	u = user_open(&(tarn_pool_options){ .workers = 2, .initializer = "leave_7" });
+	FAILS(tarn_pool_apply(u.pool, "tell_pid", NULL, TARN_FOREVER, &p), TARN_EREMOTE);
+	user_close(&u);
+	tarn_pool *pool;
+	FAILS(tarn_pool_new(NULL, &(tarn_pool_options){ .initializer = "nobody" }, &pool), ENOENT);
+}
+
+/* ---- deaths ---- */
+
+PLAIN_TEST(q9_a_worker_killed_in_a_task_is_told_and_replaced)
+{
+	struct user u = user_open(&three);
+	tarn_pool_result *r[3] = { begin(&u, 1), begin(&u, 2), begin(&u, 3) };
+	const tarn_parcel *values;
+	int pids[4], before, lost = 0;
+
+	PLAIN_WAIT_FOR(there(1) && there(2) && there(3));
+	PLAIN_EQ(tarn_pool_pids(u.pool, pids, 4), 3);
+	before = pids[1];
+	kill(before, SIGKILL);
+	for (int i = 0; i < 3; i++)
+		go(101 + i);
+	for (int i = 0; i < 3; i++) {
+		if (tarn_pool_result_get(r[i], TARN_FOREVER, &values) == 0)
+			continue;
+		const tarn_fault *f = tarn_error_fault();
+
+		/* Which of the tasks it had nobody knows here. */
+		lost++;
+		PLAIN_CHECK(tarn_fault_is(f, "WorkerLost"));
+		PLAIN_CHECK(tarn_fault_is(tarn_fault_cause(f), "Signal"));
+		PLAIN_CHECKF(strstr(tarn_fault_message(f), "begin_and_wait") != NULL &&
+			     strstr(tarn_fault_message(f), "SIGKILL") != NULL, "%s",
+			     tarn_fault_message(f));
+	}
+	PLAIN_CHECK(lost <= 1); /* it may have been done when it was killed */
+	for (int i = 0; i < 20; i++)
+		PLAIN_EQ(apply(&u, "square", i), i * i);
+	for (int i = 0; i < 3; i++)
+		tarn_pool_result_unref(r[i]);
+	user_close(&u);
+}
+
+PLAIN_TEST(q9_a_task_whose_worker_died_is_tried_again_if_that_is_allowed)
+{
+	char path[200];
+	tarn_builder b;
+	tarn_parcel p;
+	const char *text;
+
+	go_name(path, 50);
+	tarn_builder_init(&b);
+	tarn_put_string(&b, path);
+	struct user u = user_open(&(tarn_pool_options){ .workers = 1, .retries = 1 });
+	OK(tarn_pool_apply(u.pool, "die_once", &b, TARN_FOREVER, &p));
+	OK(tarn_parcel_get(&p, "s", &text));
+	PLAIN_CHECK(strcmp(text, "done") == 0);
+	tarn_parcel_fini(&p);
+	FAILS(tarn_pool_apply(u.pool, "leave_7", NULL, TARN_FOREVER, &p), TARN_EREMOTE);
+	PLAIN_CHECK(tarn_fault_is(tarn_error_fault(), "WorkerLost"));
+	PLAIN_CHECK(tarn_fault_is(tarn_fault_cause(tarn_error_fault()), "SystemExit"));
+	tarn_builder_fini(&b);
+	user_close(&u);
+}
+
+PLAIN_TEST(q9_workers_killed_while_idle_cost_no_task)
+{
+	struct user u = user_open(&three);
+	int pids[3];
+
+	for (int round = 0; round < 3; round++) {
+		PLAIN_EQ(apply(&u, "square", round), round * round);
+		unsigned n = tarn_pool_pids(u.pool, pids, 3);
+
+		for (unsigned i = 0; i < n && i < 3; i++)
+			kill(pids[i], SIGKILL);
+		for (unsigned i = 0; i < n && i < 3; i++)
+			PLAIN_WAIT_FOR(scene_client_gone(&u.s, pids[i]));
+	}
+	for (int i = 0; i < 10; i++)
+		PLAIN_EQ(apply(&u, "square", i), i * i);
+	user_close(&u);
+}
+
+/* ---- the end ---- */
+
+PLAIN_TEST(q9_close_does_what_is_there_and_takes_no_more)
+{
+	struct user u = user_open(&three);
+	tarn_pool_result *r[9];
+	const tarn_parcel *values;
+	tarn_parcel p;
+
+	FAILS(tarn_pool_join(u.pool, 0), TARN_ESTATE);
+	for (int i = 0; i < 9; i++)
+		r[i] = begin(&u, i);
+	OK(tarn_pool_close(u.pool));
+	OK(tarn_pool_close(u.pool));
+	FAILS(tarn_pool_apply(u.pool, "tell_pid", NULL, TARN_FOREVER, &p), TARN_ESTATE);
+	FAILS(tarn_pool_join(u.pool, 10000000), ETIMEDOUT);
+	for (int i = 0; i < 9; i++)
+		go(100 + i);
+	OK(tarn_pool_join(u.pool, TARN_FOREVER));
+	OK(tarn_pool_join(u.pool, TARN_FOREVER));
+	PLAIN_EQ(tarn_pool_pids(u.pool, NULL, 0), 0);
+	for (int i = 0; i < 9; i++) {
+		OK(tarn_pool_result_get(r[i], 0, &values));
+		tarn_pool_result_unref(r[i]);
+	}
+	user_close(&u);
+}
+
+PLAIN_TEST(q9_terminate_ends_everything_and_everybody_is_told)
+{
+	struct user u = user_open(&three);
+	tarn_pool_result *r[9];
+	const tarn_parcel *values;
+	int pids[3];
+
+	for (int i = 0; i < 9; i++)
+		r[i] = begin(&u, i);
+	PLAIN_WAIT_FOR(there(0) && there(1) && there(2));
+	PLAIN_EQ(tarn_pool_pids(u.pool, pids, 3), 3);
+	OK(tarn_pool_terminate(u.pool));
+	OK(tarn_pool_join(u.pool, TARN_FOREVER));
+	for (int i = 0; i < 9; i++) {
+		FAILS(tarn_pool_result_get(r[i], TARN_FOREVER, &values), TARN_EREMOTE);
+		PLAIN_CHECK(tarn_fault_is(tarn_error_fault(), "CancelledError"));
+		tarn_pool_result_unref(r[i]);
+	}
+	for (int i = 0; i < 3; i++)
+		PLAIN_EQ(kill(pids[i], 0), -1);
+	user_close(&u);
+	/* One that is dropped without a word. */
+	u = user_open(&three);
+	r[0] = begin(&u, 50);
+	u.pool = tarn_pool_unref(u.pool);
+	PLAIN_CHECK(tarn_pool_result_ready(r[0]));
+	tarn_pool_result_unref(r[0]);
+	user_close(&u);
+}
+
+/* ---- references ---- */
+
+TARN_WORKER(fill)
+{
+	tarn_object *m;
+	tarn_block *b;
+	double y;
+	int r = tarn_worker_get(worker, "BO", &b, &m);
+
+	if (r == 0)
+		r = tarn_callf(m, "scale", TARN_FOREVER, "d", "d", 3.0, &y);
+	if (r < 0)
+		return r;
+	memset(tarn_block_data(b), (int)y, tarn_block_size(b));
+	return tarn_put_block(tarn_worker_result(worker), b);
+}
+
+PLAIN_TEST(q9_tasks_and_results_have_references)
+{
+	struct user u = user_open(&three);
+	tarn_object *m = NEW(u.c, "Magnifier", "d", 2.0);
+	tarn_pool_result *r[20];
+	tarn_block *b, *got;
+
+	for (int i = 0; i < 20; i++) {
+		tarn_builder args;
+
+		OK(tarn_block_new(u.c, 1000, 0, &b));
+		tarn_builder_init(&args);
+		tarn_put(&args, "BO", b, m);
+		OK(tarn_pool_apply_async(u.pool, "fill", &args, &r[i]));
+		tarn_builder_fini(&args);
+		tarn_block_unref(b);
+	}
+	tarn_object_unref(m);
+	for (int i = 0; i < 20; i++) {
+		const tarn_parcel *values;
+
+		OK(tarn_pool_result_get(r[i], TARN_FOREVER, &values));
+		OK(tarn_parcel_get(values, "B", &got));
+		PLAIN_EQ(((char *)tarn_block_data(got))[999], 6);
+		tarn_pool_result_unref(r[i]);
+	}
+	user_close(&u);
+}
+
+PLAIN_TEST_TIMEOUT(q9_random_kills_lose_no_task_unsaid, 240)
+{
+	struct user u = user_open(&(tarn_pool_options){ .workers = 3, .retries = 2 });
+	uint64_t state = 12345;
+	tarn_pool_iterator *it;
+	tarn_parcel items, p;
+	int done = 0, lost = 0, r;
+
+	numbers(&items, 600);
+	OK(tarn_pool_imap_unordered(u.pool, "square", tarn_parcel_at(&items, 0), 0, &it));
+	while ((r = tarn_pool_iterator_next(it, TARN_FOREVER, &p)) != 1) {
+		if (r == 0) {
+			done++;
+			tarn_parcel_fini(&p);
+		} else {
+			PLAIN_EQ(r, -TARN_EREMOTE);
+			lost++;
+		}
+		if (scene_random(&state) % 20 == 0) {
+			int pids[3];
+			unsigned n = tarn_pool_pids(u.pool, pids, 3);
+
+			if (n > 0)
+				kill(pids[scene_random(&state) % (n < 3 ? n : 3)], SIGKILL);
+		}
+	}
+	PLAIN_EQ(done + lost, 600);
+	scene_note("%d of 600 tasks done, %d lost", done, lost);
+	tarn_pool_iterator_free(it);
+	tarn_parcel_fini(&items);
+	user_close(&u);
+}
+
+/* ---- Q10 ---- */
+
+PLAIN_TEST(q10_cpus_are_those_that_this_process_may_use)
+{
+	cpu_set_t one, all;
+
+	PLAIN_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+	PLAIN_CHECK(tarn_cpu_count() >= 1 && (int)tarn_cpu_count() <= CPU_COUNT(&all));
+	CPU_ZERO(&one);
+	for (size_t i = 0; i < CPU_SETSIZE && CPU_COUNT(&one) == 0; i++)
+		if (CPU_ISSET(i, &all))
+			CPU_SET(i, &one);
+	PLAIN_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+	PLAIN_EQ(tarn_cpu_count(), 1);
+	/* What a cgroup's cpu.max says. */
+	PLAIN_EQ(tarn__cpu_quota("max 100000\n"), 0);
+	PLAIN_EQ(tarn__cpu_quota("100000 100000\n"), 1);
+	PLAIN_EQ(tarn__cpu_quota("50000 100000\n"), 1);
+	PLAIN_EQ(tarn__cpu_quota("250000 100000\n"), 3);
+	PLAIN_EQ(tarn__cpu_quota(""), 0);
+}
+
+/* ---- U: runners ---- */
+
+TARN_WORKER(run_open)
+{
+	struct state *s = calloc(1, sizeof *s);
+	int r = tarn_worker_get(worker, "q", &s->base);
+
+	*tarn_worker_data(worker) = s;
+	return r == 0 && s->base < 0 ? tarn_worker_throw(worker, "RuntimeError", "cannot open") : r;
+}
+TARN_WORKER(run_call)
+{
+	struct state *s = *tarn_worker_data(worker);
+	int64_t x;
+	int r = tarn_worker_get(worker, "q", &x);
+
+	if (r == 0 && x < 0)
+		return tarn_worker_throw(worker, "ValueError", "%lld", (long long)x);
+	return r < 0 ? r : tarn_put(tarn_worker_result(worker), "qq", s->base + x, ++s->n);
+}
+TARN_WORKER(run_close)
+{
+	struct state *s = *tarn_worker_data(worker);
+	char path[300];
+
+	snprintf(path, sizeof path, "%s/closed-%lld", getenv("TMPDIR"), (long long)s->n);
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+	return s->base == 13 ? tarn_worker_throw(worker, "RuntimeError", "cannot close") : 0;
+}
+
+static tarn_runner *runner(struct user *u, int64_t base)
+{
+	tarn_runner *r;
+	tarn_builder b;
+
+	tarn_builder_init(&b);
+	tarn_put_int(&b, base);
+	OK(tarn_runner_new(u->c, &(tarn_runner_options){ .open = "run_open", .call = "run_call",
+							 .close = "run_close", .args = &b }, &r));
+	tarn_builder_fini(&b);
+	return r;
+}
+
+static int runner_call(tarn_runner *r, int64_t x, int64_t *ret_y, int64_t *ret_n)
+{
+	tarn_builder b;
+	tarn_parcel p;
+
+	tarn_builder_init(&b);
+	tarn_put_int(&b, x);
+	int code = tarn_runner_call(r, &b, TARN_FOREVER, &p);
+	tarn_builder_fini(&b);
+	if (code == 0) {
+		OK(tarn_parcel_get(&p, "qq", ret_y, ret_n));
+		tarn_parcel_fini(&p);
+	}
+	return code;
+}
+
+static bool closed_after(int64_t n)
+{
+	char path[300];
+	struct stat st;
+
+	snprintf(path, sizeof path, "%s/closed-%lld", plain_dir(), (long long)n);
+	return stat(path, &st) == 0;
+}
+
+PLAIN_TEST(u1_a_runner_opens_once_is_called_often_and_closes_once)
+{
+	struct user u = user_open(NULL);
+	tarn_runner *r = runner(&u, 5);
+	int64_t y, n;
+
+	FAILS(runner_call(r, 1, &y, &n), TARN_ESTATE);
+	FAILS(tarn_runner_join(r, 0), TARN_ESTATE);
+	OK(tarn_runner_start(r));
+	FAILS(tarn_runner_start(r), TARN_ESTATE);
+	OK(runner_call(r, 1, &y, &n));
+	PLAIN_EQ(y, 6);
+	OK(runner_call(r, 4, &y, &n));
+	PLAIN_EQ(y, 9);
+	for (int i = 0; i < 1000; i++) {
+		OK(runner_call(r, i, &y, &n));
+		PLAIN_CHECK(y == 5 + i && n == i + 3);
+	}
+	OK(tarn_runner_join(r, TARN_FOREVER));
+	OK(tarn_runner_join(r, TARN_FOREVER));
+	PLAIN_CHECK(closed_after(1002));
+	FAILS(runner_call(r, 1, &y, &n), TARN_ESTATE);
+	tarn_runner_unref(r);
+	user_close(&u);
+}
+
+PLAIN_TEST(u4_calls_are_launched_and_their_results_taken_later)
+{
+	struct user u = user_open(NULL);
+	tarn_runner *r = runner(&u, 5);
+	tarn_builder b;
+	tarn_parcel p;
+	int64_t y, n;
+
+	OK(tarn_runner_start(r));
+	FAILS(tarn_runner_rejoin(r, 0, &p), TARN_ESTATE);
+	for (int i = 0; i < 3; i++) {
+		tarn_builder_init(&b);
+		tarn_put_int(&b, i);
+		OK(tarn_runner_restart(r, &b, TARN_FOREVER));
+		tarn_builder_fini(&b);
+	}
+	for (int i = 0; i < 3; i++) {
+		OK(tarn_runner_rejoin(r, TARN_FOREVER, &p));
+		OK(tarn_parcel_get(&p, "qq", &y, &n));
+		PLAIN_CHECK(y == 5 + i && n == i + 1);
+		tarn_parcel_fini(&p);
+	}
+	FAILS(tarn_runner_rejoin(r, 0, &p), TARN_ESTATE);
+	OK(tarn_runner_join(r, TARN_FOREVER));
+	tarn_runner_unref(r);
+	user_close(&u);
+}
+
+PLAIN_TEST(u6_a_call_that_fails_leaves_the_runner_usable)
+{
+	struct user u = user_open(NULL);
+	tarn_runner *r = runner(&u, 5);
+	int64_t y, n;
+
+	OK(tarn_runner_start(r));
+	FAILS(runner_call(r, -3, &y, &n), TARN_EREMOTE);
+	PLAIN_CHECK(tarn_fault_is(tarn_error_fault(), "ValueError"));
+	PLAIN_CHECK(tarn_fault_frame_count(tarn_error_fault()) > 0);
+	OK(runner_call(r, 3, &y, &n));
+	PLAIN_CHECK(y == 8 && n == 1);
+	OK(tarn_runner_join(r, TARN_FOREVER));
+	tarn_runner_unref(r);
+
+	/* Open that fails, and close. */
+	r = runner(&u, -1);
+	FAILS(tarn_runner_start(r), TARN_EREMOTE);
+	PLAIN_CHECK(strcmp(tarn_fault_message(tarn_error_fault()), "cannot open") == 0);
+	tarn_runner_unref(r);
+	r = runner(&u, 13);
+	OK(tarn_runner_start(r));
+	FAILS(tarn_runner_join(r, TARN_FOREVER), TARN_EREMOTE);
+	PLAIN_CHECK(strcmp(tarn_fault_message(tarn_error_fault()), "cannot close") == 0);
+	tarn_runner_unref(r);
+	FAILS(tarn_runner_new(u.c, &(tarn_runner_options){ .open = "run_open" }, &r), EINVAL);
+	FAILS(tarn_runner_new(u.c, &(tarn_runner_options){ .call = "nobody" }, &r), ENOENT);
+	user_close(&u);
+}
+
+PLAIN_TEST(u3_join_waits_for_the_call_that_runs_or_its_time_is_over)
+{
+	struct user u = user_open(NULL);
+	char begun[200], go_on[200];
+	tarn_runner *r;
+	tarn_builder b;
+
+	OK(tarn_runner_new(u.c, &(tarn_runner_options){ .call = "begin_and_wait" }, &r));
+	OK(tarn_runner_start(r));
+	go_name(begun, 1);
+	go_name(go_on, 101);
+	tarn_builder_init(&b);
+	tarn_put(&b, "ss", begun, go_on);
+	OK(tarn_runner_restart(r, &b, TARN_FOREVER));
+	tarn_builder_fini(&b);
+	PLAIN_WAIT_FOR(there(1));
+	FAILS(tarn_runner_join(r, 20000000), ETIMEDOUT);
+	go(101);
+	OK(tarn_runner_join(r, TARN_FOREVER));
+	tarn_runner_unref(r);
+	/* One that is dropped as it is. */
+	r = runner(&u, 1);
+	OK(tarn_runner_start(r));
+	tarn_runner_unref(r);
+	r = runner(&u, 1);
+	tarn_runner_unref(r);
+	user_close(&u);
+}
+
+PLAIN_TEST(u11_a_runner_whose_process_is_killed_says_so_at_once)
+{
+	struct user u = user_open(NULL);
+	char begun[200], go_on[200];
+	tarn_runner *r;
+	tarn_builder b;
+	tarn_parcel p;
+
+	OK(tarn_runner_new(u.c, &(tarn_runner_options){ .call = "begin_and_wait" }, &r));
+	OK(tarn_runner_start(r));
+	go_name(begun, 1);
+	go_name(go_on, 101);
+	tarn_builder_init(&b);
+	tarn_put(&b, "ss", begun, go_on);
+	OK(tarn_runner_restart(r, &b, TARN_FOREVER));
+	PLAIN_WAIT_FOR(there(1));
+	kill(tarn_process_pid(tarn_runner_process(r)), SIGKILL);
+	uint64_t before = scene_now();
+	FAILS(tarn_runner_rejoin(r, TARN_FOREVER, &p), EPIPE);
+	scene_note("told after %llu us", (unsigned long long)((scene_now() - before) / 1000));
+	PLAIN_CHECK(strstr(tarn_error_last()->message, "SIGKILL") != NULL);
+	FAILS(tarn_runner_rejoin(r, TARN_FOREVER, &p), EPIPE);
+	FAILS(tarn_runner_call(r, &b, TARN_FOREVER, &p), EPIPE);
+	FAILS(tarn_runner_join(r, TARN_FOREVER), EPIPE);
+	tarn_builder_fini(&b);
+	tarn_runner_unref(r);
+	user_close(&u);
+}
+
+PLAIN_MAIN()
