@@ -1,4 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A thread that has ended is still there for a moment: it gives back what it had of clients (its lane).
+ * Whoever learned of the end and then closes a client must not meet that, so waiting and
+ * the user's unref also wait for the very end.
+ */
 #include "thread.h"
 
 #include <pthread.h>
@@ -27,6 +32,8 @@ struct tarn_thread {
 	bool terminated;
 
 	pthread_mutex_t mutex;  /* of what follows */
+	pthread_t thread;
+	bool joined;            /* it is gone altogether */
 	int fd;                 /* an eventfd, once somebody wanted one; else -1 */
 	bool terminate;
 	tarn_fault *thrown;
@@ -38,6 +45,8 @@ static void release(struct tarn_thread *t)
 	/* SYNC thread-refs: what others did with it is over before it is freed. */
 	if (__atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL) != 0)
 		return;
+	if (!t->joined)
+		pthread_detach(t->thread); /* it is the last one itself */
 	tarn_parcel_fini(&t->args);
 	tarn_parcel_fini(&t->result);
 	tarn_fault_unref(t->fault);
@@ -55,10 +64,22 @@ tarn_thread *tarn_thread_ref(tarn_thread *thread)
 	return thread;
 }
 
+/* It has ended: waits until it is gone. */
+static void await_gone(struct tarn_thread *t)
+{
+	pthread_mutex_lock(&t->mutex);
+	if (!t->joined && !pthread_equal(t->thread, pthread_self()))
+		t->joined = pthread_join(t->thread, NULL) == 0;
+	pthread_mutex_unlock(&t->mutex);
+}
+
 tarn_thread *tarn_thread_unref(tarn_thread *thread)
 {
-	if (thread != NULL)
-		release(thread);
+	if (thread == NULL)
+		return NULL;
+	if (tarn_thread_done(thread))
+		await_gone(thread);
+	release(thread);
 	return NULL;
 }
 
@@ -132,7 +153,6 @@ int tarn_worker_check(tarn_worker *worker)
 static int start(struct tarn_thread *t, const tarn_thread_options *o)
 {
 	static unsigned number;
-	pthread_t thread;
 	int r = 0;
 
 	if (o->name != NULL)
@@ -147,12 +167,14 @@ static int start(struct tarn_thread *t, const tarn_thread_options *o)
 	tarn__worker_init(&t->worker, o->client, t->name, &t->args);
 	t->worker.owner = t;
 	tarn_thread_ref(t); /* its own */
-	r = -pthread_create(&thread, NULL, work, t);
+	pthread_mutex_lock(&t->mutex); /* others find out by it which thread it is */
+	r = -pthread_create(&t->thread, NULL, work, t);
+	t->joined = r < 0; /* there is none to wait for */
+	pthread_mutex_unlock(&t->mutex);
 	if (r < 0) {
 		release(t);
 		return tarn__fail(r, "A thread cannot be started: %s.", strerror(-r));
 	}
-	pthread_detach(thread);
 	return 0;
 }
 
@@ -165,6 +187,7 @@ int tarn_thread_spawn(const tarn_thread_options *options, tarn_thread **ret_thre
 	if (t == NULL)
 		return tarn__fail(-ENOMEM, "No memory for a thread.");
 	t->refs = 1;
+	t->joined = true; /* until it is started */
 	t->fd = -1;
 	t->fn = options->fn;
 	pthread_mutex_init(&t->mutex, NULL);
@@ -198,6 +221,7 @@ static int await(struct tarn_thread *t, int64_t timeout_ns)
 	while (!tarn_thread_done(t))
 		if (tarn__futex_wait(&t->ended, 0, deadline) == -ETIMEDOUT && !tarn_thread_done(t))
 			return tarn__fail(-ETIMEDOUT, "Thread %s has not ended yet.", t->name);
+	await_gone(t);
 	return 0;
 }
 

@@ -19,6 +19,7 @@
 #include "queue.h"
 #include "server.h"
 #include "shared.h"
+#include "stream.h"
 #include "stub.h"
 #include "sync.h"
 #include "thread.h"
