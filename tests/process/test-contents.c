@@ -214,6 +214,69 @@ PLAIN_TEST_TIMEOUT(t2_readers_in_place_see_whole_values_while_others_write, 300)
 	user_close(&u);
 }
 
+/* Another process counts what it gets done while this one sorts and copies a million elements. */
+PLAIN_TEST_TIMEOUT(t1_others_go_on_while_a_million_is_sorted_and_copied, 600)
+{
+	struct user u = user_open();
+	enum { N = 1000000, PAGE = 10000 };
+	uint32_t *done = scene_shared(sizeof *done), before;
+	tarn_object *l, *other, *copy, *sum;
+	uint64_t n, random = 9;
+
+	OK(tarn_list_new(u.c, &l));
+	OK(tarn_list_newf(u.c, &other, "[i]", 1));
+	for (int k = 0; k < N; k += PAGE) {
+		tarn_builder b;
+
+		tarn_builder_init(&b);
+		tarn_list_begin(&b);
+		for (int i = 0; i < PAGE; i++)
+			tarn_put_int(&b, (int64_t)(scene_random(&random) >> 2));
+		tarn_list_end(&b);
+		OK(tarn_call(l, "extend", &b, NULL, TARN_FOREVER));
+		tarn_builder_fini(&b);
+	}
+	OK(tarn_object_publish(l, "sorted", 0));
+	OK(tarn_object_publish(other, "other", 0));
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		tarn_client *c = scene_client(&u.s);
+		tarn_object *o, *s;
+		int64_t x;
+
+		OK(tarn_object_lookup(c, "other", 0, &o));
+		OK(tarn_object_lookup(c, "sorted", 0, &s));
+		for (uint32_t k = 1;; k++) {
+			OK(tarn_list_setf(o, 0, "I", k));
+			OK(tarn_list_getf(s, k % N, "q", &x)); /* of the same list, in place */
+			__atomic_store_n(done, k, __ATOMIC_RELAXED);
+		}
+	}
+	PLAIN_WAIT_FOR(__atomic_load_n(done, __ATOMIC_RELAXED) > 0);
+	before = __atomic_load_n(done, __ATOMIC_RELAXED);
+	OK(tarn_list_sort(l, false));
+	uint32_t meanwhile = __atomic_load_n(done, __ATOMIC_RELAXED) - before;
+	scene_note("%u calls of another process during the sort", meanwhile);
+	PLAIN_CHECK(meanwhile > 0);
+	OK(tarn_list_copy(l, &copy));
+	before = __atomic_load_n(done, __ATOMIC_RELAXED);
+	OK(tarn_list_concat(l, copy, &sum));
+	PLAIN_CHECK(__atomic_load_n(done, __ATOMIC_RELAXED) > before);
+	OK(tarn_list_len(sum, &n));
+	PLAIN_EQ(n, 2 * N);
+	OK(tarn_list_extend_from(sum, sum));
+	OK(tarn_list_len(sum, &n));
+	PLAIN_EQ(n, 4 * N);
+	plain_kill(pid);
+	OK(tarn_object_unpublish(u.c, "sorted"));
+	OK(tarn_object_unpublish(u.c, "other"));
+	tarn_object_unref(sum);
+	tarn_object_unref(copy);
+	tarn_object_unref(other);
+	tarn_object_unref(l);
+	user_close(&u);
+}
+
 PLAIN_TEST(t1_t2_contents_are_shown_to_people)
 {
 	struct user u = user_open();
