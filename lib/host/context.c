@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/error.h"
+#include "lib/types/store.h"
 #include "lib/types/memory.h"
 #include "lib/value/fault.h"
 #include "registry.h"
@@ -455,9 +456,13 @@ int tarn__describe(tarn_context *ctx, void *self)
 {
 	char text[DESCRIPTION_MOST] = "";
 
-	if (ctx->served->type->describe == NULL)
+	struct tarn__store *store = ctx->host->base.store;
+	int n = ctx->served->type->describe != NULL
+			? ctx->served->type->describe(self, text, sizeof text)
+		: store != NULL ? tarn__store_describe(store, ctx->id, text, sizeof text) : -ENOENT;
+
+	if (n == -ENOENT && ctx->served->type->describe == NULL)
 		return tarn_put_nil(&ctx->result);
-	int n = ctx->served->type->describe(self, text, sizeof text);
 	if (n < 0)
 		return n;
 	text[sizeof text - 1] = '\0';

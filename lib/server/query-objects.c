@@ -14,6 +14,7 @@
 #include "collect.h"
 #include "errors.h"
 #include "ledger.h"
+#include "lib/types/store.h"
 
 #define COPY_BUDGET (1u << 26) /* references looked at in a copy */
 
@@ -83,13 +84,17 @@ static void put_type_name(const struct rows *r, uint32_t type, char text[64])
 static void preview(struct server *s, const struct object *o, const struct tarn__served *t,
 		    char *text, size_t bytes)
 {
-	if (t->type->describe == NULL || o->state != OBJECT_LIVE)
+	bool contents = (t->type->flags & TARN_TYPE_PRIVATE) != 0 && s->store != NULL;
+
+	if ((t->type->describe == NULL && !contents) || o->state != OBJECT_LIVE)
 		return;
 	if (!s->host->ops->enter(s->host, t, &t->describe, o->id)) {
 		snprintf(text, bytes, "(busy)");
 		return;
 	}
-	if (t->type->describe(tarn__thing_self(s, o, t), text, bytes) < 0)
+	if (t->type->describe == NULL)
+		text[0] = tarn__store_describe(s->store, o->id, text, bytes) < 0 ? '\0' : text[0];
+	else if (t->type->describe(tarn__thing_self(s, o, t), text, bytes) < 0)
 		snprintf(text, bytes, "(cannot be described)");
 	text[bytes - 1] = '\0';
 	s->host->ops->leave(s->host, o->id);

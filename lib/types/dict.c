@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tarn.Dict, the client's side. */
 #include "container.h"
+#include "inplace.h"
 
 #include "lib/error.h"
 
@@ -23,7 +24,8 @@ int tarn_dict_newf(tarn_client *client, tarn_object **ret_dict, const char *valu
 
 int tarn_dict_len(tarn_object *dict, uint64_t *ret_n)
 {
-	return tarn__container_number(dict, "len", NULL, ret_n);
+	return tarn__inplace_len(dict, &tarn__type_dict, ret_n) == TARN__INPLACE_DONE
+		       ? 0 : tarn__container_number(dict, "len", NULL, ret_n);
 }
 
 /* ---- one entry ---- */
@@ -38,6 +40,8 @@ int tarn_dict_get_key(tarn_object *dict, tarn_key key, tarn_parcel *ret_value)
 {
 	tarn_builder b;
 
+	if (tarn__likely(tarn__inplace_key(dict, &tarn__type_dict, key, ret_value) == TARN__INPLACE_DONE))
+		return 0;
 	put_key(&b, key);
 	return tarn__container_call(dict, "get", &b, ret_value);
 }
@@ -86,6 +90,14 @@ int tarn_dict_find_key(tarn_object *dict, tarn_key key, tarn_parcel *ret_value)
 	tarn_parcel p;
 	int r;
 
+	switch (tarn__inplace_key(dict, &tarn__type_dict, key, ret_value)) {
+	case TARN__INPLACE_DONE:
+		return 1;
+	case TARN__INPLACE_ABSENT:
+		return 0;
+	default:
+		break;
+	}
 	put_key(&b, key);
 	r = tarn__container_call(dict, "find", &b, &p);
 	if (r < 0)
@@ -102,7 +114,12 @@ int tarn_dict_find_key(tarn_object *dict, tarn_key key, tarn_parcel *ret_value)
 int tarn_dict_contains_key(tarn_object *dict, tarn_key key, bool *ret_found)
 {
 	tarn_builder b;
+	enum tarn__inplace r = tarn__inplace_key(dict, &tarn__type_dict, key, NULL);
 
+	if (tarn__likely(r != TARN__INPLACE_CALL)) {
+		*ret_found = r == TARN__INPLACE_DONE;
+		return 0;
+	}
 	put_key(&b, key);
 	return tarn__container_bool(dict, "contains", &b, ret_found);
 }

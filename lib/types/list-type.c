@@ -127,6 +127,34 @@ static int insert_again(tarn_context *ctx, struct tarn__change *c, uint64_t at, 
 	return r < 0 ? r : tarn__tree_insert(c, &c->root.order, FORM, at, cell);
 }
 
+/* All that a list without references has, as it is now. 1: done, 0: it is none such. */
+static int insert_plain(tarn_context *ctx, struct tarn__change *c, uint64_t at, tarn_object *other)
+{
+	struct tarn__store *store = tarn__context_store(ctx);
+	struct tarn__heir from;
+	struct tarn__sight s;
+	uint64_t run[2 * 64], k = 0;
+	int r = tarn__trees_of(ctx, other, &from);
+
+	if (r < 0)
+		return r == -TARN_ENOMETHOD || r == -TARN_EKIND ? 0 : r;
+	if (from.kind != TARN__CONTENT_LIST || from.held != 0)
+		from.count = 0;
+	bool done = from.kind == TARN__CONTENT_LIST && from.held == 0;
+
+	s = *tarn__change_sight(c);
+	while (k < from.count && r == 0) {
+		unsigned n = tarn__tree_run(&s, from.order, k, 2, run, 64);
+
+		r = n == 0 ? -EUCLEAN : tarn_context_canceled(ctx) ? -ECANCELED : 0;
+		for (unsigned i = 0; i < n && r == 0; i++, k++)
+			r = insert_again(ctx, c, at++, &run[2 * i]);
+	}
+	tarn__node_unref(store, from.order);
+	tarn__node_unref(store, from.index);
+	return r < 0 ? r : done;
+}
+
 #define OTHER_PAGE 32 /* elements of another list that are asked for at a time */
 
 /* Elements of another container, by its own method, in pages. */
@@ -167,7 +195,9 @@ static int insert_all(tarn_context *ctx, struct tarn__change *c, uint64_t at, ta
 		if (tarn__context_is_inline(ctx))
 			return tarn__context_defer(ctx);
 		r = tarn_value_object(values, &other);
-		return r < 0 ? r : insert_others(ctx, c, at, other);
+		if (r == 0)
+			r = insert_plain(ctx, c, at, other);
+		return r != 0 ? (r < 0 ? r : 0) : insert_others(ctx, c, at, other);
 	}
 	if (tarn_value_kind(values) != TARN_KIND_LIST) {
 		const uint64_t cell[2] = { (uint64_t)tarn_value_kind(values), 0 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tarn.List, the client's side. */
 #include "container.h"
+#include "inplace.h"
 
 #define LIST "tarn.List"
 
@@ -21,7 +22,8 @@ int tarn_list_newf(tarn_client *client, tarn_object **ret_list, const char *valu
 
 int tarn_list_len(tarn_object *list, uint64_t *ret_n)
 {
-	return tarn__container_number(list, "len", NULL, ret_n);
+	return tarn__inplace_len(list, &tarn__type_list, ret_n) == TARN__INPLACE_DONE
+		       ? 0 : tarn__container_number(list, "len", NULL, ret_n);
 }
 
 /* ---- one element ---- */
@@ -30,6 +32,8 @@ int tarn_list_get(tarn_object *list, int64_t index, tarn_parcel *ret_value)
 {
 	tarn_builder b;
 
+	if (tarn__likely(tarn__inplace_at(list, index, ret_value) == TARN__INPLACE_DONE))
+		return 0;
 	tarn_builder_init(&b);
 	tarn_put_int(&b, index);
 	return tarn__container_call(list, "get", &b, ret_value);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tarn.Namespace, the client's side. */
 #include "container.h"
+#include "inplace.h"
 
 #include <stdio.h>
 
@@ -50,6 +51,9 @@ int tarn_ns_get(tarn_object *ns, const char *name, tarn_parcel *ret_value)
 {
 	tarn_builder b;
 
+	if (name != NULL && tarn__inplace_key(ns, &tarn__type_namespace, tarn_key_string(name),
+					      ret_value) == TARN__INPLACE_DONE)
+		return 0;
 	put_name(&b, name);
 	return no_entry(tarn__container_call(ns, "get", &b, ret_value));
 }

@@ -77,6 +77,10 @@ static int commit(struct tarn__store *s, uint64_t end)
 	if (step > s->view.bytes - s->committed)
 		step = s->view.bytes - s->committed;
 	r = tarn__segment_reserve(&s->segment, s->committed, step);
+	if (r < 0 && step > end - s->committed) {
+		step = end - s->committed; /* the last there is */
+		r = tarn__segment_reserve(&s->segment, s->committed, step);
+	}
 	if (r < 0)
 		return r;
 	s->committed += step;

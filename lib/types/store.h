@@ -91,6 +91,9 @@ static inline uint64_t tarn__element_held(const struct tarn__view *v, unsigned f
 	     : tarn__cell_held(v, tarn__element_value(form, words));
 }
 
+/* What object @id contains, as snprintf() writes; -ENOENT it is no container. Only while nobody
+ * changes that object. */
+int tarn__store_describe(struct tarn__store *s, uint64_t id, char *text, size_t bytes);
 /* How many lines are there: those of the objects that ever were. */
 uint64_t tarn__store_roots(const struct tarn__store *s);
 /* All of it, counted and compared, for tests: the number of bytes in chunks that roots lead to, or

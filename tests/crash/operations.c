@@ -259,6 +259,35 @@ static void object_nest(struct world *w)
 	tarn_parcel_fini(&p);
 }
 
+/* Containers: what is plain is read in place, what is not goes by calls; some on executors. */
+static void have_containers(struct world *w)
+{
+	have_object(w);
+	tarn_object_unref(w->o[1]);
+	OK(tarn_dict_newf(w->c, &w->o[1], "{s:i s:s}", "a", 1, "b", "a value that is a chunk"));
+}
+
+static void container_use(struct world *w)
+{
+	tarn_object *l, *copy, *sum;
+	tarn_parcel p;
+	int a;
+
+	OK(tarn_list_newf(w->c, &l, "[OsO]", w->o[0], "between", w->o[1]));
+	OK(tarn_dict_setf(w->o[1], "sO", "list", l)); /* a cycle */
+	OK(tarn_dict_getf(w->o[1], "a", "i", &a));
+	OK(tarn_list_copy(l, &copy));
+	OK(tarn_list_concat(copy, l, &sum));
+	tarn_object_unref(l);
+	l = sum;
+	OK(tarn_list_del_slice(l, 1, 4, 1));
+	OK(tarn_list_pop(l, 0, &p));
+	tarn_parcel_fini(&p);
+	OK(tarn_dict_del(w->o[1], "b"));
+	tarn_object_unref(copy);
+	tarn_object_unref(l);
+}
+
 static void object_new_drop(struct world *w)
 {
 	tarn_object *o = NEW(w->c, "Magnifier", "d", 3.0);
@@ -402,6 +431,7 @@ const struct operation operations[] = {
 	{ "call", 4, have_object, object_call },
 	{ "call on an executor", 4, have_object, object_call_slowly },
 	{ "references in a call", 4, have_object, object_nest },
+	{ "containers", 4, have_containers, container_use },
 	{ "object new and drop", 4, have_object, object_new_drop },
 	{ "object through a channel", 4, have_object, object_send },
 	{ "publish, look up, unpublish", 4, have_object, object_publish },

@@ -89,18 +89,18 @@ static void living_and_ending(void *arg)
 	for (int round = 0; round < 3; round++) {
 		struct scene s = scene_open(&keeping);
 
-		PLAIN_EQ(names(), 4); /* meta, dir, data, ctrl */
+		PLAIN_EQ(names(), 6); /* meta, dir, data, ctrl, view, lanes of the host of objects */
 		c = scene_client(&s);
-		PLAIN_EQ(names(), 5); /* and the client's lanes */
+		PLAIN_EQ(names(), 7); /* and the client's lanes */
 		OK(tarn_block_new(c, 3000000, TARN_BLOCK_ZEROED, &b));
-		PLAIN_EQ(count(TARN_LEFTOVER_SEGMENT, TARN_LEFTOVER_LIVING), 5);
+		PLAIN_EQ(count(TARN_LEFTOVER_SEGMENT, TARN_LEFTOVER_LIVING), 7);
 		PLAIN_EQ(count(TARN_LEFTOVER_SOCKET, TARN_LEFTOVER_LIVING), 1);
 		PLAIN_EQ(sweep(false), 0);
-		PLAIN_EQ(names(), 5);
+		PLAIN_EQ(names(), 7);
 		PLAIN_CHECK(strcmp(scene_stat(&s).backing_reason, "names are kept") == 0);
 		tarn_block_unref(b);
 		tarn_client_close(c);
-		PLAIN_EQ(names(), 4);
+		PLAIN_EQ(names(), 6);
 		scene_close(&s);
 		PLAIN_EQ(names(), 0);
 	}
@@ -124,9 +124,9 @@ static void killed_and_swept(void *arg)
 	pid_t pid = tarn_server_pid(s.server);
 	kill_server(&s);
 	/* Its client holds the memory, but nobody will serve it again. */
-	PLAIN_EQ(names(), 5);
+	PLAIN_EQ(names(), 7);
 	OK(tarn_leftovers_sweep(true, &row, &n));
-	PLAIN_EQ(n, 6); /* and the socket */
+	PLAIN_EQ(n, 8); /* and the socket */
 	for (size_t i = 0; i < n; i++) {
 		PLAIN_EQ(row[i].state, TARN_LEFTOVER_DEAD);
 		PLAIN_EQ(row[i].uid, geteuid());
@@ -138,8 +138,8 @@ static void killed_and_swept(void *arg)
 	}
 	PLAIN_CHECKF(bytes >= 3000000, "%zu bytes", bytes);
 	free(row);
-	PLAIN_EQ(names(), 5); /* it only said so */
-	PLAIN_EQ(sweep(false), 6);
+	PLAIN_EQ(names(), 7); /* it only said so */
+	PLAIN_EQ(sweep(false), 8);
 	PLAIN_EQ(names(), 0);
 	PLAIN_EQ(sweep(false), 0);
 	PLAIN_EQ(*(char *)tarn_block_data(b), 0);
@@ -159,14 +159,14 @@ static void killed_and_restarted(void *arg)
 
 	(void)arg;
 	kill_server(&s);
-	PLAIN_EQ(names(), 4);
+	PLAIN_EQ(names(), 6);
 	s = scene_open(&other); /* any server will do */
 	PLAIN_EQ(names(), 0);
 	PLAIN_CHECK(!scene_logged(&s, "error"));
 	struct scene kept = scene_open(&keeping);
-	PLAIN_EQ(names(), 4);
+	PLAIN_EQ(names(), 6);
 	scene_close(&s);
-	PLAIN_EQ(names(), 4);
+	PLAIN_EQ(names(), 6);
 	scene_close(&kept);
 	PLAIN_EQ(names(), 0);
 }
@@ -181,9 +181,9 @@ static void sweep_elsewhere(void *arg)
 {
 	(void)arg;
 	PLAIN_EQ(getpid(), 1);
-	PLAIN_EQ(count(TARN_LEFTOVER_SEGMENT, TARN_LEFTOVER_LIVING), 4);
+	PLAIN_EQ(count(TARN_LEFTOVER_SEGMENT, TARN_LEFTOVER_LIVING), 6);
 	PLAIN_EQ(sweep(false), 0);
-	PLAIN_EQ(names(), 4);
+	PLAIN_EQ(names(), 6);
 }
 
 static void live_elsewhere(void *arg)
@@ -266,7 +266,7 @@ static void race_with_sweeps(void *arg)
 	for (int i = 0; i < 30; i++) {
 		struct scene s = scene_open(&keeping);
 
-		PLAIN_EQ(names(), 4);
+		PLAIN_EQ(names(), 6);
 		if (i % 2 == 0) {
 			scene_close(&s);
 			PLAIN_EQ(names(), 0);
