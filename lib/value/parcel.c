@@ -13,8 +13,19 @@
 /* A string taken out of memory that others write to. */
 struct copy {
 	struct copy *next;
+	const void *data; /* where it was */
+	size_t bytes;
 	char text[];
 };
+
+/* All of a parcel, by where they were: who asks again gets the same. */
+struct copies {
+	size_t mask;
+	struct copy *bucket[];
+};
+#define BUCKETS_LEAST 8u
+#define BUCKETS_MOST 65536u
+#define WORDS_PER_BUCKET 16u
 
 static int check_counts(uint32_t n_words, unsigned n_values, unsigned n_refs)
 {
@@ -139,19 +150,26 @@ int tarn_parcel_from(const tarn_builder *builder, tarn_parcel *ret_parcel)
 	return 0;
 }
 
+/* The last user: nobody reads any more, so nobody adds to them. */
+static void copies_free(struct copies *all)
+{
+	if (all == NULL)
+		return;
+	for (size_t k = 0; k <= all->mask; k++)
+		for (struct copy *c = all->bucket[k], *next; c != NULL; c = next) {
+			next = c->next;
+			free(c);
+		}
+	free(all);
+}
+
 void tarn_parcel_free(tarn_parcel *parcel)
 {
-	struct copy *c, *next;
-
 	if (!(parcel->flags & TARN__PARCEL_LENT))
 		for (unsigned i = 0; i < parcel->n_refs; i++)
 			if (parcel->refs[i] != NULL)
 				tarn__value_hooks.unref(parcel->refs[i]);
-	/* The last user: nobody reads any more, so nobody adds to the list. */
-	for (c = parcel->copies; c != NULL; c = next) {
-		next = c->next;
-		free(c);
-	}
+	copies_free(parcel->copies);
 	if (parcel->flags & TARN__PARCEL_WORDS)
 		free((void *)(uintptr_t)parcel->words);
 	if (parcel->flags & TARN__PARCEL_REFS)
@@ -166,26 +184,55 @@ bool tarn_parcel_is_shared(const tarn_parcel *parcel)
 	return parcel->flags & TARN__PARCEL_SHARED;
 }
 
+/* Readers may be several threads, and the parcel is const to them: this is the one thing in it that
+ * changes. NULL: no memory. */
+static struct copies *copies_of(const tarn_parcel *parcel)
+{
+	void **at = (void **)(uintptr_t)&parcel->copies, *first = NULL;
+	/* SYNC copies, acquire: with the table, and each copy, we see what is in it. */
+	struct copies *all = __atomic_load_n(at, __ATOMIC_ACQUIRE);
+	size_t n = BUCKETS_LEAST;
+
+	if (all != NULL)
+		return all;
+	while (n < BUCKETS_MOST && n * WORDS_PER_BUCKET < parcel->n_words)
+		n *= 2;
+	all = calloc(1, sizeof *all + n * sizeof(struct copy *));
+	if (all == NULL)
+		return NULL;
+	all->mask = n - 1;
+	/* SYNC copies, release. */
+	if (__atomic_compare_exchange_n(at, &first, all, false, __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
+		return all;
+	free(all); /* another thread was quicker */
+	return first;
+}
+
 int tarn__parcel_copy(const tarn_parcel *parcel, const void *data, size_t bytes,
 		      const char **ret_text)
 {
-	/* Readers may be several threads, and the parcel is const to them: this list is the one
-	 * thing in it that changes. */
-	void **list = (void **)(uintptr_t)&parcel->copies;
-	struct copy *c = malloc(sizeof *c + bytes + 1);
-	void *first;
+	struct copies *all = copies_of(parcel);
+	struct copy **bucket = all != NULL ? &all->bucket[(uintptr_t)data / 8 & all->mask] : NULL;
+	/* SYNC copies, acquire. Nothing is taken off before fini: no ABA. */
+	struct copy *first = all != NULL ? __atomic_load_n(bucket, __ATOMIC_ACQUIRE) : NULL, *c;
 
+	for (c = first; c != NULL; c = c->next)
+		if (c->data == data && c->bytes == bytes) {
+			*ret_text = c->text;
+			return 0;
+		}
+	c = all != NULL ? malloc(sizeof *c + bytes + 1) : NULL;
 	if (c == NULL)
 		return tarn__fail(-ENOMEM, "No memory for a string of %zu bytes.", bytes);
+	c->data = data;
+	c->bytes = bytes;
 	memcpy(c->text, data, bytes);
 	c->text[bytes] = '\0';
-	first = __atomic_load_n(list, __ATOMIC_RELAXED); /* only compared and stored */
-	do {
+	do
 		c->next = first;
-		/* Release: nobody follows the list before fini, which the user orders after
-		 * every read; and nothing is taken off before, so there is no ABA. */
-	} while (!__atomic_compare_exchange_n(list, &first, c, true, __ATOMIC_RELEASE,
-					      __ATOMIC_RELAXED));
+	/* SYNC copies, release. */
+	while (!__atomic_compare_exchange_n(bucket, &first, c, true, __ATOMIC_RELEASE,
+					    __ATOMIC_ACQUIRE));
 	*ret_text = c->text;
 	return 0;
 }

@@ -218,7 +218,8 @@ int tarn__fail_none(const tarn_value *value);
 /* "expected int, found string": -TARN_EKIND, or what tarn__fail_none() says. */
 int tarn__fail_kind(const tarn_value *value, const char *expected);
 
-/* A copy of @bytes with a NUL that lives as long as the parcel. */
+/* A copy of @bytes at @data, in the parcel's words, with a NUL; it lives as long as the parcel. Who
+ * asks again gets the same copy, whatever is at @data by then. */
 int tarn__parcel_copy(const tarn_parcel *parcel, const void *data, size_t bytes,
 		      const char **ret_text);
 

@@ -4,10 +4,14 @@
  * dead, what items referred to is counted to the end.
  */
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/client/object.h"
+#include "lib/types/queue.h"
+#include "lib/types/types.h"
 #include "tests/common/types.h"
 
 static tarn_object *queue_new(tarn_client *c, size_t maxsize, unsigned flags)
@@ -367,6 +371,77 @@ PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_queue, 240) { killed_at_random(100
 PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_queue_that_redelivers, 240)
 {
 	killed_at_random(30, TARN_QUEUE_REDELIVER | TARN_QUEUE_JOINABLE, 80);
+}
+
+/* ---- lies ---- */
+
+PLAIN_TEST(t11_an_item_that_names_more_than_the_server_was_told_of_is_damaged)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 4, 0);
+	const struct tarn__queue *in = tarn__object_instance(q, &tarn__type_queue);
+	struct tarn__queue_slot *slot = (void *)(c->data + in->ring_offset);
+	tarn_parcel p;
+
+	OK(put(q, 1, 0));
+	PLAIN_EQ(tarn__item_refs(slot->head), 1);
+	slot->head = tarn__item_head(tarn__item_words(slot->head), tarn__item_values(slot->head), 3, 0);
+	FAILS(tarn_queue_get(q, &p, 0), TARN_EPROTO);
+	OK(put(q, 2, 0)); /* the queue goes on */
+	PLAIN_EQ(get(q, 0), 2);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* Of user and system, in ticks. */
+static unsigned long server_ticks(const struct scene *s)
+{
+	unsigned long user = 0, system = 0;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", tarn_server_pid(s->server));
+	f = fopen(path, "re");
+	PLAIN_CHECK(f != NULL);
+	PLAIN_EQ(fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+			&system), 2);
+	fclose(f);
+	return user + system;
+}
+
+/* Each of the queue's runs is said to be one block that is much too large. */
+PLAIN_TEST_TIMEOUT(t11_no_lie_about_its_shape_makes_the_server_search_a_queue_for_ever, 240)
+{
+	enum { BYTES = 32 << 20 };
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_JOINABLE);
+	struct tarn__queue *in = tarn__object_instance(q, &tarn__type_queue);
+	struct tarn__mpmc_run *run = (void *)(c->data + in->ring_offset);
+	unsigned long before;
+	tarn_builder b;
+	tarn_block *block;
+
+	OK(tarn_block_new(c, BYTES, TARN_BLOCK_ZEROED, &block));
+	tarn_builder_init(&b);
+	OK(tarn_put(&b, "QB", UINT64_C(0), block));
+	OK(tarn_call_n(q, TARN__QUEUE_GROW, &b, NULL, TARN_FOREVER));
+	tarn_builder_fini(&b);
+	for (uint64_t i = 0; i < in->runs; i++) {
+		run[i].id = tarn_block_id(block);
+		run[i].number = 1 + i;
+	}
+	in->stride = 64;
+	in->n = BYTES / 64;
+	before = server_ticks(&s);
+	tarn_client_close(scene_client(&s)); /* of which the queue is told */
+	PLAIN_CHECK(server_ticks(&s) - before < 3 * (unsigned long)sysconf(_SC_CLK_TCK));
+	tarn_block_unref(block);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
 }
 
 PLAIN_MAIN()

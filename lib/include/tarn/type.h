@@ -120,8 +120,9 @@ typedef struct tarn_type {
 	 * object run on executors: what both touch is atomic. It may hold and drop; it makes no
 	 * objects and fails nobody. Should the server itself be killed in it, its successor calls it
 	 * again. An evicted client is gone when its process is. A call of the client's that waits for
-	 * an executor may still begin afterwards, with a caller that is gone, or whose number is
-	 * another's: methods that note who called are inline. NULL: nothing to do.
+	 * an executor (also of an inline method, if its object is busy or its arguments are long) may
+	 * still begin afterwards, with a caller that is gone, or whose number is another's by then.
+	 * NULL: nothing to do.
 	 */
 	void (*departed)(tarn_context *ctx, void *self, uint32_t client);
 } tarn_type;

@@ -324,6 +324,39 @@ Test(hostile, t11_a_string_of_a_shared_payload_is_a_copy_that_lives_as_long_as_t
 	tarn_parcel_fini(&p);
 }
 
+Test(hostile, a_string_of_a_shared_payload_is_copied_once_however_often_it_is_read)
+{
+	enum { STRINGS = 1000 };
+	static const char *first[STRINGS];
+	uint64_t from[2 + 4 * STRINGS] = { HEAD(LIST, STRINGS), 0 };
+	tarn_parcel p;
+	const char *s;
+
+	for (uint64_t i = 0; i < STRINGS; i++) {
+		from[2 + 2 * i] = HEAD(STRING, 8 + i % 8);
+		from[3 + 2 * i] = 8 * (2 * STRINGS + 2 * i);
+		from[2 + 2 * STRINGS + 2 * i] = 0x3030303030303030 + i;
+	}
+	payload(from, sizeof from / sizeof from[0]);
+	cr_assert(eq(int, tarn__parcel_lend(&p, words, n_words, 1, NULL, 0, true), 0));
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < STRINGS; i++) {
+			cr_assert(eq(int, tarn_value_string(tarn_value_at(tarn_parcel_at(&p, 0), i), &s,
+							    &(size_t){ 0 }), 0));
+			cr_assert(round == 0 || s == first[i], "%zu", i);
+			cr_assert(memcmp(s, &from[2 + 2 * STRINGS + 2 * i], 8) == 0);
+			first[i] = s;
+		}
+		/* What its writer does later changes no copy. */
+		memset(&words[2 + 2 * STRINGS], 'Z', 8 * 2 * STRINGS);
+	}
+	/* The same bytes with another length are another string. */
+	words[2] = HEAD(STRING, 12);
+	cr_assert(eq(int, tarn_value_string(tarn_value_at(tarn_parcel_at(&p, 0), 0), &s, NULL), 0));
+	cr_expect(eq(str, (char *)s, "ZZZZZZZZZZZZ"));
+	tarn_parcel_fini(&p);
+}
+
 Test(hostile, a_parcel_in_a_block_holds_the_block_and_its_references)
 {
 	tarn_parcel p;
