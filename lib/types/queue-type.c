@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "stash.h"
 #include "tarn/queue.h"
 #include "types.h"
 
@@ -213,27 +214,6 @@ static bool stash_drop(struct view *v, struct tarn__queue_slot *s, uint64_t turn
 	return true;
 }
 
-static int hold_ref(tarn_context *ctx, tarn_value value)
-{
-	tarn_channel *channel;
-	tarn_object *object;
-	tarn_block *block;
-
-	switch (tarn_value_kind(value)) {
-	case TARN_KIND_BLOCK:
-		tarn_value_block(value, &block);
-		return tarn_self_hold(ctx, block);
-	case TARN_KIND_OBJECT:
-		tarn_value_object(value, &object);
-		return tarn_self_hold(ctx, object);
-	case TARN_KIND_CHANNEL:
-		tarn_value_channel(value, &channel);
-		return tarn_self_hold(ctx, channel);
-	default:
-		return tarn_throw(ctx, "TypeError", "references are expected behind the turn");
-	}
-}
-
 static int stash(tarn_context *ctx, void *self)
 {
 	const tarn_parcel *args = tarn_context_args(ctx);
@@ -241,7 +221,7 @@ static int stash(tarn_context *ctx, void *self)
 	unsigned n = tarn_parcel_count(args) - 1;
 	struct tarn__queue_slot *s;
 	struct view v;
-	uint64_t turn;
+	uint64_t turn, id = 0;
 	int r = tarn_value_uint(tarn_parcel_at(args, 0), &turn);
 
 	if (r < 0)
@@ -258,7 +238,7 @@ static int stash(tarn_context *ctx, void *self)
 		return tarn_throw(ctx, "ValueError", "there is no item %llu",
 				  (unsigned long long)turn);
 	for (unsigned k = 1; k <= n && r == 0; k++)
-		r = hold_ref(ctx, tarn_parcel_at(args, k));
+		r = tarn__stash_hold(ctx, tarn_parcel_at(args, k), &id);
 	tarn__store_relaxed(&s->stash, tarn__stash_word(turn, r == 0 ? n : TARN__STASH_FAILED));
 	return r;
 }

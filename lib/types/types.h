@@ -38,5 +38,6 @@ extern const tarn_type tarn__type_queue;
 extern const tarn_type tarn__type_rlock;
 extern const tarn_type tarn__type_semaphore;
 extern const tarn_type tarn__type_value;
+extern const tarn_type tarn__type_topic;
 
 #endif
