@@ -150,6 +150,11 @@ void tarn__item_clear(struct tarn__lane *l, struct tarn_object *queue, uint64_t 
 
 /* ---- getting ---- */
 
+static int fail_item(void)
+{
+	return tarn__fail(-TARN_EPROTO, "An item of the queue does not hold together.");
+}
+
 #define ASKS 20000u /* how often the server is asked for references that have not come yet */
 
 /* The references that belong to @turn, as handles of which the caller owns a reference each. 1: the
@@ -184,6 +189,8 @@ static int take_refs(struct tarn_object *queue, uint64_t turn, unsigned n, struc
 		tarn_parcel_fini(&p);
 		return 1;
 	}
+	if (tarn_parcel_count(&p) != n)
+		r = fail_item(); /* the slot says another number than the server was told */
 	for (unsigned k = 0; k < n && r == 0; k++) {
 		tarn_value v = tarn_parcel_at(&p, k);
 
@@ -196,11 +203,6 @@ static int take_refs(struct tarn_object *queue, uint64_t turn, unsigned n, struc
 	}
 	tarn_parcel_fini(&p);
 	return r;
-}
-
-static int fail_item(void)
-{
-	return tarn__fail(-TARN_EPROTO, "An item of the queue does not hold together.");
 }
 
 /* What was taken out of the slot, with its references, which become the parcel's. */

@@ -244,6 +244,8 @@ int tarn__value_handle(const tarn_value *value, struct tarn_block **ret_handle)
 	unsigned index = tarn__head_ref(value->head);
 	struct tarn_block *handle;
 
+	if (tarn__unlikely(value->parcel == NULL))
+		return tarn__fail_none(value);
 	if (index >= value->parcel->n_refs)
 		return tarn__fail(-TARN_EPROTO, "Reference %u of the %u that arrived.", index,
 				  value->parcel->n_refs);

@@ -4,10 +4,14 @@
  * dead, what items referred to is counted to the end.
  */
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/client/object.h"
+#include "lib/types/queue.h"
+#include "lib/types/types.h"
 #include "tests/common/types.h"
 
 static tarn_object *queue_new(tarn_client *c, size_t maxsize, unsigned flags)
@@ -367,6 +371,28 @@ PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_queue, 240) { killed_at_random(100
 PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_queue_that_redelivers, 240)
 {
 	killed_at_random(30, TARN_QUEUE_REDELIVER | TARN_QUEUE_JOINABLE, 80);
+}
+
+/* ---- lies ---- */
+
+PLAIN_TEST(t11_an_item_that_names_more_than_the_server_was_told_of_is_damaged)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 4, 0);
+	const struct tarn__queue *in = tarn__object_instance(q, &tarn__type_queue);
+	struct tarn__queue_slot *slot = (void *)(c->data + in->ring_offset);
+	tarn_parcel p;
+
+	OK(put(q, 1, 0));
+	PLAIN_EQ(tarn__item_refs(slot->head), 1);
+	slot->head = tarn__item_head(tarn__item_words(slot->head), tarn__item_values(slot->head), 3, 0);
+	FAILS(tarn_queue_get(q, &p, 0), TARN_EPROTO);
+	OK(put(q, 2, 0)); /* the queue goes on */
+	PLAIN_EQ(get(q, 0), 2);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
 }
 
 PLAIN_MAIN()
