@@ -123,6 +123,8 @@ static inline bool tarn__queue_view(struct tarn__queue *q, unsigned char *data, 
 	if (tarn__unlikely(n - 1 >= TARN__QUEUE_SLOTS_MAX || stride % TARN__LINE != 0 ||
 			   stride - TARN__LINE > TARN__QUEUE_STRIDE_MAX - TARN__LINE ||
 			   runs > TARN__QUEUE_RUNS || (runs & (runs - 1)) != 0 ||
+			   /* All runs can be one large block, which is hours of work. */
+			   (runs != 0 && n > TARN__QUEUE_RUN) ||
 			   at % TARN__LINE != 0 || at > bytes || bytes - at < span))
 		return false;
 	ret->tail = &q->tail;

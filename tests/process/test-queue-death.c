@@ -395,4 +395,53 @@ PLAIN_TEST(t11_an_item_that_names_more_than_the_server_was_told_of_is_damaged)
 	scene_close(&s);
 }
 
+/* Of user and system, in ticks. */
+static unsigned long server_ticks(const struct scene *s)
+{
+	unsigned long user = 0, system = 0;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", tarn_server_pid(s->server));
+	f = fopen(path, "re");
+	PLAIN_CHECK(f != NULL);
+	PLAIN_EQ(fscanf(f, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+			&system), 2);
+	fclose(f);
+	return user + system;
+}
+
+/* Each of the queue's runs is said to be one block that is much too large. */
+PLAIN_TEST_TIMEOUT(t11_no_lie_about_its_shape_makes_the_server_search_a_queue_for_ever, 240)
+{
+	enum { BYTES = 32 << 20 };
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_JOINABLE);
+	struct tarn__queue *in = tarn__object_instance(q, &tarn__type_queue);
+	struct tarn__mpmc_run *run = (void *)(c->data + in->ring_offset);
+	unsigned long before;
+	tarn_builder b;
+	tarn_block *block;
+
+	OK(tarn_block_new(c, BYTES, TARN_BLOCK_ZEROED, &block));
+	tarn_builder_init(&b);
+	OK(tarn_put(&b, "QB", UINT64_C(0), block));
+	OK(tarn_call_n(q, TARN__QUEUE_GROW, &b, NULL, TARN_FOREVER));
+	tarn_builder_fini(&b);
+	for (uint64_t i = 0; i < in->runs; i++) {
+		run[i].id = tarn_block_id(block);
+		run[i].number = 1 + i;
+	}
+	in->stride = 64;
+	in->n = BYTES / 64;
+	before = server_ticks(&s);
+	tarn_client_close(scene_client(&s)); /* of which the queue is told */
+	PLAIN_CHECK(server_ticks(&s) - before < 3 * (unsigned long)sysconf(_SC_CLK_TCK));
+	tarn_block_unref(block);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 PLAIN_MAIN()
