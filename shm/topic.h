@@ -19,6 +19,7 @@
 
 #define TARN__TOPIC_SUBSCRIBERS 64u
 #define TARN__TOPIC_PUBLISHERS 64u
+#define TARN__TOPIC_LEFT 0x80000000u
 #define TARN__TOPIC_REFS 12u
 #define TARN__TOPIC_STRIDE 384u
 #define TARN__TOPIC_SLOTS_MAX 65536u
@@ -56,7 +57,8 @@ struct tarn__topic {
 	struct tarn__bell space; /* when a cursor that blocks moves */
 	uint64_t spare3[6];
 
-	uint32_t publisher[TARN__TOPIC_PUBLISHERS]; /* by the server: clients; 0: none */
+	uint32_t publisher[TARN__TOPIC_PUBLISHERS]; /* by the server: clients; 0: none. With
+						     * TARN__TOPIC_LEFT: it said good-bye */
 	struct tarn__topic_reader reader[TARN__TOPIC_SUBSCRIBERS];
 };
 static_assert(offsetof(struct tarn__topic, tail) == 64, "publishers' line");

@@ -69,7 +69,7 @@ static void shape(struct tarn__queue *q, uint64_t maxsize, unsigned flags, unsig
 	q->stride = slot_bytes == 0 ? TARN__QUEUE_STRIDE
 				    : (uint32_t)tarn__round_up(slot_bytes, TARN__LINE);
 	q->maxsize = maxsize;
-	if (maxsize != 0 && !keep) {
+	if (maxsize != 0 && maxsize <= TARN__QUEUE_RING_MAX && !keep) {
 		q->n = maxsize;
 		return;
 	}
@@ -460,9 +460,13 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 {
 	struct repair p = { .client = client };
 	struct tarn__queue *q = self;
+	uint64_t *user = &q->user[client / 64 % (TARN__MPMC_OWNERS / 64)];
+	uint64_t bit = UINT64_C(1) << client % 64;
 
-	if (!view_open(ctx, self, &p.v))
+	if (!(tarn__load_relaxed(user) & bit) || !view_open(ctx, self, &p.v))
 		return;
+	/* Relaxed: others set theirs. */
+	__atomic_fetch_and(user, ~bit, __ATOMIC_RELAXED);
 	if (p.v.run == NULL)
 		repair_slots(&p, p.v.m.base);
 	for (uint64_t i = 0; p.v.run != NULL && i < p.v.m.runs; i++)

@@ -38,6 +38,7 @@ static inline int view_open(tarn_object *queue, struct view *v)
 	if (tarn__unlikely(!tarn__queue_view(v->q, c->data, c->data_bytes, c->number, &v->m)))
 		return tarn__fail(-TARN_EPROTO, "The queue is damaged: what describes its slots cannot "
 				  "be.");
+	tarn__queue_use(v->q, c->number);
 	return 0;
 }
 

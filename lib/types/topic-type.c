@@ -232,9 +232,10 @@ static int publisher(tarn_context *ctx, void *self)
 	for (unsigned k = 0; r == 0 && k < TARN__TOPIC_PUBLISHERS; k++) {
 		uint32_t who = tarn__load32_relaxed(&t->publisher[k]);
 
-		if (who == client || (who == 0 && place == NULL && begins))
+		if (((who & ~TARN__TOPIC_LEFT) == client && who != 0) ||
+		    (who == 0 && place == NULL && begins))
 			place = &t->publisher[k];
-		if (who == client)
+		if ((who & ~TARN__TOPIC_LEFT) == client)
 			break;
 	}
 	if (r < 0)
@@ -243,7 +244,8 @@ static int publisher(tarn_context *ctx, void *self)
 		return tarn_throw(ctx, "RuntimeError", "%u clients publish here, that is as many as there "
 				  "can be", TARN__TOPIC_PUBLISHERS);
 	if (place != NULL)
-		tarn__store32_relaxed(place, begins ? client : 0);
+		/* It keeps its place: a thread of it may be at a slot. */
+		tarn__store32_relaxed(place, begins ? client : client | TARN__TOPIC_LEFT);
 	return 0;
 }
 
@@ -252,17 +254,20 @@ static int publisher(tarn_context *ctx, void *self)
 static void departed(tarn_context *ctx, void *self, uint32_t client)
 {
 	struct tarn__topic *t = self;
-	bool published = false;
+	bool published = false, told = false, read = false;
 	struct view v;
 	uint64_t turn;
 
 	for (unsigned k = 0; k < TARN__TOPIC_PUBLISHERS; k++) {
-		if (tarn__load32_relaxed(&t->publisher[k]) != client)
+		uint32_t who = tarn__load32_relaxed(&t->publisher[k]);
+
+		if (who == 0 || (who & ~TARN__TOPIC_LEFT) != client)
 			continue;
 		tarn__store32_relaxed(&t->publisher[k], 0);
 		published = true;
+		told |= who == client;
 	}
-	if (view_open(ctx, self, &v)) {
+	if (published && view_open(ctx, self, &v)) {
 		for (uint64_t k = 0; k < v.m.n; k++) {
 			struct tarn__queue_slot *s = slot_of(&v, k);
 
@@ -271,11 +276,16 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 				drop_kept(&v, s);
 		}
 	}
-	for (unsigned k = 0; k < TARN__TOPIC_SUBSCRIBERS; k++)
-		if (tarn__load32_relaxed(&t->reader[k].client) == client)
-			reader_end(t, &t->reader[k]);
+	for (unsigned k = 0; k < TARN__TOPIC_SUBSCRIBERS; k++) {
+		if (tarn__load32_relaxed(&t->reader[k].client) != client)
+			continue;
+		reader_end(t, &t->reader[k]);
+		read = true;
+	}
+	if (!published && !read)
+		return;
 	/* SYNC died, release: what it published was published before. */
-	if (published)
+	if (told)
 		__atomic_fetch_add(&t->died, 1, __ATOMIC_RELEASE);
 	tarn__bell_ring_all(&t->items);
 	tarn__bell_ring_all(&t->space);
@@ -291,7 +301,7 @@ static int describe(const void *self, char *text, size_t bytes)
 	for (unsigned k = 0; k < TARN__TOPIC_SUBSCRIBERS; k++)
 		readers += tarn__load32_relaxed(&t->reader[k].client) != 0;
 	for (unsigned k = 0; k < TARN__TOPIC_PUBLISHERS; k++)
-		publishers += tarn__load32_relaxed(&t->publisher[k]) != 0;
+		publishers += tarn__load32_relaxed(&t->publisher[k]) - 1 < TARN__TOPIC_LEFT - 1;
 	return snprintf(text, bytes, "%llu published by %u, %u subscribers%s",
 			(unsigned long long)tarn__load_relaxed(&t->tail.turn), publishers, readers,
 			tarn__load32_relaxed(&t->closed) ? ", closed" : "");
