@@ -226,6 +226,7 @@ static inline bool tarn__ref_sealed(uint64_t w) { return (w & 2) != 0; }
 
 #define TARN__WATCH_ID 0u
 #define TARN__WATCH_CLIENT 1u /* word 1: the client's number; word 3: incarnation, 0 any */
+#define TARN__WATCH_SEALED 2u /* word 1: a block; answered when it is sealed, or gone */
 
 /* ---- LANE(c): one area per thread of the client ---- */
 
@@ -336,6 +337,7 @@ static_assert(sizeof(struct tarn__dir_entry) == 32, "half a line");
 #define TARN__DIR_PRODUCER_GONE 4u
 #define TARN__DIR_CONSUMER_GONE 8u
 #define TARN__DIR_OBJECT 16u
+#define TARN__DIR_WATCHED 32u /* of a block: somebody waits for its seal, or end: a SEAL rings */
 #define TARN__DIR_TYPE_SHIFT 32u /* of an object: index of its type, 16 bits */
 
 static inline uint32_t tarn__dir_type(uint64_t state)

@@ -49,19 +49,36 @@ struct tarn__queue {
 	struct tarn__bell space; /* when one is taken */
 	struct tarn__bell done;  /* when one is done */
 	uint64_t spare4[5];
+
+	/* SYNC user: a bit for each client that may be at a slot. Set by itself before it looks
+	 * for one; cleared by the server, which looks at slots only if it is set. */
+	TARN__ALIGNED_LINE uint64_t user[TARN__MPMC_OWNERS / 64];
 };
-static_assert(sizeof(struct tarn__queue) == 5 * 64, "lines");
+static_assert(sizeof(struct tarn__queue) == 5 * 64 + TARN__MPMC_OWNERS / 8, "lines");
+static_assert(offsetof(struct tarn__queue, user) == 5 * 64, "users");
 static_assert(offsetof(struct tarn__queue, tail) == 64, "producers' line");
 static_assert(offsetof(struct tarn__queue, head) == 128, "consumers' line");
 static_assert(offsetof(struct tarn__queue, closed) == 192, "seldom written");
 static_assert(offsetof(struct tarn__queue, items) == 256, "bells");
 
-#define TARN__QUEUE_SLOTS_MAX (UINT64_C(1) << 22) /* of a ring */
+#define TARN__QUEUE_SLOTS_MAX (UINT64_C(1) << 22) /* items that a queue can be asked to take */
+#define TARN__QUEUE_RING_MAX 16384u /* slots of a ring: the server looks at all when a user dies */
 #define TARN__QUEUE_STRIDE_MAX 8192u
 #define TARN__QUEUE_STRIDE 256u
 #define TARN__QUEUE_RUN 512u           /* slots of a run */
 #define TARN__QUEUE_RUNS 4096u         /* so many runs at a time */
 #define TARN__QUEUE_REFS 14u           /* references of an item, its own block included */
+
+/* Says that @client uses the queue. */
+static inline void tarn__queue_use(struct tarn__queue *q, uint32_t client)
+{
+	uint64_t *word = &q->user[client / 64 % (TARN__MPMC_OWNERS / 64)];
+	uint64_t bit = UINT64_C(1) << client % 64;
+
+	/* Relaxed: our own bit; the server looks when we are gone. */
+	if (tarn__unlikely((tarn__load_relaxed(word) & bit) == 0))
+		__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
+}
 
 /* How many; a generation, so that who found none can say so unless there are new ones. */
 static inline uint64_t tarn__retries_word(uint64_t generation, uint64_t n)

@@ -118,8 +118,15 @@ int tarn_block_seal(tarn_block *block)
 	r = tarn__handle_share(l, block);
 	if (r == 0)
 		r = tarn__say_block(l, TARN__MSG_SEAL, block, tarn_block_size(block));
-	if (r == 0)
+	if (r == 0) {
 		tarn__seal_here(c, block);
+		/* SYNC watched: SEAL, barrier, the flag; the server: the flag, and reads all lanes
+		 * once more before it sleeps (H24). */
+		tarn__post_barrier(c->fence);
+		if (tarn__unlikely((tarn__load_acquire(&c->dir[tarn__id_index(block->id)].state) &
+				    TARN__DIR_WATCHED) != 0))
+			tarn__lane_ring(l);
+	}
 	tarn__lane_leave(l);
 	return r;
 }

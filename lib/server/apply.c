@@ -37,6 +37,8 @@ static void dir_publish(struct server *s, uint32_t index)
 
 	if (there && (object_flags(o) & OBJECT_SEALED))
 		state |= TARN__DIR_SEALED;
+	if (there && object_kind(o) == TARN__KIND_BLOCK && (object_flags(o) & OBJECT_WATCHED))
+		state |= TARN__DIR_WATCHED;
 	if (there && object_kind(o) == TARN__KIND_CHANNEL) {
 		const struct channel *ch = tarn__channel_of(st, o);
 
@@ -262,6 +264,12 @@ static enum verdict on_publish(struct turn *t)
 	return size_said(t, o, t->w[2]) == OFFENCE ? OFFENCE : publish(t, o);
 }
 
+static void seal(struct turn *t, struct object *o)
+{
+	flag_set(t, o, OBJECT_SEALED);
+	t->st->watched_gone |= (object_flags(o) & OBJECT_WATCHED) != 0; /* somebody may wait for it */
+}
+
 static enum verdict on_seal(struct turn *t)
 {
 	struct object *o = named(t, t->w[1]);
@@ -272,7 +280,7 @@ static enum verdict on_seal(struct turn *t)
 		return offence(t, "SEAL of something that is not a block");
 	if (size_said(t, o, t->w[2]) == OFFENCE || publish(t, o) == OFFENCE)
 		return OFFENCE;
-	flag_set(t, o, OBJECT_SEALED);
+	seal(t, o);
 	tarn__touch(t->s, object_index(t->st, o));
 	return FINE;
 }
@@ -427,7 +435,7 @@ static enum verdict anticipate(struct turn *t, struct object *o, uint64_t size, 
 	if (size > o->size && size <= tarn__heap_capacity(t->st, o))
 		SET(t->st, o->size, size);
 	if (flags & TARN__EXPORT_SEALED) {
-		flag_set(t, o, OBJECT_SEALED);
+		seal(t, o);
 		tarn__touch(t->s, object_index(t->st, o));
 	}
 	return FINE;

@@ -50,7 +50,7 @@ enum object_flag {
 	OBJECT_LARGE = 1,  /* a run of heap pages, not a slot of a span */
 	OBJECT_SEALED = 2, /* contents are final; receivers get a read-only view */
 	OBJECT_SIZED = 4,  /* size is what a client said, not the capacity */
-	OBJECT_WATCHED = 8, /* somebody waits for its end */
+	OBJECT_WATCHED = 8, /* somebody waits for its end, or seal */
 };
 
 /* One cache line. next/place/class belong to the heap. */
@@ -251,6 +251,8 @@ struct edge {
 };
 static_assert(sizeof(struct edge) == 32, "half a line");
 
+#define WATCHED_SEAL UINT32_MAX /* no incarnation comes that far */
+
 enum call_state {
 	CALL_FREE = 0,
 	CALL_RUNNING, /* queued, or in the hands of an executor */
@@ -272,7 +274,7 @@ struct call {
 	uint32_t lane;        /* record */
 	uint32_t cookie;
 	uint32_t packed;      /* method | reply slots << 16 | kind of message << 24 */
-	uint32_t watched;     /* WATCH: 0 an id; else incarnation of the client + 1 */
+	uint32_t watched;     /* WATCH: 0 an id; WATCHED_SEAL; else incarnation of the client + 1 */
 	uint32_t next;        /* list of free records */
 	uint32_t type;
 	uint32_t pad;
@@ -468,7 +470,7 @@ struct state {
 	struct edge *edge;
 	struct call *call;
 	/* Private to the process. */
-	bool watched_gone; /* something with OBJECT_WATCHED has ended */
+	bool watched_gone; /* something with OBJECT_WATCHED has ended, or is sealed */
 	struct suspects {  /* objects that lost a claim and may be held by cycles only: collect.c */
 		uint32_t *index;
 		uint32_t n, room;

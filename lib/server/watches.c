@@ -144,8 +144,18 @@ static bool client_is_gone(const struct state *st, uint64_t number, uint64_t inc
 	       (incarnation != 0 && c->incarnation != incarnation);
 }
 
+static bool is_sealed(const struct object *o)
+{
+	return object_kind(o) == TARN__KIND_BLOCK && (object_flags(o) & OBJECT_SEALED);
+}
+
 static bool is_gone(const struct state *st, const struct call *c)
 {
+	if (c->watched == WATCHED_SEAL) {
+		const struct object *o = tarn__object_find(st, c->target);
+
+		return o == NULL || is_sealed(o);
+	}
 	if (c->watched != 0)
 		return client_is_gone(st, c->target, c->watched - 1);
 	return tarn__object_find(st, c->target) == NULL;
@@ -164,12 +174,13 @@ enum verdict tarn__on_watch(struct turn *t)
 	struct state *st = t->st;
 	struct asker to = { .v = t->v, .client = t->client, .kind = TARN__MSG_WATCH,
 			    .cookie = tarn__header_cookie(t->w[0]), .slots = 1 };
-	bool of_client = t->w[2] == TARN__WATCH_CLIENT;
+	bool of_client = t->w[2] == TARN__WATCH_CLIENT, of_seal = t->w[2] == TARN__WATCH_SEALED;
 	struct object *o = of_client ? NULL : tarn__object_find(st, t->w[1]);
 	const struct outcome gone = { 0 };
 	struct call *c;
 
-	if (of_client ? client_is_gone(st, t->w[1], (uint32_t)t->w[3]) : o == NULL) {
+	if (of_client ? client_is_gone(st, t->w[1], (uint32_t)t->w[3])
+		      : o == NULL || (of_seal && is_sealed(o))) {
 		tarn__reply_error(t->s, &to, &gone);
 		return FINE;
 	}
@@ -186,6 +197,10 @@ enum verdict tarn__on_watch(struct turn *t)
 		SET(st, c->watched, st->client[t->w[1]].incarnation + 1);
 	else
 		flag_watched(st, o);
+	if (of_seal) {
+		SET(st, c->watched, WATCHED_SEAL);
+		tarn__touch(t->s, object_index(st, o)); /* whoever seals it is to ring */
+	}
 	return FINE;
 }
 

@@ -1,9 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "queue-item.h"
 
+#include "topic.h"
+
 #include <string.h>
 
 #include "lib/client/pending.h"
+
+static_assert((int)TARN__QUEUE_STASH == (int)TARN__TOPIC_STASH &&
+		      (int)TARN__QUEUE_TAKEN == (int)TARN__TOPIC_TAKEN &&
+		      TARN__TOPIC_REFS <= TARN__QUEUE_REFS, "one code for both");
 
 /* ---- putting ---- */
 
@@ -47,22 +53,19 @@ static int build_stash(struct tarn__lane *l, uint64_t queue, struct tarn__item_o
 /* It never spills, so that it can be changed and written to the slot. */
 static_assert(4 * (1 + TARN__QUEUE_REFS) <= TARN__CALL_ROOM, "a stash fits into a message");
 
-static int begin(struct tarn__lane *l, struct tarn_object *queue, uint32_t stride,
+static int begin(struct tarn__lane *l, struct tarn_object *queue, uint32_t room, unsigned most,
 		 struct tarn__item_out *o)
 {
 	const struct tarn__payload *p = &o->payload;
-	uint32_t room = tarn__item_room(stride);
 	unsigned n = p->n_refs;
 	int r;
 
 	/* Beside the values, or behind the one block that has them. */
-	bool fits = p->n_words + 2 * n <= room && n <= TARN__QUEUE_REFS;
-	if (!fits && (n + 1 > TARN__QUEUE_REFS || 2 * (n + 1) > room))
-		return tarn__fail(-E2BIG, "The item refers to %u things, a slot of this queue has room "
-				  "for %u of them beside a block with the values. Put them into a list "
-				  "object, or make the queue with larger slots.", n,
-				  room / 2 - 1 < TARN__QUEUE_REFS - 1 ? room / 2 - 1
-								      : TARN__QUEUE_REFS - 1);
+	bool fits = p->n_words + 2 * n <= room && n <= most;
+	if (!fits && (n + 1 > most || 2 * (n + 1) > room))
+		return tarn__fail(-E2BIG, "The item refers to %u things, a slot here has room for %u of "
+				  "them beside a block with the values. Put them into a list object.", n,
+				  room / 2 - 1 < most - 1 ? room / 2 - 1 : most - 1);
 	if (!fits) {
 		r = spill(l, p, &o->spill);
 		if (r < 0)
@@ -74,8 +77,8 @@ static int begin(struct tarn__lane *l, struct tarn_object *queue, uint32_t strid
 	return r;
 }
 
-int tarn__item_begin(struct tarn_object *queue, uint32_t stride, const tarn_builder *item,
-		     struct tarn__item_out *ret)
+int tarn__item_begin(struct tarn_object *queue, uint32_t room, unsigned most,
+		     const tarn_builder *item, struct tarn__item_out *ret)
 {
 	struct tarn__lane *l;
 	int r = tarn__args_payload(item, &ret->payload);
@@ -84,12 +87,12 @@ int tarn__item_begin(struct tarn_object *queue, uint32_t stride, const tarn_buil
 	ret->spill = NULL;
 	if (r < 0)
 		return r;
-	if (tarn__likely(ret->payload.n_refs == 0 && ret->payload.n_words <= tarn__item_room(stride)))
+	if (tarn__likely(ret->payload.n_refs == 0 && ret->payload.n_words <= room))
 		return 0;
 	r = tarn__lane_enter(queue->base.client, &l);
 	if (r < 0)
 		return r;
-	r = begin(l, queue, stride, ret);
+	r = begin(l, queue, room, most, ret);
 	tarn__lane_leave(l);
 	return r;
 }
@@ -133,6 +136,18 @@ void tarn__item_write(struct tarn__lane *l, const struct tarn__item_out *item, u
 	tarn__lane_post_silent(l, message, item->stash.slots);
 }
 
+void tarn__item_clear(struct tarn__lane *l, struct tarn_object *queue, uint64_t turn)
+{
+	const uint64_t word[7] = {
+		tarn__header(TARN__MSG_CALL, 1, 0, 0), queue->base.id,
+		tarn__pack(TARN__QUEUE_STASH, 1, 0, TARN__CALL_ONEWAY, 0, 2),
+		tarn__slot_head(TARN_KIND_UINT, 0, 0), turn,
+	};
+
+	tarn__to_server(l->client);
+	tarn__lane_post_silent(l, word, 1);
+}
+
 /* ---- getting ---- */
 
 static int fail_item(void)
@@ -142,7 +157,8 @@ static int fail_item(void)
 
 #define ASKS 20000u /* how often the server is asked for references that have not come yet */
 
-/* The references that belong to @turn, as handles of which the caller owns a reference each. */
+/* The references that belong to @turn, as handles of which the caller owns a reference each. 1: the
+ * slot is another turn's by now. */
 static int take_refs(struct tarn_object *queue, uint64_t turn, unsigned n, struct tarn_block **ret)
 {
 	tarn_builder b;
@@ -169,6 +185,10 @@ static int take_refs(struct tarn_object *queue, uint64_t turn, unsigned n, struc
 	tarn_builder_fini(&b);
 	if (r < 0)
 		return r;
+	if (tarn_value_kind(tarn_parcel_at(&p, 0)) == TARN_KIND_BOOL) {
+		tarn_parcel_fini(&p);
+		return 1;
+	}
 	if (tarn_parcel_count(&p) != n)
 		r = fail_item(); /* the slot says another number than the server was told */
 	for (unsigned k = 0; k < n && r == 0; k++) {
@@ -215,10 +235,10 @@ static int read_slow(struct tarn_object *queue, const struct tarn__queue_slot *s
 
 	copy_in(words, slot->payload, tarn__item_words(head));
 	r = take_refs(queue, turn, tarn__item_refs(head), ref);
-	return r < 0 ? r : make_parcel(words, head, ref, ret);
+	return r != 0 ? r : make_parcel(words, head, ref, ret);
 }
 
-int tarn__item_read(struct tarn_object *queue, const struct tarn__queue_slot *slot, uint32_t stride,
+int tarn__item_read(struct tarn_object *queue, const struct tarn__queue_slot *slot, uint32_t room,
 		    uint64_t turn, tarn_parcel *ret)
 {
 	uint64_t head = tarn__load_relaxed(&slot->head);
@@ -228,7 +248,7 @@ int tarn__item_read(struct tarn_object *queue, const struct tarn__queue_slot *sl
 
 	if (tarn__unlikely(tarn__item_refs(head) > TARN__QUEUE_REFS ||
 			   (uint64_t)tarn__item_words(head) + 2 * tarn__item_refs(head) >
-				   tarn__item_room(stride)))
+				   room))
 		return fail_item();
 	if (tarn__unlikely(tarn__item_refs(head) != 0))
 		return read_slow(queue, slot, head, turn, ret);

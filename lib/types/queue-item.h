@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Items of queues on the client's side: from a builder into a slot, from a slot into a parcel.
+ * Items of queues and topics on the client's side: from a builder into a slot, from a slot into a parcel.
  *
  * Without references that is copying some words. With them, the producer has a message "stash" for the
  * server ready before it claims a slot, and posts it between claim and publication; nothing in
@@ -20,19 +20,22 @@ struct tarn__item_out {
 	unsigned refs_at;               /* word of stash where their ids begin */
 };
 
-/* Makes @item ready for slots of @stride bytes. -E2BIG, -ENOMEM, as tarn__message_build(). If it
- * succeeds: tarn__item_end(). */
-int tarn__item_begin(struct tarn_object *queue, uint32_t stride, const tarn_builder *item,
-		     struct tarn__item_out *ret);
+/* Makes @item ready for slots with @room words for values and up to @most references. -E2BIG,
+ * -ENOMEM, as tarn__message_build(). If it succeeds: tarn__item_end(). */
+int tarn__item_begin(struct tarn_object *queue, uint32_t room, unsigned most,
+		     const tarn_builder *item, struct tarn__item_out *ret);
 void tarn__item_end(struct tarn__item_out *item);
 /* Puts it into the slot of @turn, which the caller has claimed. @l: entered, with room for the stash;
  * NULL: there are no references. */
 void tarn__item_write(struct tarn__lane *l, const struct tarn__item_out *item, uint64_t turn,
 		      struct tarn__queue_slot *slot);
 
-/* Reads the item of @turn, which the caller has taken, into @ret, its references with the help of
- * the server. -ENOMEM, -TARN_EPROTO the slot holds no item, -TARN_EREMOTE ... */
-int tarn__item_read(struct tarn_object *queue, const struct tarn__queue_slot *slot, uint32_t stride,
+/* Posts that the item of @turn has no references, where another's had some; as tarn__item_write(). */
+void tarn__item_clear(struct tarn__lane *l, struct tarn_object *queue, uint64_t turn);
+
+/* Reads the item of @turn into @ret, its references with the help of the server. 1: the server says
+ * that it is another's by now (topics). -ENOMEM, -TARN_EPROTO the slot holds no item, -TARN_EREMOTE */
+int tarn__item_read(struct tarn_object *queue, const struct tarn__queue_slot *slot, uint32_t room,
 		    uint64_t turn, tarn_parcel *ret);
 
 #endif

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "memory.h"
+#include "stash.h"
 #include "tarn/queue.h"
 #include "types.h"
 
@@ -68,7 +69,7 @@ static void shape(struct tarn__queue *q, uint64_t maxsize, unsigned flags, unsig
 	q->stride = slot_bytes == 0 ? TARN__QUEUE_STRIDE
 				    : (uint32_t)tarn__round_up(slot_bytes, TARN__LINE);
 	q->maxsize = maxsize;
-	if (maxsize != 0 && !keep) {
+	if (maxsize != 0 && maxsize <= TARN__QUEUE_RING_MAX && !keep) {
 		q->n = maxsize;
 		return;
 	}
@@ -213,27 +214,6 @@ static bool stash_drop(struct view *v, struct tarn__queue_slot *s, uint64_t turn
 	return true;
 }
 
-static int hold_ref(tarn_context *ctx, tarn_value value)
-{
-	tarn_channel *channel;
-	tarn_object *object;
-	tarn_block *block;
-
-	switch (tarn_value_kind(value)) {
-	case TARN_KIND_BLOCK:
-		tarn_value_block(value, &block);
-		return tarn_self_hold(ctx, block);
-	case TARN_KIND_OBJECT:
-		tarn_value_object(value, &object);
-		return tarn_self_hold(ctx, object);
-	case TARN_KIND_CHANNEL:
-		tarn_value_channel(value, &channel);
-		return tarn_self_hold(ctx, channel);
-	default:
-		return tarn_throw(ctx, "TypeError", "references are expected behind the turn");
-	}
-}
-
 static int stash(tarn_context *ctx, void *self)
 {
 	const tarn_parcel *args = tarn_context_args(ctx);
@@ -241,7 +221,7 @@ static int stash(tarn_context *ctx, void *self)
 	unsigned n = tarn_parcel_count(args) - 1;
 	struct tarn__queue_slot *s;
 	struct view v;
-	uint64_t turn;
+	uint64_t turn, id = 0;
 	int r = tarn_value_uint(tarn_parcel_at(args, 0), &turn);
 
 	if (r < 0)
@@ -258,7 +238,7 @@ static int stash(tarn_context *ctx, void *self)
 		return tarn_throw(ctx, "ValueError", "there is no item %llu",
 				  (unsigned long long)turn);
 	for (unsigned k = 1; k <= n && r == 0; k++)
-		r = hold_ref(ctx, tarn_parcel_at(args, k));
+		r = tarn__stash_hold(ctx, tarn_parcel_at(args, k), &id);
 	tarn__store_relaxed(&s->stash, tarn__stash_word(turn, r == 0 ? n : TARN__STASH_FAILED));
 	return r;
 }
@@ -480,9 +460,13 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 {
 	struct repair p = { .client = client };
 	struct tarn__queue *q = self;
+	uint64_t *user = &q->user[client / 64 % (TARN__MPMC_OWNERS / 64)];
+	uint64_t bit = UINT64_C(1) << client % 64;
 
-	if (!view_open(ctx, self, &p.v))
+	if (!(tarn__load_relaxed(user) & bit) || !view_open(ctx, self, &p.v))
 		return;
+	/* Relaxed: others set theirs. */
+	__atomic_fetch_and(user, ~bit, __ATOMIC_RELAXED);
 	if (p.v.run == NULL)
 		repair_slots(&p, p.v.m.base);
 	for (uint64_t i = 0; p.v.run != NULL && i < p.v.m.runs; i++)

@@ -38,6 +38,7 @@ static inline int view_open(tarn_object *queue, struct view *v)
 	if (tarn__unlikely(!tarn__queue_view(v->q, c->data, c->data_bytes, c->number, &v->m)))
 		return tarn__fail(-TARN_EPROTO, "The queue is damaged: what describes its slots cannot "
 				  "be.");
+	tarn__queue_use(v->q, c->number);
 	return 0;
 }
 
@@ -203,7 +204,8 @@ int tarn_queue_put(tarn_object *queue, const tarn_builder *item, int64_t timeout
 	int r = view_open(queue, &v);
 
 	if (tarn__likely(r == 0))
-		r = tarn__item_begin(queue, v.m.stride, item, &out);
+		r = tarn__item_begin(queue, tarn__item_room(v.m.stride), TARN__QUEUE_REFS, item,
+				     &out);
 	if (tarn__unlikely(r < 0))
 		return r;
 	if (tarn__unlikely(out.n_refs != 0)) {
@@ -337,7 +339,7 @@ static inline int try_take(const struct view *v, uint64_t *ret_turn, uint64_t **
 /* The item at @turn is ours. */
 static int receive(const struct view *v, uint64_t turn, uint64_t *slot, tarn_parcel *ret)
 {
-	int r = tarn__item_read(v->object, (void *)slot, v->m.stride, turn, ret);
+	int r = tarn__item_read(v->object, (void *)slot, tarn__item_room(v->m.stride), turn, ret);
 
 	if (tarn__unlikely(keeps(v))) {
 		tarn__bell_ring(&v->q->space, v->client->fence);

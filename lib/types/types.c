@@ -21,6 +21,7 @@ const tarn_type *const tarn__builtin_types[] = {
 	&tarn__type_rlock,
 	&tarn__type_semaphore,
 	&tarn__type_stream,
+	&tarn__type_topic,
 	&tarn__type_value,
 	NULL,
 };

@@ -38,6 +38,7 @@ extern const tarn_type tarn__type_queue;
 extern const tarn_type tarn__type_rlock;
 extern const tarn_type tarn__type_semaphore;
 extern const tarn_type tarn__type_stream;
+extern const tarn_type tarn__type_topic;
 extern const tarn_type tarn__type_value;
 
 #endif

@@ -315,6 +315,70 @@ static void object_publish(struct world *w)
 	OK(tarn_object_publish(w->o[1], "list", 0)); /* this one stays published */
 }
 
+/* ---- queues, which outlive us with the survivor ---- */
+
+static void have_queue_of(struct world *w, size_t maxsize, unsigned flags)
+{
+	const tarn_queue_options o = { .maxsize = maxsize, .flags = flags };
+
+	OK(tarn_queue_new(w->c, &o, &w->o[0]));
+	OK(tarn_channel_send_object(w->out, w->o[0], 0, 0));
+	OK(tarn_queue_putf(w->o[0], 0, "iB", 1, w->shared));
+	OK(tarn_queue_putf(w->o[0], 0, "i", 2));
+}
+static void have_queue(struct world *w) { have_queue_of(w, 4, 0); }
+static void have_queue_unbounded(struct world *w) { have_queue_of(w, 0, 0); }
+static void have_queue_acked(struct world *w)
+{
+	have_queue_of(w, 4, TARN_QUEUE_REDELIVER | TARN_QUEUE_JOINABLE);
+}
+
+static void queue_put(struct world *w)
+{
+	OK(tarn_queue_putf(w->o[0], 0, "i", 3));
+	OK(tarn_queue_putf(w->o[0], 0, "iB", 4, w->own));
+}
+
+static void queue_get(struct world *w)
+{
+	tarn_parcel p;
+
+	OK(tarn_queue_get(w->o[0], &p, 0));
+	tarn_parcel_fini(&p);
+	OK(tarn_queue_get(w->o[0], &p, 0));
+	tarn_parcel_fini(&p);
+	FAILS(tarn_queue_get(w->o[0], &p, 0), EAGAIN);
+}
+
+static void queue_ack(struct world *w)
+{
+	tarn_parcel p;
+
+	OK(tarn_queue_get(w->o[0], &p, 0));
+	tarn_parcel_fini(&p);
+	OK(tarn_queue_task_done(w->o[0]));
+}
+
+static void have_topic(struct world *w)
+{
+	OK(tarn_topic_new(w->c, &(tarn_topic_options){ .slots = 2 }, &w->o[0]));
+	OK(tarn_channel_send_object(w->out, w->o[0], 0, 0));
+	OK(tarn_topic_publishf(w->o[0], 0, "iB", 1, w->shared));
+}
+
+static void topic_use(struct world *w)
+{
+	tarn_subscription *s;
+	tarn_parcel p;
+
+	OK(tarn_topic_subscribe(w->o[0], NULL, &s));
+	OK(tarn_topic_publishf(w->o[0], 0, "iB", 2, w->own));
+	OK(tarn_topic_publishf(w->o[0], 0, "i", 3)); /* where the first was */
+	OK(tarn_subscription_recv(s, &p, 0));
+	tarn_parcel_fini(&p);
+	tarn_subscription_free(s);
+}
+
 /* ---- lanes, attaching ---- */
 
 static void first_call(struct world *w)
@@ -435,6 +499,12 @@ const struct operation operations[] = {
 	{ "object new and drop", 4, have_object, object_new_drop },
 	{ "object through a channel", 4, have_object, object_send },
 	{ "publish, look up, unpublish", 4, have_object, object_publish },
+	{ "queue put", 4, have_queue, queue_put },
+	{ "queue get", 4, have_queue, queue_get },
+	{ "unbounded queue put", 4, have_queue_unbounded, queue_put },
+	{ "unbounded queue get", 4, have_queue_unbounded, queue_get },
+	{ "queue get and acknowledge", 4, have_queue_acked, queue_ack },
+	{ "topic subscribe, publish, receive", 4, have_topic, topic_use },
 	{ "lane open", 4, first_call, lane_open, .alone = true },
 	{ "lane take over", 4, some_threads, lane_take, .alone = true },
 	{ "attach", 4, NULL, attach, .alone = true },

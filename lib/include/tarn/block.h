@@ -71,6 +71,13 @@ TARN_EXPORT uint64_t tarn_block_id(const tarn_block *block);
 TARN_EXPORT int tarn_block_seal(tarn_block *block);
 TARN_EXPORT bool tarn_block_sealed(const tarn_block *block);
 
+/*
+ * Waits until somebody has sealed the block: its contents are final then, and seen here, and this
+ * view is read-only. Of a slice: its block. Any number may wait. 0 only looks: -EAGAIN. -ETIMEDOUT
+ * (also when whoever was to seal it is dead), -ENOBUFS, -TARN_ESRVDOWN.
+ */
+TARN_EXPORT int tarn_block_wait_sealed(tarn_block *block, int64_t timeout_ns);
+
 /* A view of [@offset, @offset + @length) that keeps its parent alive; a block like any
  * other: it can be sent, exported and sliced. -EINVAL out of range. */
 TARN_EXPORT int tarn_block_slice(tarn_block *block, size_t offset, size_t length,

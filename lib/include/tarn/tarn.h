@@ -24,6 +24,7 @@
 #include "sync.h"
 #include "thread.h"
 #include "token.h"
+#include "topic.h"
 #include "type.h"
 #include "value.h"
 #include "version.h"

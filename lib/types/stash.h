@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What queues and topics do with references of items, in the server. */
+#ifndef TARN_TYPES_STASH_H
+#define TARN_TYPES_STASH_H
+
+#include "tarn/object.h"
+#include "tarn/type.h"
+
+/* The object holds what @value, an argument, refers to. A reference is expected: TypeError. */
+static inline int tarn__stash_hold(tarn_context *ctx, tarn_value value, uint64_t *ret_id)
+{
+	tarn_channel *channel;
+	tarn_object *object;
+	tarn_block *block;
+
+	switch (tarn_value_kind(value)) {
+	case TARN_KIND_BLOCK:
+		tarn_value_block(value, &block);
+		*ret_id = tarn_block_id(block);
+		return tarn_self_hold(ctx, block);
+	case TARN_KIND_OBJECT:
+		tarn_value_object(value, &object);
+		*ret_id = tarn_object_id(object);
+		return tarn_self_hold(ctx, object);
+	case TARN_KIND_CHANNEL:
+		tarn_value_channel(value, &channel);
+		*ret_id = tarn_channel_id(channel);
+		return tarn_self_hold(ctx, channel);
+	default:
+		return tarn_throw(ctx, "TypeError", "references are expected behind the turn");
+	}
+}
+
+#endif
