@@ -41,21 +41,32 @@ struct tarn__sem {
 	uint64_t value;    /* in the guard: follows */
 	uint32_t bounded;  /* its maker */
 	uint32_t slept;    /* any sleeper, once: 1 */
+	uint32_t used;     /* in the guard: holders ever used; before the first use of the last */
+	uint32_t spare;
 	uint32_t holder[TARN__SEM_HOLDERS]; /* count << 12 | client; 0 count: free. Its client in the
 					     * guard; others, and the server, by compare-and-swap */
-	uint32_t pad[6];
+	uint32_t pad[4];
 };
 static_assert(sizeof(struct tarn__sem) == 1984, "31 lines");
-static_assert(offsetof(struct tarn__sem, total) == 16 && offsetof(struct tarn__sem, holder) == 40,
+static_assert(offsetof(struct tarn__sem, total) == 16 && offsetof(struct tarn__sem, holder) == 48,
 	      "layout");
+
+/* As far as there are any: the word may be anybody's lie. */
+static inline uint32_t tarn__sem_used(const struct tarn__sem *s)
+{
+	uint32_t used = tarn__load32_relaxed(&s->used);
+
+	return used < TARN__SEM_HOLDERS ? used : TARN__SEM_HOLDERS;
+}
 
 /* In the guard. */
 static inline void tarn__sem_repair(void *self)
 {
 	struct tarn__sem *s = self;
+	const uint32_t used = tarn__sem_used(s);
 	uint64_t taken = 0;
 
-	for (unsigned i = 0; i < TARN__SEM_HOLDERS; i++)
+	for (uint32_t i = 0; i < used; i++)
 		taken += tarn__load32_relaxed(&s->holder[i]) / TARN__SEM_UNIT;
 	uint64_t total = tarn__load_relaxed(&s->total);
 
@@ -65,9 +76,10 @@ static inline void tarn__sem_repair(void *self)
 
 static inline void tarn__sem_departed(struct tarn__sem *s, uint32_t client)
 {
+	const uint32_t used = tarn__sem_used(s);
 	bool marked = false;
 
-	for (unsigned i = 0; i < TARN__SEM_HOLDERS; i++) {
+	for (uint32_t i = 0; i < used; i++) {
 		uint32_t h = tarn__load32_relaxed(&s->holder[i]);
 
 		for (unsigned k = 0; k < TARN__GUARD_TRIES && tarn__owner_client(h) == client &&

@@ -37,22 +37,25 @@ static void leave(struct tarn__sem *s, uint32_t me)
 
 /* ---- who has how many ---- */
 
-/* The entry of @client that has permits; else one that is free; else NULL. In the guard. */
+/* The entry of @client, also without permits; else one that is free; else NULL. In the guard. */
 static uint32_t *entry_of(struct tarn__sem *s, uint32_t client)
 {
+	const uint32_t used = tarn__sem_used(s);
 	uint32_t *free_one = NULL;
 
-	for (uint32_t k = 0, i = client % TARN__SEM_HOLDERS; k < TARN__SEM_HOLDERS; k++) {
+	for (uint32_t i = 0; i < used; i++) {
 		uint32_t h = tarn__load32_relaxed(&s->holder[i]);
 
-		/* Its own entry, also without permits: nearly always the first that is looked at. */
 		if (tarn__owner_client(h) == client)
 			return &s->holder[i];
-		if (free_one == NULL && h < TARN__SEM_UNIT)
+		if (h < TARN__SEM_UNIT)
 			free_one = &s->holder[i];
-		i = i + 1 < TARN__SEM_HOLDERS ? i + 1 : 0;
 	}
-	return free_one;
+	if (free_one != NULL || used == TARN__SEM_HOLDERS)
+		return free_one;
+	/* First, so that an entry is always below it. */
+	tarn__store32_relaxed(&s->used, used + 1);
+	return &s->holder[used];
 }
 
 /* Takes up to @n permits away from @entry; returns how many. The server may do so too. */
@@ -185,15 +188,15 @@ int tarn_sem_release(tarn_object *sem, uint32_t n)
 		leave(s, me);
 		return tarn__fail(-EOVERFLOW, "The semaphore cannot have more permits.");
 	}
-	uint32_t *own = entry_of(s, tarn__owner_client(me));
+	const uint32_t used = tarn__sem_used(s);
 
-	if (own != NULL && tarn__owner_client(tarn__load32_relaxed(own)) == tarn__owner_client(me))
-		left -= entry_take(own, left);
-	/* Of others, for whom we release them: what a client has to give back when it dies is never
-	 * more than what is taken. */
-	if (tarn__unlikely(left > 0 && value < total))
-		for (unsigned i = 0; i < TARN__SEM_HOLDERS && left > 0; i++)
+	/* Our own first; then others', for whom we release them: what comes back when clients die is
+	 * never more than what is taken. */
+	for (uint32_t i = 0; i < used && left > 0; i++)
+		if (tarn__owner_client(tarn__load32_relaxed(&s->holder[i])) == tarn__owner_client(me))
 			left -= entry_take(&s->holder[i], left);
+	for (uint32_t i = 0; i < used && left > 0 && value < total; i++)
+		left -= entry_take(&s->holder[i], left);
 	if (left > 0 && s->bounded == 0)
 		tarn__store_relaxed(&s->total, total + left);
 	tarn__store_relaxed(&s->value, value + n);

@@ -615,7 +615,8 @@ static void take_and_die(tarn_object *sem, uint32_t *step)
 	uint32_t me = tarn__actor(tarn_object_client(sem));
 
 	OK(tarn__guard_enter(tarn_object_client(sem), &s->guard, me, TARN_FOREVER, tarn__sem_repair, s));
-	s->holder[tarn__owner_client(me)] = tarn__owner_client(me) + TARN__SEM_UNIT;
+	s->used = 1;
+	s->holder[0] = tarn__owner_client(me) + TARN__SEM_UNIT;
 	stay(step);
 }
 static void wait_for_permit(tarn_object *sem, uint32_t *step)
