@@ -35,6 +35,12 @@ static void leave(struct tarn__sem *s, uint32_t me)
 	tarn__guard_exit(&s->guard, me, tarn__sem_repair, s);
 }
 
+/* In the guard. */
+static bool there_is_one(const struct tarn__sem *s)
+{
+	return tarn__load_relaxed(&s->value) > 0;
+}
+
 /* ---- who has how many ---- */
 
 /* The entry of @client, also without permits; else one that is free; else NULL. In the guard. */
@@ -90,7 +96,7 @@ static int take(struct tarn__sem *s, uint32_t me)
 				  TARN__SEM_PERMITS_MOST);
 	/* Nobody else writes to an entry of ours, and the server to none of a living client. */
 	tarn__store32_relaxed(entry, h + TARN__SEM_UNIT);
-	tarn__store_relaxed(&s->value, s->value - 1);
+	tarn__store_relaxed(&s->value, tarn__load_relaxed(&s->value) - 1);
 	return 0;
 }
 
@@ -122,7 +128,7 @@ static int acquire_slow(tarn_object *o, struct tarn__sem *s, uint32_t me, int64_
 		if (r < 0) {
 			/* A call may have been ours: it is another's now. */
 			if (enter(o, s, me, TARN_FOREVER) == 0) {
-				if (s->value > 0 && tarn__load32_relaxed(&s->slept))
+				if (there_is_one(s) && tarn__load32_relaxed(&s->slept))
 					call(s, 1);
 				leave(s, me);
 			}
@@ -132,14 +138,14 @@ static int acquire_slow(tarn_object *o, struct tarn__sem *s, uint32_t me, int64_
 		r = enter(o, s, me, timeout_ns);
 		if (r < 0)
 			return r;
-		if (s->value > 0)
+		if (there_is_one(s))
 			break;
 	}
 	int r = take(s, me);
 
 	/* Others may sleep who were called with us, or not at all. */
 	tarn__store32_relaxed(&s->waiting, 1);
-	if (slept && (r < 0 || s->value > 0))
+	if (slept && (r < 0 || there_is_one(s)))
 		call(s, 1);
 	leave(s, me);
 	return r;
@@ -155,7 +161,7 @@ int tarn_sem_acquire(tarn_object *sem, int64_t timeout_ns)
 	int r = enter(sem, s, me, timeout_ns);
 	if (tarn__unlikely(r < 0))
 		return r;
-	if (tarn__unlikely(s->value == 0))
+	if (tarn__unlikely(!there_is_one(s)))
 		return acquire_slow(sem, s, me, timeout_ns);
 	r = take(s, me);
 	leave(s, me);
@@ -176,9 +182,9 @@ int tarn_sem_release(tarn_object *sem, uint32_t n)
 	int r = enter(sem, s, me, TARN_FOREVER);
 	if (tarn__unlikely(r < 0))
 		return r;
-	uint64_t value = s->value, total = s->total, left = n;
+	uint64_t value = tarn__load_relaxed(&s->value), total = tarn__load_relaxed(&s->total), left = n;
 
-	if (tarn__unlikely(s->bounded != 0 && value + n > total)) {
+	if (tarn__unlikely(tarn__load32_relaxed(&s->bounded) != 0 && value + n > total)) {
 		leave(s, me);
 		return tarn__fail(-TARN_ESTATE, "The semaphore was released too many times: it has %llu of "
 				  "%llu permits, %u more are none.", (unsigned long long)value,
@@ -197,7 +203,7 @@ int tarn_sem_release(tarn_object *sem, uint32_t n)
 			left -= entry_take(&s->holder[i], left);
 	for (uint32_t i = 0; i < used && left > 0 && value < total; i++)
 		left -= entry_take(&s->holder[i], left);
-	if (left > 0 && s->bounded == 0)
+	if (left > 0 && tarn__load32_relaxed(&s->bounded) == 0)
 		tarn__store_relaxed(&s->total, total + left);
 	tarn__store_relaxed(&s->value, value + n);
 	if (tarn__load32_relaxed(&s->waiting) != 0) {
@@ -220,7 +226,7 @@ int tarn_sem_value(tarn_object *sem, uint64_t *ret_value)
 	int r = enter(sem, s, me, TARN_FOREVER); /* a repair may be due */
 	if (r < 0)
 		return r;
-	*ret_value = s->value;
+	*ret_value = tarn__load_relaxed(&s->value);
 	leave(s, me);
 	return 0;
 }
