@@ -11,37 +11,23 @@
 
 #include "base.h"
 
+/* Of each letter: bytes, whether it has a sign, whether it is real. */
+static const struct tarn__cell_kind {
+	uint8_t bytes, is_signed, is_real;
+} tarn__cell_kinds[128] = {
+	['?'] = { 1, 0, 0 }, ['b'] = { 1, 1, 0 }, ['B'] = { 1, 0, 0 }, ['c'] = { 1, 0, 0 },
+	['h'] = { 2, 1, 0 }, ['H'] = { 2, 0, 0 }, ['i'] = { 4, 1, 0 }, ['I'] = { 4, 0, 0 },
+	['l'] = { 8, 1, 0 }, ['L'] = { 8, 0, 0 }, ['q'] = { 8, 1, 0 }, ['Q'] = { 8, 0, 0 },
+	['f'] = { 4, 0, 1 }, ['d'] = { 8, 0, 1 },
+};
+static inline const struct tarn__cell_kind *tarn__cell_kind(char code)
+{
+	return &tarn__cell_kinds[(unsigned char)code & 127];
+}
 /* Bytes of a number of kind @code; 0: there is none. */
-static inline unsigned tarn__cell_bytes(char code)
-{
-	switch (code) {
-	case '?':
-	case 'b':
-	case 'B':
-	case 'c':
-		return 1;
-	case 'h':
-	case 'H':
-		return 2;
-	case 'i':
-	case 'I':
-	case 'f':
-		return 4;
-	case 'l':
-	case 'L':
-	case 'q':
-	case 'Q':
-	case 'd':
-		return 8;
-	default:
-		return 0;
-	}
-}
-static inline bool tarn__cell_is_real(char code) { return code == 'f' || code == 'd'; }
-static inline bool tarn__cell_is_signed(char code)
-{
-	return code == 'b' || code == 'h' || code == 'i' || code == 'l' || code == 'q';
-}
+static inline unsigned tarn__cell_bytes(char code) { return tarn__cell_kind(code)->bytes; }
+static inline bool tarn__cell_is_real(char code) { return tarn__cell_kind(code)->is_real != 0; }
+static inline bool tarn__cell_is_signed(char code) { return tarn__cell_kind(code)->is_signed != 0; }
 
 /* The bits at @at. */
 static inline uint64_t tarn__cell_load(const void *at, unsigned bytes)

@@ -41,33 +41,49 @@ struct tarn__sem {
 	uint64_t value;    /* in the guard: follows */
 	uint32_t bounded;  /* its maker */
 	uint32_t slept;    /* any sleeper, once: 1 */
+	uint32_t used;     /* in the guard: holders ever used; before the first use of the last */
+	uint32_t spare;
 	uint32_t holder[TARN__SEM_HOLDERS]; /* count << 12 | client; 0 count: free. Its client in the
 					     * guard; others, and the server, by compare-and-swap */
-	uint32_t pad[6];
+	uint32_t pad[4];
 };
 static_assert(sizeof(struct tarn__sem) == 1984, "31 lines");
-static_assert(offsetof(struct tarn__sem, total) == 16 && offsetof(struct tarn__sem, holder) == 40,
+static_assert(offsetof(struct tarn__sem, total) == 16 && offsetof(struct tarn__sem, holder) == 48,
 	      "layout");
+
+/* As far as there are any: the word may be anybody's lie. */
+static inline uint32_t tarn__sem_used(const struct tarn__sem *s)
+{
+	uint32_t used = tarn__load32_relaxed(&s->used);
+
+	return used < TARN__SEM_HOLDERS ? used : TARN__SEM_HOLDERS;
+}
 
 /* In the guard. */
 static inline void tarn__sem_repair(void *self)
 {
 	struct tarn__sem *s = self;
+	const uint32_t used = tarn__sem_used(s);
 	uint64_t taken = 0;
 
-	for (unsigned i = 0; i < TARN__SEM_HOLDERS; i++)
+	for (uint32_t i = 0; i < used; i++)
 		taken += tarn__load32_relaxed(&s->holder[i]) / TARN__SEM_UNIT;
 	uint64_t total = tarn__load_relaxed(&s->total);
 
 	tarn__store_relaxed(&s->value, total > taken ? total - taken : 0);
 	tarn__store32_relaxed(&s->waiting, tarn__load32_relaxed(&s->slept));
+	/* Also for whoever leaves the guard with this to go to sleep: it found no permit before. */
+	__atomic_fetch_add(&s->wake, 1, __ATOMIC_RELEASE);
+	if (tarn__load32_relaxed(&s->slept) != 0)
+		tarn__futex_wake(&s->wake, INT_MAX);
 }
 
 static inline void tarn__sem_departed(struct tarn__sem *s, uint32_t client)
 {
+	const uint32_t used = tarn__sem_used(s);
 	bool marked = false;
 
-	for (unsigned i = 0; i < TARN__SEM_HOLDERS; i++) {
+	for (uint32_t i = 0; i < used; i++) {
 		uint32_t h = tarn__load32_relaxed(&s->holder[i]);
 
 		for (unsigned k = 0; k < TARN__GUARD_TRIES && tarn__owner_client(h) == client &&
@@ -104,7 +120,7 @@ static inline void tarn__event_departed(struct tarn__event *e)
 {
 	/* It may have set it and owed the wakes. With WAITERS in the word nobody has since. */
 	if (tarn__load32_relaxed(&e->contended) != 0 &&
-	    !(__atomic_load_n(&e->word, __ATOMIC_ACQUIRE) & TARN__EVENT_WAITERS))
+	    !(tarn__load32_acquire(&e->word) & TARN__EVENT_WAITERS))
 		tarn__futex_wake(&e->word, INT_MAX);
 }
 
@@ -115,7 +131,7 @@ static inline void tarn__event_departed(struct tarn__event *e)
 #define TARN__SLOT_CALLED (1u << 31)
 #define TARN__SLOT_BROKEN (1u << 29)
 #define TARN__SLOT_DEAD (1u << 28) /* a waiting party of a barrier is gone */
-#define TARN__SLOT_STATE (15u << 28)
+#define TARN__SLOT_LOOK (1u << 27) /* beside WAITING: its owner is to see to the barrier's repair */
 
 struct tarn__slots {
 	uint32_t used;  /* slots ever used; before the first use of the last */
@@ -142,11 +158,13 @@ static inline bool tarn__slot_call(uint32_t *slot, uint32_t to)
 {
 	uint32_t w = tarn__load32_acquire(slot);
 
-	if (!(w & TARN__SLOT_WAITING) ||
-	    !tarn__word_swap(slot, &w, (w & TARN__OWNER_MASK) | to, __ATOMIC_RELEASE))
-		return false;
-	tarn__futex_wake(slot, 1);
-	return true;
+	/* Its owner and the server may change marks beside it; only a liar does so again and again. */
+	for (unsigned k = 0; k < TARN__GUARD_TRIES && (w & TARN__SLOT_WAITING); k++)
+		if (tarn__word_swap(slot, &w, (w & TARN__OWNER_MASK) | to, __ATOMIC_RELEASE)) {
+			tarn__futex_wake(slot, 1);
+			return true;
+		}
+	return false;
 }
 
 /* ---- condition ----
@@ -281,14 +299,21 @@ static inline void tarn__barrier_departed(struct tarn__barrier *b, uint32_t clie
 	}
 	if (!tarn__guard_departed(&b->guard, client, marked))
 		return;
-	/* One of those who sleep sets it right, and wakes all others. */
+	/* One of those who wait sets it right, and wakes all others. Its word is changed, not only
+	 * woken: it may be about to sleep. */
 	for (uint32_t i = 0; i < used; i++) {
-		uint32_t w = tarn__load32_relaxed(&b->slots.slot[i]);
+		uint32_t *slot = &b->slots.slot[i], w = tarn__load32_acquire(slot);
 
-		if ((w & (TARN__SLOT_WAITING | TARN__SLOT_CALLED | TARN__SLOT_BROKEN)) &&
-		    tarn__futex_wake(&b->slots.slot[i], 1) > 0)
-			break;
+		if ((w & TARN__SLOT_WAITING) &&
+		    tarn__word_swap(slot, &w, w | TARN__SLOT_LOOK, __ATOMIC_ACQ_REL)) {
+			tarn__futex_wake(slot, 1);
+			return;
+		}
 	}
+	/* Nobody waits: those who were called may not have been woken. */
+	for (uint32_t i = 0; i < used; i++)
+		if (tarn__load32_relaxed(&b->slots.slot[i]) & (TARN__SLOT_CALLED | TARN__SLOT_BROKEN))
+			tarn__futex_wake(&b->slots.slot[i], 1);
 }
 
 #endif

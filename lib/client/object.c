@@ -67,8 +67,13 @@ void *tarn__object_instance_slow(struct tarn_object *o, const tarn_type *type)
 	struct tarn_client *c = o->base.client;
 	const struct tarn__type *t;
 	struct tarn__lane *l;
-	int r = tarn__lane_enter(c, &l);
 
+	if (c->ctrl == NULL) {
+		tarn__fail(-EPERM, "An inline method has what it is lent for calls only: %s is for executors "
+			   "and clients.", type->name);
+		return NULL;
+	}
+	int r = tarn__lane_enter(c, &l);
 	if (r < 0)
 		return NULL;
 	r = tarn__type_of(l, o, &t);

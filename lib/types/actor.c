@@ -5,6 +5,11 @@ uint32_t tarn__actor_slow(struct tarn_client *c)
 {
 	struct tarn__lane *l;
 
+	if (c->ctrl == NULL) {
+		tarn__fail(-EPERM, "An inline method has what it is lent for calls only: locks and their "
+			   "likes are for executors and clients.");
+		return 0;
+	}
 	if (tarn__lane_enter(c, &l) < 0)
 		return 0;
 	uint32_t me = tarn__owner(c->number, l->number);

@@ -73,11 +73,15 @@ static int sleep_on(const struct use *u, uint32_t *slot, int64_t timeout_ns)
 		uint32_t w = tarn__load32_acquire(slot);
 		int r = 0;
 
-		if (tarn__unlikely(tarn__guard_is_due(&u->b->guard))) {
-			/* A party died: whoever is awake sets right what there is. */
-			if (enter(u, TARN_FOREVER) == 0)
-				leave(u);
-			w = tarn__load32_acquire(slot);
+		if (tarn__unlikely(w & TARN__SLOT_LOOK)) {
+			/* A party died: the server asks us to set right what there is. */
+			if (!tarn__word_swap(slot, &w, w & ~TARN__SLOT_LOOK, __ATOMIC_ACQ_REL))
+				continue;
+			r = enter(u, TARN_FOREVER);
+			if (r < 0)
+				return r;
+			leave(u);
+			continue;
 		}
 		if (w & TARN__SLOT_WAITING)
 			r = tarn__patience_sleep(&p, slot, w, "Not all parties came to the barrier");
@@ -116,13 +120,13 @@ int tarn_barrier_wait_with(tarn_object *barrier, int (*action)(void *arg), void 
 	if (r < 0)
 		return r;
 	struct tarn__barrier *b = u.b;
-	uint32_t index = b->count, i = 0;
+	uint32_t index = tarn__load32_relaxed(&b->count), i = 0;
 
-	if (b->broken) {
+	if (tarn__load32_relaxed(&b->broken)) {
 		leave(&u);
 		return fail_broken();
 	}
-	if (index + 1 >= b->parties) {
+	if (index + 1 >= tarn__load32_relaxed(&b->parties)) {
 		r = pass(&u, action, arg);
 		leave(&u);
 		if (r == 0 && ret_index != NULL)
@@ -193,8 +197,9 @@ int tarn_barrier_facts(tarn_object *barrier, tarn_barrier_state *ret_state)
 		r = enter(&u, TARN_FOREVER);
 	if (r < 0)
 		return r;
-	*ret_state = (tarn_barrier_state){ .parties = u.b->parties, .n_waiting = u.b->count,
-					   .broken = u.b->broken != 0 };
+	*ret_state = (tarn_barrier_state){ .parties = tarn__load32_relaxed(&u.b->parties),
+					   .n_waiting = tarn__load32_relaxed(&u.b->count),
+					   .broken = tarn__load32_relaxed(&u.b->broken) != 0 };
 	leave(&u);
 	return 0;
 }

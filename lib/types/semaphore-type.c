@@ -36,7 +36,7 @@ static int describe(const void *self, char *text, size_t bytes)
 			 (unsigned long long)tarn__load_relaxed(&s->value),
 			 (unsigned long long)tarn__load_relaxed(&s->total));
 
-	for (unsigned i = 0, told = 0; n > 0 && (size_t)n < bytes && i < TARN__SEM_HOLDERS; i++) {
+	for (unsigned i = 0, told = 0; n > 0 && (size_t)n < bytes && i < tarn__sem_used(s); i++) {
 		uint32_t h = tarn__load32_relaxed(&s->holder[i]);
 
 		if (h < TARN__SEM_UNIT)

@@ -35,24 +35,33 @@ static void leave(struct tarn__sem *s, uint32_t me)
 	tarn__guard_exit(&s->guard, me, tarn__sem_repair, s);
 }
 
+/* In the guard. */
+static bool there_is_one(const struct tarn__sem *s)
+{
+	return tarn__load_relaxed(&s->value) > 0;
+}
+
 /* ---- who has how many ---- */
 
-/* The entry of @client that has permits; else one that is free; else NULL. In the guard. */
+/* The entry of @client, also without permits; else one that is free; else NULL. In the guard. */
 static uint32_t *entry_of(struct tarn__sem *s, uint32_t client)
 {
+	const uint32_t used = tarn__sem_used(s);
 	uint32_t *free_one = NULL;
 
-	for (uint32_t k = 0, i = client % TARN__SEM_HOLDERS; k < TARN__SEM_HOLDERS; k++) {
+	for (uint32_t i = 0; i < used; i++) {
 		uint32_t h = tarn__load32_relaxed(&s->holder[i]);
 
-		/* Its own entry, also without permits: nearly always the first that is looked at. */
 		if (tarn__owner_client(h) == client)
 			return &s->holder[i];
-		if (free_one == NULL && h < TARN__SEM_UNIT)
+		if (h < TARN__SEM_UNIT)
 			free_one = &s->holder[i];
-		i = i + 1 < TARN__SEM_HOLDERS ? i + 1 : 0;
 	}
-	return free_one;
+	if (free_one != NULL || used == TARN__SEM_HOLDERS)
+		return free_one;
+	/* First, so that an entry is always below it. */
+	tarn__store32_relaxed(&s->used, used + 1);
+	return &s->holder[used];
 }
 
 /* Takes up to @n permits away from @entry; returns how many. The server may do so too. */
@@ -87,7 +96,7 @@ static int take(struct tarn__sem *s, uint32_t me)
 				  TARN__SEM_PERMITS_MOST);
 	/* Nobody else writes to an entry of ours, and the server to none of a living client. */
 	tarn__store32_relaxed(entry, h + TARN__SEM_UNIT);
-	tarn__store_relaxed(&s->value, s->value - 1);
+	tarn__store_relaxed(&s->value, tarn__load_relaxed(&s->value) - 1);
 	return 0;
 }
 
@@ -119,7 +128,7 @@ static int acquire_slow(tarn_object *o, struct tarn__sem *s, uint32_t me, int64_
 		if (r < 0) {
 			/* A call may have been ours: it is another's now. */
 			if (enter(o, s, me, TARN_FOREVER) == 0) {
-				if (s->value > 0 && tarn__load32_relaxed(&s->slept))
+				if (there_is_one(s) && tarn__load32_relaxed(&s->slept))
 					call(s, 1);
 				leave(s, me);
 			}
@@ -129,14 +138,14 @@ static int acquire_slow(tarn_object *o, struct tarn__sem *s, uint32_t me, int64_
 		r = enter(o, s, me, timeout_ns);
 		if (r < 0)
 			return r;
-		if (s->value > 0)
+		if (there_is_one(s))
 			break;
 	}
 	int r = take(s, me);
 
 	/* Others may sleep who were called with us, or not at all. */
 	tarn__store32_relaxed(&s->waiting, 1);
-	if (slept && (r < 0 || s->value > 0))
+	if (slept && (r < 0 || there_is_one(s)))
 		call(s, 1);
 	leave(s, me);
 	return r;
@@ -152,7 +161,7 @@ int tarn_sem_acquire(tarn_object *sem, int64_t timeout_ns)
 	int r = enter(sem, s, me, timeout_ns);
 	if (tarn__unlikely(r < 0))
 		return r;
-	if (tarn__unlikely(s->value == 0))
+	if (tarn__unlikely(!there_is_one(s)))
 		return acquire_slow(sem, s, me, timeout_ns);
 	r = take(s, me);
 	leave(s, me);
@@ -173,9 +182,9 @@ int tarn_sem_release(tarn_object *sem, uint32_t n)
 	int r = enter(sem, s, me, TARN_FOREVER);
 	if (tarn__unlikely(r < 0))
 		return r;
-	uint64_t value = s->value, total = s->total, left = n;
+	uint64_t value = tarn__load_relaxed(&s->value), total = tarn__load_relaxed(&s->total), left = n;
 
-	if (tarn__unlikely(s->bounded != 0 && value + n > total)) {
+	if (tarn__unlikely(tarn__load32_relaxed(&s->bounded) != 0 && value + n > total)) {
 		leave(s, me);
 		return tarn__fail(-TARN_ESTATE, "The semaphore was released too many times: it has %llu of "
 				  "%llu permits, %u more are none.", (unsigned long long)value,
@@ -185,16 +194,16 @@ int tarn_sem_release(tarn_object *sem, uint32_t n)
 		leave(s, me);
 		return tarn__fail(-EOVERFLOW, "The semaphore cannot have more permits.");
 	}
-	uint32_t *own = entry_of(s, tarn__owner_client(me));
+	const uint32_t used = tarn__sem_used(s);
 
-	if (own != NULL && tarn__owner_client(tarn__load32_relaxed(own)) == tarn__owner_client(me))
-		left -= entry_take(own, left);
-	/* Of others, for whom we release them: what a client has to give back when it dies is never
-	 * more than what is taken. */
-	if (tarn__unlikely(left > 0 && value < total))
-		for (unsigned i = 0; i < TARN__SEM_HOLDERS && left > 0; i++)
+	/* Our own first; then others', for whom we release them: what comes back when clients die is
+	 * never more than what is taken. */
+	for (uint32_t i = 0; i < used && left > 0; i++)
+		if (tarn__owner_client(tarn__load32_relaxed(&s->holder[i])) == tarn__owner_client(me))
 			left -= entry_take(&s->holder[i], left);
-	if (left > 0 && s->bounded == 0)
+	for (uint32_t i = 0; i < used && left > 0 && value < total; i++)
+		left -= entry_take(&s->holder[i], left);
+	if (left > 0 && tarn__load32_relaxed(&s->bounded) == 0)
 		tarn__store_relaxed(&s->total, total + left);
 	tarn__store_relaxed(&s->value, value + n);
 	if (tarn__load32_relaxed(&s->waiting) != 0) {
@@ -217,7 +226,7 @@ int tarn_sem_value(tarn_object *sem, uint64_t *ret_value)
 	int r = enter(sem, s, me, TARN_FOREVER); /* a repair may be due */
 	if (r < 0)
 		return r;
-	*ret_value = s->value;
+	*ret_value = tarn__load_relaxed(&s->value);
 	leave(s, me);
 	return 0;
 }

@@ -379,6 +379,76 @@ static void topic_use(struct world *w)
 	tarn_subscription_free(s);
 }
 
+/* ---- in place ---- */
+
+static void have_sync(struct world *w)
+{
+	sync_find(w->sync, w->c);
+}
+
+static void lock_unlock(struct world *w)
+{
+	OK(tarn_lock_acquire(w->sync[SYNC_LOCK], TARN_FOREVER));
+	FAILS(tarn_lock_acquire(w->sync[SYNC_LOCK], 0), EAGAIN);
+	OK(tarn_lock_release(w->sync[SYNC_LOCK]));
+	for (int i = 0; i < 2; i++)
+		OK(tarn_rlock_acquire(w->sync[SYNC_RLOCK], TARN_FOREVER));
+	for (int i = 0; i < 2; i++)
+		OK(tarn_rlock_release(w->sync[SYNC_RLOCK]));
+}
+
+static void take_permits(struct world *w)
+{
+	OK(tarn_sem_acquire(w->sync[SYNC_SEM], TARN_FOREVER));
+	OK(tarn_sem_acquire(w->sync[SYNC_SEM], TARN_FOREVER));
+	FAILS(tarn_sem_acquire(w->sync[SYNC_SEM], 0), EAGAIN);
+	FAILS(tarn_sem_acquire(w->sync[SYNC_SEM], 1000), ETIMEDOUT);
+	OK(tarn_sem_release(w->sync[SYNC_SEM], 1));
+	OK(tarn_sem_release(w->sync[SYNC_SEM], 1));
+}
+
+/* Of the survivor, which has both and waits for one. */
+static void release_permit(struct world *w)
+{
+	OK(tarn_sem_release(w->sync[SYNC_SEM], 1));
+}
+
+static void cond_wait(struct world *w)
+{
+	OK(tarn_cond_acquire(w->sync[SYNC_COND], TARN_FOREVER));
+	FAILS(tarn_cond_wait(w->sync[SYNC_COND], 0), EAGAIN);
+	FAILS(tarn_cond_wait(w->sync[SYNC_COND], 1000), ETIMEDOUT);
+	OK(tarn_cond_release(w->sync[SYNC_COND]));
+}
+
+static void cond_notify(struct world *w)
+{
+	OK(tarn_cond_acquire(w->sync[SYNC_COND], TARN_FOREVER));
+	OK(tarn_cond_notify(w->sync[SYNC_COND], 1));
+	OK(tarn_cond_release(w->sync[SYNC_COND]));
+}
+
+static void event_set(struct world *w)
+{
+	FAILS(tarn_event_wait(w->sync[SYNC_EVENT], 1000), ETIMEDOUT);
+	OK(tarn_event_set(w->sync[SYNC_EVENT]));
+	OK(tarn_event_wait(w->sync[SYNC_EVENT], TARN_FOREVER));
+	OK(tarn_event_clear(w->sync[SYNC_EVENT]));
+	OK(tarn_shared_add(w->sync[SYNC_VALUE], 1, NULL));
+}
+
+static void barrier_wait(struct world *w)
+{
+	FAILS(tarn_barrier_wait(w->sync[SYNC_BARRIER], 1000, NULL), ETIMEDOUT);
+	FAILS(tarn_barrier_wait(w->sync[SYNC_BARRIER], 1000, NULL), TARN_EBROKEN);
+	OK(tarn_barrier_reset(w->sync[SYNC_BARRIER]));
+}
+
+static void barrier_pass(struct world *w)
+{
+	OK(tarn_barrier_wait(w->sync[SYNC_BARRIER], TARN_FOREVER, NULL));
+}
+
 /* ---- lanes, attaching ---- */
 
 static void first_call(struct world *w)
@@ -505,6 +575,14 @@ const struct operation operations[] = {
 	{ "unbounded queue get", 4, have_queue_unbounded, queue_get },
 	{ "queue get and acknowledge", 4, have_queue_acked, queue_ack },
 	{ "topic subscribe, publish, receive", 4, have_topic, topic_use },
+	{ "lock, unlock", 4, have_sync, lock_unlock, .sync = true },
+	{ "semaphore", 4, have_sync, take_permits, .sync = true },
+	{ "semaphore of a waiter", 4, have_sync, release_permit, .sync = true, .waiter = sync_wait_sem },
+	{ "condition wait", 4, have_sync, cond_wait, .sync = true },
+	{ "condition notify", 4, have_sync, cond_notify, .sync = true, .waiter = sync_wait_cond },
+	{ "event", 4, have_sync, event_set, .sync = true, .waiter = sync_wait_event },
+	{ "barrier broken", 4, have_sync, barrier_wait, .sync = true },
+	{ "barrier passed", 4, have_sync, barrier_pass, .sync = true, .waiter = sync_wait_barrier },
 	{ "lane open", 4, first_call, lane_open, .alone = true },
 	{ "lane take over", 4, some_threads, lane_take, .alone = true },
 	{ "attach", 4, NULL, attach, .alone = true },

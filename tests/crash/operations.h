@@ -11,6 +11,7 @@
 #ifndef TARN_TESTS_CRASH_OPERATIONS_H
 #define TARN_TESTS_CRASH_OPERATIONS_H
 
+#include "sync.h"
 #include "tests/common/types.h"
 
 #define ITEMS 3        /* sent down; the first is the block that the survivor keeps */
@@ -29,6 +30,7 @@ struct world {
 	tarn_block *b[4];     /* of prepare() */
 	tarn_channel *ch[4];
 	tarn_object *o[2];
+	tarn_object *sync[SYNC_THINGS];
 };
 
 struct operation {
@@ -37,6 +39,8 @@ struct operation {
 	void (*prepare)(struct world *w); /* NULL: nothing more */
 	void (*run)(struct world *w);
 	bool alone;           /* the child is not even attached */
+	bool sync;            /* the survivor has a struct sync */
+	void *(*waiter)(void *sync); /* what a thread of the survivor waits for; NULL: nothing */
 };
 
 extern const struct operation operations[];

@@ -70,6 +70,7 @@ struct survivor {
 	tarn_client *c;
 	tarn_block *kept;
 	tarn_channel *down, *up;
+	struct sync sync;
 	tarn_stat rest; /* before anything */
 };
 
@@ -91,13 +92,24 @@ static bool same(const tarn_stat *a, const tarn_stat *b)
 	       a->evictions == b->evictions;
 }
 
+/* The lane of the survivor's second thread stays for the next one: it is there from the beginning. */
+static void *open_lane(void *client)
+{
+	OK(tarn_client_ping(client, TARN_FOREVER));
+	return NULL;
+}
+
 static struct survivor survivor_open(void)
 {
 	const tarn_server_options o = { .arena_bytes = 8u << 20, .max_blocks = 4096 };
 	struct survivor v = { .s = scene_open(&o) };
 
 	v.c = scene_client(&v.s);
+	pthread_t t;
+
 	OK(tarn_client_ping(v.c, TARN_FOREVER));
+	PLAIN_EQ(pthread_create(&t, NULL, open_lane, v.c), 0);
+	pthread_join(t, NULL);
 	v.rest = books(&v);
 	return v;
 }
@@ -115,6 +127,8 @@ static void survivor_prepare(struct survivor *v, const struct operation *o, tarn
 	OK(tarn_block_export(v->kept, NULL, ret_kept));
 	if (o->alone)
 		return;
+	if (o->sync)
+		sync_open(&v->sync, v->c, o->waiter);
 	OK(tarn_channel_new(v->c, o->capacity, "down", &v->down));
 	OK(tarn_channel_bind(v->down, TARN_PRODUCER));
 	OK(tarn_channel_new(v->c, o->capacity, "up", &v->up));
@@ -177,6 +191,8 @@ static void survivor_finish(struct survivor *v, const struct operation *o, const
 		PLAIN_CHECKF(r == -TARN_ECLOSED, "%s: a send to the dead gives %s", what,
 			     tarn_error_name(r));
 	}
+	if (o->sync)
+		sync_finish(&v->sync, v->c, what);
 	scene_check(&v->s);
 	churn(v->c);
 	PLAIN_CHECKF(operations_filled(v->kept, WHOLE), "%s: the survivor's block is damaged", what);

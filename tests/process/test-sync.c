@@ -615,7 +615,8 @@ static void take_and_die(tarn_object *sem, uint32_t *step)
 	uint32_t me = tarn__actor(tarn_object_client(sem));
 
 	OK(tarn__guard_enter(tarn_object_client(sem), &s->guard, me, TARN_FOREVER, tarn__sem_repair, s));
-	s->holder[tarn__owner_client(me)] = tarn__owner_client(me) + TARN__SEM_UNIT;
+	s->used = 1;
+	s->holder[0] = tarn__owner_client(me) + TARN__SEM_UNIT;
 	stay(step);
 }
 static void wait_for_permit(tarn_object *sem, uint32_t *step)
@@ -1265,6 +1266,93 @@ PLAIN_TEST_TIMEOUT(t11_processes_killed_at_random_leave_the_others_going, 300)
 	OK(tarn_barrier_reset(b));
 	PLAIN_EQ(facts_of(b).n_waiting, 0);
 	drop_it(&u, b);
+	user_close(&u);
+}
+
+/* ---- in methods ---- */
+
+static int use_lock(tarn_context *ctx, void *self)
+{
+	tarn_object *lock;
+	int r = tarn_context_get(ctx, "O", &lock);
+
+	(void)self;
+	if (r == 0)
+		r = tarn_lock_acquire(lock, 10 * SECOND);
+	return r == 0 ? tarn_lock_release(lock) : r;
+}
+static const tarn_method user_methods[] = {
+	{ "use", use_lock, 0, "O", "", NULL },
+	{ "use_inline", use_lock, TARN_METHOD_INLINE, "O", "", NULL },
+	{ 0 },
+};
+static const tarn_type lock_user = { .name = "LockUser", .methods = user_methods };
+TARN_TYPE_REGISTER(lock_user)
+
+PLAIN_TEST(t6_a_method_on_an_executor_may_take_a_lock_and_an_inline_one_is_told_that_it_may_not)
+{
+	struct user u = user_open();
+	tarn_object *lock, *m = NEW(u.c, "LockUser", "");
+
+	OK(tarn_lock_new(u.c, 0, &lock));
+	OK(tarn_callf(m, "use", TARN_FOREVER, "O", NULL, lock));
+	OK(tarn_lock_acquire(lock, 0));
+	FAILS(tarn_callf(m, "use_inline", TARN_FOREVER, "O", NULL, lock), TARN_EREMOTE);
+	PLAIN_CHECKF(strstr(tarn_error_last()->message, "nline") != NULL, "%s",
+		     tarn_error_last()->message);
+	OK(tarn_lock_release(lock));
+	OK(tarn_callf(m, "use", TARN_FOREVER, "O", NULL, lock));
+	PLAIN_EQ(tarn_lock_locked(lock), 0);
+	tarn_object_unref(lock);
+	tarn_object_unref(m);
+	user_close(&u);
+}
+
+/* ---- lies ---- */
+
+PLAIN_TEST_TIMEOUT(a7_garbage_in_instances_harms_no_server, 120)
+{
+	static const tarn_type *const types[] = {
+		&tarn__type_lock, &tarn__type_rlock, &tarn__type_semaphore, &tarn__type_condition,
+		&tarn__type_event, &tarn__type_barrier, &tarn__type_value, &tarn__type_array,
+	};
+	struct user u = user_open();
+	uint64_t seed = 99;
+
+	for (int round = 0; round < 60; round++) {
+		tarn_object *o[8];
+		char text[300];
+
+		OK(tarn_lock_new(u.c, 0, &o[0]));
+		OK(tarn_rlock_new(u.c, 0, &o[1]));
+		OK(tarn_sem_new(u.c, 3, &o[2]));
+		OK(tarn_cond_new(u.c, NULL, &o[3]));
+		OK(tarn_event_new(u.c, 0, &o[4]));
+		OK(tarn_barrier_new(u.c, 3, &o[5]));
+		OK(tarn_shared_new(u.c, 'q', &o[6]));
+		OK(tarn_array_new(u.c, 'q', 10, &o[7]));
+		tarn_client *other = scene_client(&u.s);
+		uint32_t number = tarn_client_id(other);
+		for (int i = 0; i < 8; i++) {
+			uint32_t *w = tarn__object_instance(o[i], types[i]);
+
+			/* Most of it names the client that goes. */
+			for (size_t k = 0; k < types[i]->size / 4; k++) {
+				uint32_t r = (uint32_t)scene_random(&seed);
+
+				w[k] = r & 1 ? (r & ~TARN__OWNER_CLIENT) | number : r;
+			}
+			tarn_object_describe(o[i], text, sizeof text, TARN_FOREVER);
+		}
+		tarn_client_close(other); /* answered when all were told of it */
+		int64_t v;
+		void *data;
+		FAILS(tarn_array_data(o[7], &data), TARN_EPROTO);
+		tarn_shared_get(o[6], &v);
+		for (int i = 0; i < 8; i++)
+			tarn_object_unref(o[i]);
+		OK(tarn_client_ping(u.c, TARN_FOREVER));
+	}
 	user_close(&u);
 }
 

@@ -19,7 +19,8 @@
  *	tarn_lock_release(lock);
  *
  * Timeouts are nanoseconds; TARN_FOREVER without limit; 0 only tries, -EAGAIN says that it would
- * have to wait. Any thread; none of these can be used in a signal handler. Besides what is said at
+ * have to wait. Any thread, also methods on executors; none of these can be used in a signal handler or
+ * an inline method. Besides what is said at
  * each, all fail with -TARN_EKIND where the proxy is of another type, -TARN_EFORKED in a forked
  * child, and when they wait, with -TARN_ESRVDOWN (the server is gone: nobody would notice a
  * death any more) and -TARN_EEVICTED. A client that is closed lets go of what it holds as
