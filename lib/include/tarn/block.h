@@ -72,7 +72,8 @@ TARN_EXPORT int tarn_block_seal(tarn_block *block);
 TARN_EXPORT bool tarn_block_sealed(const tarn_block *block);
 
 /* A view of [@offset, @offset + @length) that keeps its parent alive; a block like any
- * other: it can be sent, exported and sliced. -EINVAL out of range. */
+ * other: it can be sent, exported and sliced; but in a value (calls, queues, containers) it is -EINVAL:
+ * put its block, and the range as numbers. -EINVAL out of range. */
 TARN_EXPORT int tarn_block_slice(tarn_block *block, size_t offset, size_t length,
 				 tarn_block **ret_slice);
 
