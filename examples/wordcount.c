@@ -2,407 +2,299 @@
 /*
  * Counts the words of many text files with several processes that share one memory.
  *
- *   parent   reads the files into blocks of shared memory, once: several small ones into a
- *            block, and a large one into a block of its own, which is cut into slices (they are
- *            blocks too). It sends references to them to the workers.
- *   worker   counts the words where they are, writes (word, count) pairs into a block of
- *            its own and sends back a reference to that. A word is not even spelled there:
- *            it is named by its place in the text, which both processes see.
+ *   parent   reads the files into blocks of shared memory, once, and puts references to them into a
+ *            managed queue.
+ *   worker   gets one from the queue, counts its words where they are, and sets what it found,
+ *            a reference to a block of its own, in a managed dict.
+ *   parent   takes that out of the dict and adds it up.
  *
- * There are two channels per worker: tasks to it, answers from it. A channel carries a
- * reference and a number, here the number of the task; the text is not copied.
+ * Half-way the parent kills a worker with SIGKILL, in the middle of its work. A text is in
+ * the queue until it is acknowledged, so the queue gives the one that the worker had to another:
+ * none is lost. And results have numbers, so none counts twice. In the end the counts must be
+ * those that a single process gets.
  *
- * Half-way the parent kills a worker with SIGKILL, in the middle of its work. What
- * that worker held is taken back by the server; what it had not answered, the parent sends to
- * another worker: it still has its own references. In the end the counts must be those that
- * a single process gets.
- *
- * This file is the parent. The worker is in wordcount/worker.c: read it first, it is short.
- * The rest of that folder has little or nothing to do with Tarn: it counts words, finds files,
- * asks the server what the dead worker held, and prints.
+ * Read it from the top: first what runs in a worker, then what runs in the parent. The folder
+ * wordcount/ has the rest: it finds files, reads and cuts them (pieces.c), counts
+ * (words.c), asks the server what the dead worker held (victim.c), and prints.
  */
 #include <errno.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <tarn/tarn.h>
 
+#include "wordcount/answer.h"
+#include "wordcount/pieces.h"
 #include "wordcount/show.h"
 #include "wordcount/texts.h"
 #include "wordcount/victim.h"
 #include "wordcount/words.h"
-#include "wordcount/worker.h"
 
 #define MILLISECOND INT64_C(1000000)
 #define SECOND (1000 * MILLISECOND)
-#define IN_HAND_MAX 8 /* texts sent to a worker and not answered: enough to keep it busy */
 #define DEATHS_MAX 100 /* then we give up replacing workers */
-#define PIECE_MIN (16 << 10) /* bytes of text in one task */
-#define PIECE_MAX (1 << 20)
+
+/* ---- in a worker ---- */
+
+/* Counts one text and sets the result, under the text's number, in the dict. */
+static int count_one(tarn_worker *worker, const tarn_parcel *item, struct words *words,
+		     tarn_object *results)
+{
+	tarn_block *block, *answer;
+	uint64_t number, at, bytes;
+	/* The handle of the block is the item's, and ends with it. */
+	int r = tarn_parcel_get(item, "QBQQ", &number, &block, &at, &bytes);
+
+	if (r < 0)
+		return r;
+	tarn_log(TARN_LOG_DEBUG, "wordcount", "text %llu, %llu bytes", (unsigned long long)number,
+		 (unsigned long long)bytes);
+	words_clear(words);
+	words_count(words, (const char *)tarn_block_data(block) + at, bytes);
+	r = answer_new(tarn_worker_client(worker), block, words, &answer);
+	if (r < 0)
+		return r;
+	r = tarn_dict_setf(results, "QB", number, answer);
+	tarn_block_unref(answer); /* the dict has a reference of its own */
+	return r;
+}
+
+/* A process of its own, which begins here: main() is not called in it. It can be killed
+ * at any instruction. */
+TARN_WORKER(count)
+{
+	tarn_object *texts, *results;
+	unsigned long done = 0;
+	struct words words;
+	tarn_parcel item;
+	int r = tarn_worker_get(worker, "OO", &texts, &results);
+
+	words_init(&words);
+	while (r == 0 && (r = tarn_queue_get(texts, &item, TARN_FOREVER)) == 0) {
+		r = count_one(worker, &item, &words, results);
+		tarn_parcel_fini(&item);
+		/* Only now: if we die before, another worker gets the text. */
+		if (r == 0)
+			r = tarn_queue_task_done(texts);
+		done++;
+	}
+	words_fini(&words);
+	if (r != -TARN_ECLOSED) /* which says that the parent has no more */
+		return r;
+	tarn_log(TARN_LOG_INFO, "wordcount", "counted %lu texts", done);
+	return 0;
+}
+
+/* ---- in the parent ---- */
 
 struct worker {
 	unsigned number; /* counts from 1; a replacement gets a new one */
-	pid_t pid;
-	tarn_channel *tasks, *answers;
-	size_t in_hand;
-};
-
-struct task {
-	tarn_block *text; /* our own reference, until the text is counted */
-	size_t files;     /* that are done with it */
-	unsigned worker;  /* number of the one that has it, 0: nobody */
-	bool answered;
+	tarn_process *process;
+	char said[LAST_RECORD_MAX]; /* its last record */
 };
 
 struct job {
 	struct options options;
 	struct texts texts;
+	struct pieces pieces;
 	struct words words;
 	struct facts facts;
 	tarn_server *server;
 	tarn_client *client;
 	tarn_inspector *inspector;
+	tarn_object *queue, *results; /* texts to count; what was counted */
 	struct worker worker[WORKERS_MAX];
-	unsigned started;  /* workers so far */
-	struct task *task; /* of this round; there are several if memory is small */
-	size_t n_tasks, room, next, n_answered;
-	size_t files_read, files_done;
+	unsigned started, aimed_at;
+	size_t files_done;
 };
 
-/* A worker is this program again, told where to attach. (After a mere fork() the handles of
- * the parent would be of no use to it.) */
+/* Every record that a worker logs arrives here, on a thread of the library's. */
+static void hear(void *arg, const tarn_log_record *record)
+{
+	struct worker *worker = arg;
+
+	snprintf(worker->said, sizeof worker->said, "%s", record->message);
+	if (record->level <= TARN_LOG_INFO)
+		show_record(record->process, record->message);
+}
+
 static void start_worker(struct job *job, struct worker *worker)
 {
-	extern char **environ;
-	const char *server = tarn_server_name(job->server);
-	char self[] = "wordcount", as[] = "--worker", name[128], tasks[32], answers[32];
-	char *argv[] = { self, as, name, tasks, answers, NULL };
+	char name[32];
+	tarn_builder args;
 
 	*worker = (struct worker){ .number = ++job->started };
-	snprintf(name, sizeof name, "%s", server);
-	snprintf(tasks, sizeof tasks, "tasks-%u", worker->number);
-	snprintf(answers, sizeof answers, "answers-%u", worker->number);
-	must(tarn_channel_new(job->client, IN_HAND_MAX, tasks, &worker->tasks), "new channel");
-	must(tarn_channel_new(job->client, IN_HAND_MAX, answers, &worker->answers), "new channel");
-	must(tarn_channel_bind(worker->tasks, TARN_PRODUCER), "bind tasks");
-	must(tarn_channel_bind(worker->answers, TARN_CONSUMER), "bind answers");
-
-	if (posix_spawn(&worker->pid, "/proc/self/exe", NULL, NULL, argv, environ) != 0)
-		give_up("start a worker", "no process");
-}
-
-/* Sends texts until the worker has enough in hand or all are sent. */
-static void feed(struct job *job, struct worker *worker)
-{
-	for (; worker->in_hand < IN_HAND_MAX && job->next < job->n_tasks; job->next++) {
-		struct task *task = &job->task[job->next];
-
-		if (task->answered || task->worker != 0)
-			continue; /* we are here again for what a dead worker left */
-		int r = tarn_channel_send(worker->tasks, task->text, job->next, SECOND);
-		if (r == -TARN_ECLOSED)
-			return; /* it is dead; hear() will find out */
-		must(r, "send a text");
-		task->worker = worker->number;
-		worker->in_hand++;
-		job->facts.tasks++;
-	}
-}
-
-/* Adds an answer up. It comes from another process, so its claims are looked at. */
-static void take_answer(struct job *job, struct worker *worker, tarn_block *block, uint64_t number)
-{
-	const struct answer *answer = tarn_block_data(block);
-	size_t bytes = tarn_block_size(block);
-	struct task *task = number < job->n_tasks ? &job->task[number] : NULL;
-
-	if (task == NULL || task->worker != worker->number || task->answered ||
-	    bytes < sizeof *answer)
-		give_up("receive an answer", "to what was not asked");
-	const char *text = tarn_block_data(task->text);
-	size_t text_bytes = tarn_block_size(task->text);
-
-	for (uint64_t i = 0; i < answer->n; i++) {
-		if ((const char *)&answer->word[i + 1] - (const char *)answer > (ptrdiff_t)bytes ||
-		    (uint64_t)answer->word[i].at + answer->word[i].length > text_bytes)
-			give_up("receive an answer", "it leads nowhere");
-		words_add(&job->words, text + answer->word[i].at, answer->word[i].length,
-			  answer->word[i].count);
-	}
-	/* Were these the very blocks that we filled, and that it filled? */
-	if (answer->text_id != tarn_block_id(task->text))
-		job->facts.copied_bytes += text_bytes;
-	if (answer->own_id != tarn_block_id(block))
-		job->facts.copied_bytes += bytes;
-	job->facts.answers++;
-	job->facts.answer_bytes += bytes;
-	task->answered = true;
-	worker->in_hand--;
-	job->n_answered++;
-	job->files_done += task->files;
-}
-
-/* Takes all answers that are there, waiting for the first. Returns whether there was one. */
-static bool take_answers(struct job *job, struct worker *worker, int64_t timeout_ns)
-{
-	tarn_block *block;
-	uint64_t number;
-	bool any = false;
-	int r;
-
-	while ((r = tarn_channel_recv(worker->answers, &block, &number, timeout_ns)) == 0) {
-		take_answer(job, worker, block, number);
-		tarn_block_unref(block);
-		timeout_ns = 0;
-		any = true;
-	}
-	if (r != -ETIMEDOUT && r != -TARN_ECLOSED)
-		must(r, "receive an answer");
-	return any;
-}
-
-/* What a dead worker has not answered, nobody will answer: it has to be sent again. */
-static size_t bury(struct job *job, struct worker *worker, int status)
-{
-	size_t n = 0;
-
-	if (!WIFSIGNALED(status))
-		give_up("worker", "ended before the work was done");
-	if (++job->facts.deaths > DEATHS_MAX)
-		give_up("worker", "killed, and so many before it");
-	for (size_t i = 0; i < job->n_tasks; i++) {
-		if (job->task[i].worker == worker->number && !job->task[i].answered) {
-			job->task[i].worker = 0;
-			job->next = i < job->next ? i : job->next;
-			n++;
-		}
-	}
-	tarn_channel_unref(worker->tasks);
-	tarn_channel_unref(worker->answers);
-	return n;
-}
-
-static void replace(struct job *job, struct worker *worker, int status)
-{
-	bury(job, worker, status);
-	start_worker(job, worker);
-}
-
-/* Takes answers, and replaces the worker if it is dead, whoever killed it. */
-static bool hear(struct job *job, struct worker *worker, int64_t timeout_ns)
-{
-	int status;
-	/* Asked first: what it sent before its death is then in the channel, to be taken below. */
-	bool dead = waitpid(worker->pid, &status, WNOHANG) == worker->pid;
-	bool any = take_answers(job, worker, dead ? 0 : timeout_ns);
-
-	if (dead)
-		replace(job, worker, status);
-	return any;
-}
-
-/* Kills the worker with most to do. It is stopped first, so that what it holds at its death
- * can be looked up. */
-static void kill_one(struct job *job)
-{
-	struct worker *worker = job->worker;
-	struct victim *victim = &job->facts.victim;
-	int status = 0;
-
-	for (unsigned i = 1; i < job->options.workers; i++)
-		if (job->worker[i].in_hand > worker->in_hand)
-			worker = &job->worker[i];
-	if (worker->in_hand == 0)
-		return;
-	kill(worker->pid, SIGSTOP);
-	waitpid(worker->pid, &status, WUNTRACED);
-	take_answers(job, worker, 0);
-	if (!WIFSTOPPED(status)) { /* somebody else was faster */
-		replace(job, worker, status);
-		return;
-	}
-	int client = victim_look(job->inspector, worker->pid, tarn_channel_id(worker->tasks),
-				 tarn_channel_id(worker->answers), victim);
-	must(client, "look at the worker");
-	if (victim->texts == 0) { /* not at work; another time */
-		kill(worker->pid, SIGCONT);
-		return;
-	}
-	kill(worker->pid, SIGKILL);
-	waitpid(worker->pid, &status, 0);
-	victim->pid = worker->pid;
-	victim->worker = worker->number;
-	victim->again = bury(job, worker, status);
-	must(victim_wait(job->inspector, victim->pid, client, victim), "wait for reclamation");
-	start_worker(job, worker);
-}
-
-/* Has the texts of this round counted. */
-static void count_round(struct job *job)
-{
-	bool idle = false;
-	double begin = now_s();
-
-	while (job->n_answered < job->n_tasks) {
-		bool any = false;
-
-		for (unsigned i = 0; i < job->options.workers; i++) {
-			struct worker *worker = &job->worker[i];
-
-			feed(job, worker);
-			any |= hear(job, worker, idle && worker->in_hand > 0 ? MILLISECOND : 0);
-		}
-		idle = !any;
-		if (job->options.kill && job->facts.victim.pid == 0 &&
-		    job->files_done * 2 >= job->texts.n)
-			kill_one(job);
-		show_progress("counting", job->files_done, job->texts.n);
-	}
-	show_progress(NULL, 0, 0);
-	job->facts.counting_s += now_s() - begin;
-}
-
-static void add_task(struct job *job, tarn_block *text, size_t files)
-{
-	if (job->n_tasks == job->room) {
-		job->room = job->room * 2 + 256;
-		job->task = realloc(job->task, job->room * sizeof *job->task);
-		if (job->task == NULL)
-			give_up("list of texts", "out of memory");
-	}
-	job->task[job->n_tasks++] = (struct task){ .text = text, .files = files };
-}
-
-/* Makes tasks of a block: slices of about @piece bytes, cut between words, so that workers
- * share the work on a large file. A slice keeps the whole block alive. */
-static void add_tasks(struct job *job, tarn_block *block, size_t files, size_t piece)
-{
-	const char *data = tarn_block_data(block);
-	size_t bytes = tarn_block_size(block);
-
-	for (size_t at = 0, end; at < bytes; at = end) {
-		tarn_block *slice;
-
-		end = bytes - at > piece ? words_cut(data, bytes, at + piece) : bytes;
-		must(tarn_block_slice(block, at, end - at, &slice), "slice a text");
-		add_task(job, slice, end == bytes ? files : 0);
-	}
-}
-
-/* Reads @n files into a block, a line end after each. Returns the bytes. */
-static size_t read_files(struct job *job, struct text *file, size_t n, char *data)
-{
-	size_t at = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		long bytes = text_read(&file[i], data + at);
-
-		if (bytes < 0)
-			texts_lost(&job->texts, &file[i], (int)-bytes);
-		else
-			at += (size_t)bytes;
-		data[at++] = '\n';
-	}
-	return at;
-}
-
-/* Reads the next large file, or several small ones, into a block. Returns its size, 0 if
- * memory is full. */
-static size_t read_block(struct job *job, size_t piece, size_t max)
-{
-	/* If we hold nothing, there will be memory when the server has taken it back. */
-	const tarn_block_options wait = { .timeout_ns = job->n_tasks > 0 ? 0 : 5 * SECOND };
-	struct text *file = &job->texts.text[job->files_read];
-	size_t left = job->texts.n - job->files_read, n = 1, bytes = file->bytes + 1;
-	tarn_block *block;
-
-	for (; n < left && bytes + file[n].bytes + 1 <= piece; n++)
-		bytes += file[n].bytes + 1;
-	int r = bytes > max ? -ENOMEM : tarn_block_new_with(job->client, bytes, &wait, &block);
-	if (r == -ENOMEM && job->n_tasks > 0)
-		return 0; /* next round */
-	if (r == -ENOMEM || r == -ETIMEDOUT) { /* not even alone */
-		texts_lost(&job->texts, file, EFBIG);
-		job->files_done++;
-		job->files_read++;
-		return bytes;
-	}
-	must(r, "memory for a text");
-	/* Less than expected if a file has shrunk meanwhile. */
-	must(tarn_block_resize(block, read_files(job, file, n, tarn_block_data(block))), "resize");
-	/* From here on nobody changes it, not even we. */
-	must(tarn_block_seal(block), "seal");
-	add_tasks(job, block, n, piece);
-	tarn_block_unref(block);
-	job->files_read += n;
-	return bytes;
-}
-
-/* Reads files into shared memory: all of them, or half of the memory full. The other half is
- * for answers. */
-static void read_round(struct job *job)
-{
-	uint64_t half = tarn_client_arena_bytes(job->client) / 2, used = 0, bytes;
-	/* Pieces: enough to share them evenly, and no smaller: each has its own answer. */
-	uint64_t piece = job->texts.bytes / job->options.workers / 16;
-	double begin = now_s();
-
-	piece = piece > PIECE_MAX ? PIECE_MAX : piece < PIECE_MIN ? PIECE_MIN : piece;
-	if (piece > half / 32)
-		piece = half / 32;
-	while (job->files_read < job->texts.n &&
-	       (used == 0 || used + job->texts.text[job->files_read].bytes < half) &&
-	       (bytes = read_block(job, piece, half)) > 0) {
-		used += bytes;
-		show_progress("reading", job->files_read, job->texts.n);
-	}
-	job->facts.reading_s += now_s() - begin;
-}
-
-/* The same texts, from the same memory, in this process alone. Then they are given up. */
-static void count_alone(struct job *job, struct words *alone)
-{
-	double begin = now_s();
-
-	for (size_t i = 0; i < job->n_tasks; i++)
-		words_count(alone, tarn_block_data(job->task[i].text),
-			    tarn_block_size(job->task[i].text));
-	job->facts.alone_s += now_s() - begin;
-	for (size_t i = 0; i < job->n_tasks; i++)
-		tarn_block_unref(job->task[i].text);
-	job->n_tasks = job->n_answered = job->next = 0;
+	snprintf(name, sizeof name, "worker %u", worker->number);
+	tarn_builder_init(&args);
+	tarn_put(&args, "OO", job->queue, job->results);
+	const tarn_log_handler log = { .level = TARN_LOG_DEBUG, .sink = hear, .arg = worker };
+	const tarn_process_options options = { .entry = "count", .args = &args, .name = name,
+					       .log = &log };
+	must(tarn_process_spawn(job->client, &options, &worker->process), "start a worker");
+	tarn_builder_fini(&args);
 }
 
 static void start(struct job *job)
 {
 	const tarn_server_options options = { .arena_bytes = job->options.arena_bytes };
+	/* We wait until all texts are done (JOINABLE). A text is its worker's until that says
+	 * that it is done; if it dies before, another gets it (REDELIVER). */
+	const tarn_queue_options queue = { .flags = TARN_QUEUE_JOINABLE | TARN_QUEUE_REDELIVER };
 	double begin = now_s();
 
 	must(tarn_server_start(&options, &job->server), "start a server");
 	must(tarn_client_open(tarn_server_name(job->server), NULL, &job->client), "attach");
 	must(tarn_inspector_open(tarn_server_name(job->server), SECOND, &job->inspector), "inspect");
+	must(tarn_queue_new(job->client, &queue, &job->queue), "new queue");
+	must(tarn_dict_new(job->client, &job->results), "new dict");
 	for (unsigned i = 0; i < job->options.workers; i++)
 		start_worker(job, &job->worker[i]);
 	job->facts.startup_s = now_s() - begin;
 }
 
-/* Closing a channel of tasks tells its worker that there are no more. */
+/* Adds up one result. */
+static void take_result(struct job *job, const tarn_parcel *result)
+{
+	tarn_block *answer;
+	uint64_t number, copied;
+
+	must(tarn_parcel_get(result, "QB", &number, &answer), "read a result");
+	struct piece *piece = number < job->pieces.n ? &job->pieces.piece[number] : NULL;
+	/* A worker that dies between its result and its acknowledgement leaves both: the result,
+	 * and the text to another worker. So the second result is none. */
+	if (piece != NULL && piece->counted)
+		return;
+	if (piece == NULL || !answer_add(answer, piece, &job->words, &copied))
+		give_up("read a result", "it makes no sense");
+	piece->counted = true;
+	job->files_done += piece->files;
+	job->facts.texts++;
+	job->facts.answer_bytes += tarn_block_size(answer);
+	job->facts.copied_bytes += copied;
+}
+
+/* Takes all results that are there out of the dict. */
+static void take_results(struct job *job)
+{
+	tarn_parcel result;
+	uint64_t n;
+
+	for (must(tarn_dict_len(job->results, &n), "look at the dict"); n > 0; n--) {
+		must(tarn_dict_popitem(job->results, &result), "take a result");
+		take_result(job, &result);
+		tarn_parcel_fini(&result);
+	}
+}
+
+/* Another worker in the place of one that was killed, whoever did that. */
+static void replace(struct job *job, struct worker *worker)
+{
+	int r = tarn_process_join(worker->process, TARN_FOREVER);
+
+	if (tarn_process_exitcode(worker->process) >= 0) {
+		must(r, "worker");
+		give_up("worker", "ended before the work was done");
+	}
+	if (++job->facts.deaths > DEATHS_MAX)
+		give_up("worker", tarn_error_last()->message); /* "... was killed by ..." */
+	tarn_process_unref(worker->process);
+	start_worker(job, worker);
+}
+
+/* Kills a worker at work. It is stopped first, so that what it holds can be looked up. */
+static void kill_one(struct job *job)
+{
+	struct worker *worker = &job->worker[job->aimed_at++ % job->options.workers];
+	struct victim *victim = &job->facts.victim;
+	int pid = tarn_process_pid(worker->process);
+	int64_t before = tarn_queue_redelivered(job->queue);
+	siginfo_t stopped;
+
+	must(tarn_process_signal(worker->process, SIGSTOP), "stop a worker");
+	if (waitid(P_PID, (id_t)pid, &stopped, WSTOPPED) != 0)
+		return; /* it is dead already */
+	int client = victim_look(job->inspector, pid, victim);
+	must(client, "look at the worker");
+	if (victim->texts == 0) { /* not at work; another time */
+		must(tarn_process_signal(worker->process, SIGCONT), "let a worker go on");
+		return;
+	}
+	must(tarn_process_kill(worker->process), "kill a worker");
+	must(victim_wait(job->inspector, pid, client, victim), "wait for reclamation");
+	tarn_process_join(worker->process, TARN_FOREVER); /* then all that it logged is here */
+	/* Else it had just said that it is done with its text: then we try another. */
+	if (tarn_queue_redelivered(job->queue) > before)
+		victim->pid = pid;
+	victim->worker = worker->number;
+	memcpy(victim->said, worker->said, sizeof victim->said);
+	replace(job, worker);
+}
+
+/* Has the texts of this round counted. */
+static void count_round(struct job *job)
+{
+	double begin = now_s();
+	int r;
+
+	for (size_t i = 0; i < job->pieces.n; i++) {
+		const struct piece *piece = &job->pieces.piece[i];
+
+		must(tarn_queue_putf(job->queue, TARN_FOREVER, "QBQQ", (uint64_t)i, piece->block,
+				     (uint64_t)piece->at, (uint64_t)piece->bytes), "put a text");
+	}
+	do {
+		r = tarn_queue_join(job->queue, MILLISECOND);
+		if (r != -ETIMEDOUT) /* not all done yet */
+			must(r, "wait for the workers");
+		take_results(job);
+		for (unsigned i = 0; i < job->options.workers; i++)
+			if (tarn_process_done(job->worker[i].process))
+				replace(job, &job->worker[i]);
+		if (job->options.kill && job->facts.victim.pid == 0 &&
+		    job->files_done * 2 >= job->texts.n)
+			kill_one(job);
+		show_progress("counting", job->files_done, job->texts.n);
+	} while (r == -ETIMEDOUT);
+	show_progress(NULL, 0, 0);
+	for (size_t i = 0; i < job->pieces.n; i++)
+		if (!job->pieces.piece[i].counted)
+			give_up("count", "a text was lost");
+	job->facts.counting_s += now_s() - begin;
+}
+
+/* The same texts, from the same memory, in this process alone. */
+static void count_alone(struct job *job, struct words *alone)
+{
+	double begin = now_s();
+
+	for (size_t i = 0; i < job->pieces.n; i++)
+		words_count(alone, piece_text(&job->pieces.piece[i]), job->pieces.piece[i].bytes);
+	job->facts.alone_s += now_s() - begin;
+}
+
 static void finish(struct job *job)
 {
-	char *text;
+	int64_t again = tarn_queue_redelivered(job->queue);
 	tarn_stat stat;
+	char *text;
 
+	must(tarn_queue_close(job->queue), "close the queue"); /* workers hear that and return */
 	for (unsigned i = 0; i < job->options.workers; i++) {
-		tarn_channel_unref(job->worker[i].tasks);
-		tarn_channel_unref(job->worker[i].answers);
+		tarn_process *process = job->worker[i].process;
+		int r = tarn_process_join(process, TARN_FOREVER);
+
+		if (tarn_process_exitcode(process) >= 0) /* else it was killed, too late to matter */
+			must(r, "worker");
+		tarn_process_unref(process);
 	}
-	for (unsigned i = 0; i < job->options.workers; i++)
-		waitpid(job->worker[i].pid, NULL, 0);
+	job->facts.again = again > 0 ? (uint64_t)again : 0;
+	tarn_object_unref(job->queue);
+	tarn_object_unref(job->results);
+
+	/* Nothing may be left, and the server's books have to be right. */
 	must(tarn_client_trim(job->client), "trim");
 	must(tarn_client_flush(job->client, true, 10 * SECOND), "flush");
 	must(tarn_inspector_stat(job->inspector, &stat), "stat");
@@ -415,16 +307,14 @@ static void finish(struct job *job)
 	tarn_client_close(job->client);
 	tarn_server_shutdown(job->server, 10 * SECOND);
 	tarn_server_unref(job->server);
-	free(job->task);
 }
 
 int main(int argc, char **argv)
 {
 	static struct job job;
 	struct words alone;
+	double begin;
 
-	if (argc == 5 && strcmp(argv[1], "--worker") == 0)
-		return worker_main(argv[2], argv[3], argv[4]);
 	options_read(&job.options, argc, argv);
 	for (const char *const *path = job.options.path; *path != NULL; path++)
 		texts_find(&job.texts, *path);
@@ -434,10 +324,13 @@ int main(int argc, char **argv)
 	words_init(&alone);
 
 	start(&job);
-	while (job.files_read < job.texts.n) {
-		read_round(&job);
+	while (job.pieces.files_read < job.texts.n) { /* once, if memory is large enough */
+		begin = now_s();
+		pieces_read(&job.pieces, job.client, &job.texts, job.options.workers);
+		job.facts.reading_s += now_s() - begin;
 		count_round(&job);
 		count_alone(&job, &alone);
+		pieces_drop(&job.pieces);
 	}
 	finish(&job);
 	job.facts.differences = words_differ(&job.words, &alone, 5);

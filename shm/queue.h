@@ -43,7 +43,7 @@ struct tarn__queue {
 	uint64_t runs_made;     /* by the server: blocks it holds for slots */
 	uint64_t grown;         /* by the server: runs linked so far */
 	uint64_t oldest;        /* by the server: no run is below */
-	uint64_t spare3;
+	uint64_t again;         /* by the server: items that became RETRY, so far */
 
 	TARN__ALIGNED_LINE struct tarn__bell items; /* rung when one is put */
 	struct tarn__bell space; /* when one is taken */

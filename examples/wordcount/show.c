@@ -123,6 +123,12 @@ void show_progress(const char *what, size_t done, size_t all)
 	}
 }
 
+void show_record(const char *worker, const char *message)
+{
+	/* One call, so that lines of several threads do not mix. */
+	fprintf(stdout, "%s%-15s %s\n", isatty(STDERR_FILENO) ? "\r\033[K" : "", worker, message);
+}
+
 /* "1,234,567"; four such texts can be in use at a time. */
 static const char *grouped(uint64_t n)
 {
@@ -179,25 +185,24 @@ static void show_words(const struct words *words, size_t top)
 	free(order);
 }
 
-static void show_death(const struct victim *v)
+static void show_death(const struct victim *v, uint64_t again)
 {
 	line("worker killed");
 	if (v->pid == 0) {
 		printf("none: the work was over too soon\n");
 		return;
 	}
-	printf("worker %u (pid %d), by SIGKILL at work. It held %s text%s (%s bytes) and\n",
+	printf("worker %u (pid %d), by SIGKILL at work. It held %s text%s (%s bytes),\n",
 	       v->worker, v->pid, grouped(v->texts), v->texts == 1 ? "" : "s",
 	       grouped(v->text_bytes));
 	line("");
-	printf("%s free block%s (%s bytes); %s more text%s on the way to it\n",
-	       grouped(v->cached_blocks), v->cached_blocks == 1 ? "" : "s",
-	       grouped(v->cached_bytes), grouped(v->on_their_way),
-	       v->on_their_way == 1 ? " was" : "s were");
+	printf("%s objects and %s free block%s (%s bytes); the last it logged: %s\n",
+	       grouped(v->objects), grouped(v->cached_blocks), v->cached_blocks == 1 ? "" : "s",
+	       grouped(v->cached_bytes), v->said);
 	line("reclaimed");
-	printf("%s after %.1f ms; what it had not answered, %s text%s, went to another worker\n",
-	       v->left == 0 ? "all of it" : "NOT ALL", v->reclaimed_s * 1e3, grouped(v->again),
-	       v->again == 1 ? "" : "s");
+	printf("%s after %.1f ms; the queue gave %s text%s to another worker\n",
+	       v->left == 0 ? "all of it" : "NOT ALL", v->reclaimed_s * 1e3, grouped(again),
+	       again == 1 ? "" : "s");
 }
 
 static void show_times(const struct options *options, const struct facts *facts)
@@ -222,11 +227,11 @@ void show_report(const struct options *options, const struct texts *texts,
 	printf("%s between processes: each text and answer (%s bytes) was read where it was\n",
 	       grouped(facts->copied_bytes), grouped(facts->answer_bytes));
 	line("");
-	printf("written; %s messages carried a reference and a number each\n",
-	       grouped(facts->tasks + facts->answers));
+	printf("written; a queue and a dict carried %s references and numbers each way\n",
+	       grouped(facts->texts));
 	show_times(options, facts);
 	if (options->kill)
-		show_death(&facts->victim);
+		show_death(&facts->victim, facts->again);
 	if (facts->deaths > (facts->victim.pid != 0))
 		printf("%-15s %u more workers died and were replaced\n", "",
 		       facts->deaths - (facts->victim.pid != 0));

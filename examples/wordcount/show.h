@@ -11,6 +11,7 @@
 #include "wordcount/words.h"
 
 #define WORKERS_MAX 64
+#define LAST_RECORD_MAX 64 /* bytes that are kept of it */
 
 struct options {
 	unsigned workers;
@@ -27,16 +28,18 @@ void options_read(struct options *options, int argc, char **argv);
 struct victim {
 	int pid;               /* 0: none was killed */
 	unsigned worker;
-	uint64_t texts, text_bytes; /* that it held references to, besides its channels */
+	uint64_t texts, text_bytes; /* that it held references to */
+	uint64_t objects;      /* the same: the queue, the dict ... */
 	uint64_t cached_blocks, cached_bytes; /* free memory that it kept for later */
-	uint64_t on_their_way; /* texts sent to it, not received yet */
-	uint64_t again;        /* texts that were sent again to its successor */
 	double reclaimed_s;    /* until the server had forgotten it */
 	uint64_t left;         /* references that are still booked on it then */
+	char said[LAST_RECORD_MAX]; /* the last that it logged */
 };
 
 struct facts {
-	uint64_t tasks, answers, answer_bytes, copied_bytes;
+	uint64_t texts;        /* blocks, or slices of such, that were counted */
+	uint64_t again;        /* so many times the queue gave one to another worker */
+	uint64_t answer_bytes, copied_bytes;
 	unsigned deaths;
 	double startup_s, reading_s, counting_s, alone_s;
 	struct victim victim;
@@ -53,6 +56,9 @@ double now_s(void);
 
 /* On a terminal: one line that is written over and over. @what NULL: wipes it. */
 void show_progress(const char *what, size_t done, size_t all);
+
+/* A line that a worker logged. Any thread. */
+void show_record(const char *worker, const char *message);
 
 void show_report(const struct options *options, const struct texts *texts,
 		 const struct words *words, const struct facts *facts);

@@ -28,8 +28,7 @@ static int by_id(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-int victim_look(tarn_inspector *inspector, int pid, uint64_t tasks, uint64_t answers,
-		struct victim *victim)
+int victim_look(tarn_inspector *inspector, int pid, struct victim *victim)
 {
 	tarn_block_row *block = NULL;
 	tarn_claim_row *claim = NULL;
@@ -47,17 +46,16 @@ int victim_look(tarn_inspector *inspector, int pid, uint64_t tasks, uint64_t ans
 		const tarn_block_row key = { .id = claim[i].id };
 		const tarn_block_row *b = bsearch(&key, block, n_blocks, sizeof *b, by_id);
 
-		if (claim[i].kind == TARN_CLAIM_TRANSIT && claim[i].via == tasks) {
-			victim->on_their_way += claim[i].units;
-		} else if ((int)claim[i].client != client) {
+		if ((int)claim[i].client != client || b == NULL)
 			continue;
-		} else if (claim[i].kind == TARN_CLAIM_GRANTED) {
+		if (claim[i].kind == TARN_CLAIM_GRANTED) {
 			victim->cached_blocks++;
-			victim->cached_bytes += b != NULL ? b->capacity : 0;
-		} else if (claim[i].kind == TARN_CLAIM_HELD && claim[i].id != tasks &&
-			   claim[i].id != answers) {
-			victim->texts += claim[i].units;
-			victim->text_bytes += b != NULL ? b->size : 0;
+			victim->cached_bytes += b->capacity;
+		} else if (claim[i].kind == TARN_CLAIM_HELD && b->kind == TARN_BLOCK_OBJECT) {
+			victim->objects++;
+		} else if (claim[i].kind == TARN_CLAIM_HELD && (b->flags & TARN_BLOCK_IS_SEALED)) {
+			victim->texts++; /* its own answers are not sealed */
+			victim->text_bytes += b->size;
 		}
 	}
 	free(block);

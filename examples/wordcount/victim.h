@@ -7,11 +7,9 @@
 
 #include "wordcount/show.h"
 
-/* Fills in what the client in process @pid holds besides the channels @tasks and @answers,
- * and what is on its way to it in @tasks. Returns the client's number, 0 if there is
- * none in that process, or a negative code. */
-int victim_look(tarn_inspector *inspector, int pid, uint64_t tasks, uint64_t answers,
-		struct victim *victim);
+/* Fills in what the client in process @pid holds. Returns the client's number, 0 if there is none in
+ * that process, or a negative code. */
+int victim_look(tarn_inspector *inspector, int pid, struct victim *victim);
 
 /* Waits until the server has forgotten the client in process @pid, and counts what is still
  * booked on its number @client. -ETIMEDOUT if it is not forgotten. */

@@ -419,7 +419,7 @@ struct repair {
 	uint32_t client;
 	bool changed;
 	uint64_t retries, least;  /* slots that are RETRY by now; the first of them */
-	uint64_t lost;
+	uint64_t lost, again;
 };
 
 static void repair_slot(struct repair *p, struct tarn__queue_slot *s)
@@ -437,6 +437,7 @@ static void repair_slot(struct repair *p, struct tarn__queue_slot *s)
 		if (!retry)
 			stash_drop(&p->v, s, turn);
 		p->lost += !retry;
+		p->again += retry;
 		p->changed = true;
 		break;
 	default:
@@ -481,6 +482,8 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 	}
 	if (p.lost != 0)
 		__atomic_fetch_add(&q->lost, p.lost, __ATOMIC_RELAXED);
+	if (p.again != 0)
+		__atomic_fetch_add(&q->again, p.again, __ATOMIC_RELAXED);
 	/* Also what it was woken for, or was to wake others for, is looked at again. */
 	tarn__bell_ring_all(&q->items);
 	tarn__bell_ring_all(&q->space);

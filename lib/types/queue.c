@@ -679,6 +679,15 @@ int64_t tarn_queue_maxsize(tarn_object *queue)
 	return r < 0 ? r : (int64_t)tarn__load_relaxed(&v.q->maxsize);
 }
 
+int64_t tarn_queue_redelivered(tarn_object *queue)
+{
+	struct view v;
+	int r = view_open(queue, &v);
+
+	/* Relaxed: a number for people. */
+	return r < 0 ? r : (int64_t)(tarn__load_relaxed(&v.q->again) & INT64_MAX);
+}
+
 int tarn_queue_empty(tarn_object *queue)
 {
 	int64_t n = tarn_queue_size(queue);

@@ -112,6 +112,17 @@ totals_are_those_of_coreutils() {
 		"$words $different" ]
 	[ "$(sed -nE 's/^files +([0-9,]+) .*/\1/p' "$out" | tr -d ,)" = "$n_texts" ]
 }
+every_text_is_logged() { # each worker that lived to the end says how many texts it counted
+	local logged texts
+	logged=$(sed -nE 's/^worker [0-9]+ +counted ([0-9]+) texts$/\1/p' "$out" |
+		awk '{ sum += $1 } END { print sum + 0 }')
+	texts=$(sed -nE 's/.*carried ([0-9,]+) references.*/\1/p' "$out" | tr -d ,)
+	if grep -q '^worker killed' "$out"; then
+		[ "$logged" -lt "$texts" ] # its own are missing
+	else
+		[ "$logged" -eq "$texts" ]
+	fi
+}
 a_worker_dies_and_all_is_reclaimed() {
 	local i
 	# With few texts the work may be over before one can be killed.
@@ -120,6 +131,10 @@ a_worker_dies_and_all_is_reclaimed() {
 		right
 		grep -q 'by SIGKILL at work' "$out" || continue
 		grep -q '^reclaimed  *all of it after' "$out"
+		# The queue gave its text to another, and the last that it logged came through.
+		grep -q 'the queue gave 1 text to another worker$' "$out"
+		grep -qE 'the last it logged: text [0-9]+, [0-9]+ bytes' "$out"
+		every_text_is_logged
 		return
 	done
 	echo "none could be killed"
@@ -129,6 +144,8 @@ nobody_is_killed_if_told_so() {
 	run 0 --no-kill --workers "$1" "$scratch/texts"
 	right
 	[ "$(grep -c 'worker killed' "$out")" -eq 0 ]
+	[ "$(grep -cE '^worker [0-9]+ +counted' "$out")" -eq "$1" ]
+	every_text_is_logged
 }
 little_memory_takes_several_rounds() {
 	local i
@@ -211,8 +228,8 @@ start() { # start ARGUMENT...: a run in the background, with the signals of a te
 	env --default-signal=INT "$wordcount" "$@" >"$out" 2>"$scratch/err" &
 	pid=$!
 }
-children() { # of the run
-	cat "/proc/$pid/task/$pid/children" 2>/dev/null || true
+children() { # of the run: of whichever of its threads
+	cat "/proc/$pid/task"/*/children 2>/dev/null || true
 }
 all_end() { # all_end PID...: waits until they are gone; the limit is meson's
 	local p
@@ -236,7 +253,9 @@ counts_are_right_whoever_kills_workers() {
 	for round in 1 2 3 4 5 6 7 8; do
 		for victim in $(children); do
 			# Its server is a child too, and not to be killed.
-			[ "$(cat "/proc/$victim/comm" 2>/dev/null)" != wordcount-work ] || break
+			case $(cat "/proc/$victim/comm" 2>/dev/null) in
+			worker*) break ;;
+			esac
 			victim=
 		done
 		[ -z "${victim:-}" ] || kill -KILL "$victim" 2>/dev/null || true

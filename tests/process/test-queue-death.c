@@ -103,9 +103,12 @@ static void redelivered(size_t maxsize, unsigned flags)
 	OK(tarn_object_publish(q, "q", 0));
 	for (int i = 0; i < 20; i++)
 		OK(put(q, i, 0));
+	PLAIN_EQ(tarn_queue_redelivered(q), 0);
 	killed_with_items(&s, 5);
+	PLAIN_EQ(tarn_queue_redelivered(q), 5);
 	killed_with_items(&s, 7); /* the five again, and two more */
 	PLAIN_EQ(tarn_queue_size(q), 20);
+	PLAIN_EQ(tarn_queue_redelivered(q), 12);
 	for (int i = 0; i < 20; i++) {
 		int64_t n = get(q, TARN_FOREVER);
 

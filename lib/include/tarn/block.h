@@ -79,7 +79,8 @@ TARN_EXPORT bool tarn_block_sealed(const tarn_block *block);
 TARN_EXPORT int tarn_block_wait_sealed(tarn_block *block, int64_t timeout_ns);
 
 /* A view of [@offset, @offset + @length) that keeps its parent alive; a block like any
- * other: it can be sent, exported and sliced. -EINVAL out of range. */
+ * other: it can be sent, exported and sliced; but in a value (calls, queues, containers) it is -EINVAL:
+ * put its block, and the range as numbers. -EINVAL out of range. */
 TARN_EXPORT int tarn_block_slice(tarn_block *block, size_t offset, size_t length,
 				 tarn_block **ret_slice);
 

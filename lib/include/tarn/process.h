@@ -69,7 +69,7 @@ typedef int tarn_worker_fn(tarn_worker *worker);
 	TARN__ENTRY_C int tarn__worker_##name(tarn_worker *worker)
 
 /* The worker of this process, NULL in one that was not spawned; of a thread started by
- * tarn_thread_start(), that thread's. In a program that was spawned by its path this is how main()
+ * tarn_thread_spawn(), that thread's. In a program that was spawned by its path this is how main()
  * gets to its arguments. */
 TARN_EXPORT tarn_worker *tarn_worker_self(void);
 
@@ -123,7 +123,8 @@ typedef struct tarn_process_options {
 	enum tarn_stdio stdout_to, stderr_to;
 	const tarn_client_options *client; /* of its own client: quota, cache, authkey. NULL: defaults
 					    * (an authkey is not inherited from @client) */
-	const tarn_log_handler *log; /* where its log goes; NULL: as the parent's own */
+	const tarn_log_handler *log; /* where its log goes; NULL: as the parent's own. Not called any
+				      * more when tarn_process_join() has returned 0 or a fault */
 	size_t log_bytes;         /* room for records on their way; 0: 256 KiB */
 	bool no_log;              /* do not forward: its log goes to its own stderr */
 } tarn_process_options;

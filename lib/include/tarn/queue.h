@@ -102,7 +102,9 @@ TARN_EXPORT int tarn_queue_task_done(tarn_object *queue);
  */
 TARN_EXPORT int tarn_queue_join(tarn_object *queue, int64_t timeout_ns);
 
-/* Nothing more can be put; what is there can be got. Whoever waits is told. Idempotent. */
+/* Nothing more can be put; what is there can be got. Whoever waits is told. Idempotent. With
+ * REDELIVER, close when all is done (tarn_queue_join()): consumers that have left because the queue
+ * was closed and empty do not come back for what the last of them leaves by its death. */
 TARN_EXPORT int tarn_queue_close(tarn_object *queue);
 TARN_EXPORT int tarn_queue_closed(tarn_object *queue); /* 1, 0, or negative */
 
@@ -111,6 +113,8 @@ TARN_EXPORT int64_t tarn_queue_size(tarn_object *queue);
 TARN_EXPORT int tarn_queue_empty(tarn_object *queue); /* 1, 0, or negative */
 TARN_EXPORT int tarn_queue_full(tarn_object *queue);  /* 1, 0, or negative */
 TARN_EXPORT int64_t tarn_queue_maxsize(tarn_object *queue); /* 0: no limit */
+/* With REDELIVER: how many items of dead consumers went back for others so far, counted at each death. */
+TARN_EXPORT int64_t tarn_queue_redelivered(tarn_object *queue);
 
 /*
  * TARN_QUEUE_OF(name, T): a queue of plain structs (no pointers: other processes read it), whose
