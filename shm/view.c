@@ -169,7 +169,10 @@ bool tarn__tree_find(const struct tarn__sight *s, uint64_t top, uint64_t key, un
 		unsigned i = below(&l, key);
 
 		if (l.level == 0) {
-			*ret_position = before + i;
+			if (i == l.n && ret_position == NULL)
+				return tarn__tree_find(s, top, key, width, &before, ret_words);
+			if (ret_position != NULL)
+				*ret_position = before + i;
 			if (i == l.n) /* the first of the next leaf */
 				return tarn__tree_at(s, top, before + i, width, ret_words);
 			if (l.width != width)
@@ -179,7 +182,7 @@ bool tarn__tree_find(const struct tarn__sight *s, uint64_t top, uint64_t key, un
 		}
 		/* The last child that begins below the key may end with it. */
 		i -= i > 0;
-		for (unsigned k = 0; k < i; k++)
+		for (unsigned k = 0; ret_position != NULL && k < i; k++)
 			before += tarn__load_relaxed(l.word + TARN__CHILD_WORDS * k + 1);
 		if (i >= l.n)
 			return false;
@@ -272,28 +275,39 @@ static bool same_key(const struct tarn__sight *s, const struct tarn__key *key, u
 	return b != NULL && copy.size == head >> 32 && memcmp(b->data, key->data, copy.size) == 0;
 }
 
+/* The entry of the point @words, if it is @key's. */
+static bool entry_of(const struct tarn__sight *s, const struct tarn__key *key, const uint64_t *point,
+		     uint64_t *ret_position, uint64_t *ret_entry)
+{
+	return tarn__tree_find(s, s->root.order, point[1], TARN__ENTRY_WORDS, ret_position, ret_entry) &&
+	       ret_entry[0] == point[1] && same_key(s, key, ret_entry[1], ret_entry[2]);
+}
+
 bool tarn__dict_find(const struct tarn__sight *s, const struct tarn__key *key,
 		     uint64_t *ret_position, uint64_t *ret_point, uint64_t *ret_entry)
 {
 	uint64_t point[TARN__POINT_WORDS], at;
 
+	/* Who reads needs no places: they cost a look at all neighbours. */
 	if (s->root.index == 0 ||
-	    !tarn__tree_find(s, s->root.index, key->hash, TARN__POINT_WORDS, &at, point))
+	    !tarn__tree_find(s, s->root.index, key->hash, TARN__POINT_WORDS, ret_point, point) ||
+	    point[0] != key->hash)
 		return false;
-	/* Of keys with one hash, one after the other. */
-	for (; point[0] == key->hash; at++) {
-		if (!tarn__tree_find(s, s->root.order, point[1], TARN__ENTRY_WORDS, ret_position,
-				     ret_entry))
-			return false;
-		if (ret_entry[0] == point[1] && same_key(s, key, ret_entry[1], ret_entry[2])) {
-			if (ret_point != NULL)
-				*ret_point = at;
-			return true;
-		}
+	if (entry_of(s, key, point, ret_position, ret_entry))
+		return true;
+	/* Keys with one hash stand side by side. */
+	if (!tarn__tree_find(s, s->root.index, key->hash, TARN__POINT_WORDS, &at, point))
+		return false;
+	for (;; at++) {
 		/* Without end only in what is no tree. */
 		if (!tarn__view_done(s) ||
-		    !tarn__tree_at(s, s->root.index, at + 1, TARN__POINT_WORDS, point))
+		    !tarn__tree_at(s, s->root.index, at + 1, TARN__POINT_WORDS, point) ||
+		    point[0] != key->hash)
 			return false;
+		if (!entry_of(s, key, point, ret_position, ret_entry))
+			continue;
+		if (ret_point != NULL)
+			*ret_point = at + 1;
+		return true;
 	}
-	return false;
 }

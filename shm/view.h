@@ -138,7 +138,8 @@ bool tarn__view_done(const struct tarn__sight *s);
 bool tarn__tree_at(const struct tarn__sight *s, uint64_t top, uint64_t position, unsigned width,
 		   uint64_t *ret_words);
 /* The position of the first element whose first word is @key or more, of a tree in that order; the
- * number of elements if there is none. Copies that element, if there is one. */
+ * number of elements if there is none. Copies that element, if there is one. @ret_position may be
+ * NULL, which is faster. */
 bool tarn__tree_find(const struct tarn__sight *s, uint64_t top, uint64_t key, unsigned width,
 		     uint64_t *ret_position, uint64_t *ret_words);
 /* Copies up to @most elements that lie side by side from @position on; how many. 0: none. */
@@ -159,8 +160,8 @@ struct tarn__key {
 bool tarn__key_make(uint64_t seed, uint64_t head, uint64_t body, const void *data,
 		    struct tarn__key *ret);
 
-/* Finds @key's entry (TARN__ENTRY_WORDS), its position in the order and, if @ret_point is not
- * NULL, that of its point. */
+/* Finds @key's entry (TARN__ENTRY_WORDS), its position in the order and that of its point, if these
+ * are not NULL. */
 bool tarn__dict_find(const struct tarn__sight *s, const struct tarn__key *key,
 		     uint64_t *ret_position, uint64_t *ret_point, uint64_t *ret_entry);
 

@@ -174,7 +174,7 @@ static bool key_make(const struct tarn__view *v, tarn_key key, struct tarn__key 
 enum tarn__inplace tarn__inplace_key(tarn_object *o, const tarn_type *type, tarn_key key,
 				     tarn_parcel *ret)
 {
-	uint64_t entry[TARN__ENTRY_WORDS], position;
+	uint64_t entry[TARN__ENTRY_WORDS];
 	struct tarn__sight s;
 	struct tarn__key hashed;
 	bool again = true, hashed_it = false;
@@ -187,7 +187,7 @@ enum tarn__inplace tarn__inplace_key(tarn_object *o, const tarn_type *type, tarn
 		if (!hashed_it && !key_make(s.view, key, &hashed))
 			break;
 		hashed_it = true;
-		if (!tarn__dict_find(&s, &hashed, &position, NULL, entry)) {
+		if (!tarn__dict_find(&s, &hashed, NULL, NULL, entry)) {
 			if (tarn__view_done(&s))
 				return TARN__INPLACE_ABSENT;
 			continue;

@@ -300,6 +300,8 @@ Test(change, finds_keys_though_hashes_collide, .init = setup, .fini = teardown)
 			key.hash = 5;
 		bool found = tarn__dict_find(&s, &key, &position, NULL, entry);
 
+		cr_assert(tarn__dict_find(&s, &key, NULL, NULL, entry) == found);
+
 		cr_assert(found == there[k]);
 		cr_assert(!found || entry[4] == value[k]);
 	}
