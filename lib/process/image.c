@@ -264,10 +264,12 @@ static void last_and_work(int argc, char **argv, char **envp)
 
 static void work_when_ordered(void);
 
-/* The executable's table of constructors, as the dynamic section says. */
+/* The executable's table of constructors, as the dynamic section says, and what the linker makes
+ * read-only when it is done with it. */
 struct table {
 	uintptr_t at;
 	size_t bytes;
+	uintptr_t sealed, sealed_end;
 };
 
 static int find_table(struct dl_phdr_info *o, size_t size, void *arg)
@@ -278,6 +280,10 @@ static int find_table(struct dl_phdr_info *o, size_t size, void *arg)
 	for (unsigned i = 0; i < o->dlpi_phnum; i++) {
 		const ElfW(Phdr) *h = &o->dlpi_phdr[i];
 
+		if (h->p_type == PT_GNU_RELRO) {
+			t->sealed = o->dlpi_addr + h->p_vaddr;
+			t->sealed_end = t->sealed + h->p_memsz;
+		}
 		if (h->p_type != PT_DYNAMIC)
 			continue;
 		for (const ElfW(Dyn) *d = (const void *)(uintptr_t)(o->dlpi_addr + h->p_vaddr);
@@ -302,13 +308,16 @@ static bool put_behind_the_last(void)
 	constructor_fn **last = (constructor_fn **)(t.at + t.bytes) - 1;
 	if ((uintptr_t)*last == (uintptr_t)work_when_ordered)
 		return false;
-	void *page = (void *)((uintptr_t)last & ~(uintptr_t)(TARN__OS_PAGE - 1));
-	/* The linker made it read-only when it was done with it; it becomes so again. */
-	if (mprotect(page, TARN__OS_PAGE, PROT_READ | PROT_WRITE) != 0)
+	const bool sealed = (uintptr_t)last >= t.sealed && (uintptr_t)last < t.sealed_end;
+	const size_t page_bytes = (size_t)sysconf(_SC_PAGESIZE);
+	void *page = (void *)((uintptr_t)last & ~(uintptr_t)(page_bytes - 1));
+
+	if (sealed && mprotect(page, page_bytes, PROT_READ | PROT_WRITE) != 0)
 		return false;
 	last_constructor = *last;
 	*last = last_and_work;
-	mprotect(page, TARN__OS_PAGE, PROT_READ);
+	if (sealed)
+		mprotect(page, page_bytes, PROT_READ);
 	return true;
 }
 

@@ -32,6 +32,7 @@ static __thread bool inside;
 
 /* Of a worker that forwards. */
 static struct tarn__log_ring *ring;     /* NULL: nowhere to */
+static pid_t ring_of;                   /* the ring has one writer: not who was forked from it */
 static int bell = -1;
 static const char *own_name = "";
 static uint64_t sequence;               /* guarded by ring_mutex, or sink_mutex without a ring */
@@ -181,12 +182,31 @@ void tarn_log_set(const tarn_log_handler *to)
 	pthread_mutex_unlock(&sink_mutex);
 }
 
+/* A forked child may log: whoever was inside a handler is not there. */
+static void lock_before_fork(void)
+{
+	if (!inside)
+		pthread_mutex_lock(&sink_mutex);
+}
+static void unlock_after_fork(void)
+{
+	if (!inside)
+		pthread_mutex_unlock(&sink_mutex);
+}
+static void prepare_for_fork(void)
+{
+	pthread_atfork(lock_before_fork, unlock_after_fork, unlock_after_fork);
+}
+
 static void handle_here(const tarn_log_handler *own, const tarn_log_record *r)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
 	if (inside) {
 		print(r, NULL);
 		return;
 	}
+	pthread_once(&once, prepare_for_fork);
 	pthread_mutex_lock(&sink_mutex);
 	const tarn_log_handler h = own != NULL ? *own : handler;
 	handle(&h, r);
@@ -274,12 +294,13 @@ void tarn__log_forward(struct tarn__log_ring *to, int to_bell, const char *proce
 	ring = to;
 	bell = to_bell;
 	own_name = process;
+	ring_of = getpid();
 }
 
 /* Whether records of this process go to its parent. */
 static bool forwards(void)
 {
-	return ring != NULL && !__atomic_load_n(&has_handler, __ATOMIC_RELAXED);
+	return ring != NULL && !__atomic_load_n(&has_handler, __ATOMIC_RELAXED) && ring_of == getpid();
 }
 
 void tarn_log_write(int level, const char *logger, const char *file, unsigned line,

@@ -57,8 +57,10 @@ void tarn__process_release(struct tarn_process *p)
 		close(p->pidfd);
 	if (p->order_fd >= 0)
 		close(p->order_fd);
-	if (p->work != NULL)
+	if (p->work != NULL) {
+		explicit_bzero(p->work->key, sizeof p->work->key); /* if nobody attached with it */
 		munmap(p->work, p->work_bytes);
+	}
 	pthread_mutex_destroy(&p->mutex);
 	strings_free(p);
 	free(p);

@@ -204,6 +204,36 @@ PLAIN_TEST(s11_records_of_a_workers_worker_come_up)
 	user_close(&u);
 }
 
+TARN_WORKER(fork_and_log)
+{
+	pid_t pid;
+
+	(void)worker;
+	tarn_log(TARN_LOG_INFO, "x", "parent");
+	pid = fork();
+	if (pid == 0) {
+		for (int i = 0; i < 1000; i++)
+			tarn_log(TARN_LOG_INFO, "x", "forked");
+		_exit(0);
+	}
+	for (int i = 0; i < 40; i++)
+		tarn_log(TARN_LOG_INFO, "x", "parent");
+	return plain_reap(pid);
+}
+PLAIN_TEST(s13_a_process_that_is_forked_from_a_worker_logs_for_itself)
+{
+	struct user u = user_open();
+	struct lines l = { 0 };
+	const tarn_log_handler h = { .sink = keep_line, .arg = &l };
+
+	run(&u, &(tarn_process_options){ .entry = "fork_and_log", .log = &h,
+					 .stderr_to = TARN_STDIO_NULL }, 0);
+	PLAIN_EQ(l.n, 41);
+	for (unsigned i = 0; i < l.n; i++)
+		PLAIN_CHECK(strstr(l.line[i], "parent") != NULL);
+	user_close(&u);
+}
+
 /* ---- S12: captured streams ---- */
 
 TARN_WORKER(print)

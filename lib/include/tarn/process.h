@@ -163,7 +163,7 @@ TARN_EXPORT bool tarn_process_done(tarn_process *process);
 TARN_EXPORT bool tarn_process_is_alive(tarn_process *process);
 
 /*
- * Waits until it has ended and its records have been handed on. 0 if it succeeded or was
+ * Waits until it has ended and its records have been handed on (also to a handler that is slow). 0 if it succeeded or was
  * terminated, -TARN_EREMOTE with its fault (tarn_error_fault()) if it failed: what it threw;
  * "SystemExit" with the exit status as code; "Signal", whose message has the signal's name. -ETIMEDOUT;
  * -TARN_ESTATE not started; -TARN_ESRVDOWN the server is gone, and so is the result.
