@@ -495,9 +495,10 @@ static enum verdict queue(struct turn *t, struct ask *a, struct object *o,
 		free(job);
 		tarn__rollback(s);
 		if (r == -EAGAIN)
-			return REFUSE(t, a, EAGAIN, "%llu calls are under way, %u of them this "
-				      "client's: too many.", (unsigned long long)st->head->n_calls,
-				      st->client[t->client].calls);
+			return REFUSE(t, a, EAGAIN, "%llu of at most %u calls are under way, %u of "
+				      "them this client's: too many, of all or in one thread.",
+				      (unsigned long long)st->head->n_calls, MAX_CALLS - 1,
+				      st->client[t->client].records);
 		return REFUSE(t, a, -r, "The call cannot be queued: %s.", strerror(-r));
 	}
 	SET(st, c->type, type->index);
