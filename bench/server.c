@@ -94,12 +94,14 @@ static const tarn_method methods[] = {
 static const tarn_type scaler = { .name = "Scaler", .size = 8, .flags = TARN_TYPE_INLINE,
 				  .methods = methods };
 static uint64_t object;
+static uint32_t scaler_type;
 
 static void make_object(void)
 {
 	static const tarn_type *const types[] = { &scaler, NULL };
 
 	fake_types(w.s, types);
+	scaler_type = fake_type(w.s, "Scaler");
 	object = fake_create(w.s, &w.p, "Scaler", NULL, NULL);
 }
 
@@ -115,7 +117,7 @@ static void ask(enum way way)
 			else if (way == CALL)
 				fake_post_values(&w.p, TARN__MSG_CALL, 0, object, 0, 0, 1, &x);
 			else
-				fake_post_values(&w.p, TARN__MSG_CREATE, 0, 1, 0, 0, 1, NULL);
+				fake_post_values(&w.p, TARN__MSG_CREATE, 0, scaler_type, 0, 0, 1, NULL);
 		serve();
 		for (unsigned i = 0; i < CALLS; i++) {
 			struct tarn__slot r = fake_reply(&w.p);

@@ -52,6 +52,30 @@ static inline uint64_t *reply_word(struct tarn__slot *ring, uint64_t from, unsig
 	return &ring[(from + at / 7) % TARN__REPLIES].word[at % 7];
 }
 
+/* The same of what takes one slot. */
+static void reply_slot(struct server *s, const struct asker *to, const struct outcome *o,
+		       const uint64_t *refs, unsigned n_refs)
+{
+	struct lane *l = &s->st.lane[to->v->lane];
+	uint64_t from = l->replies;
+	struct tarn__slot *slot =
+		&s->st.replies[(uint64_t)to->v->lane * TARN__REPLIES + from % TARN__REPLIES];
+	unsigned at = 2;
+
+	slot->word[0] = tarn__reply(to->kind, 1, o->error, to->cookie);
+	slot->word[1] = tarn__pack(0, o->n_values, n_refs, o->flags, 0, o->n_words);
+	for (uint32_t k = 0; k < o->n_words; k++)
+		slot->word[at++] = o->words[k];
+	for (unsigned k = 0; k < 2 * o->n_refs; k++)
+		slot->word[at++] = refs[k];
+	while (at < 7)
+		slot->word[at++] = 0;
+	slot->mark = from + 1;
+	SET(&s->st, l->replies, from + 1);
+	to->v->wake = true;
+	s->eager++;
+}
+
 /* @n_refs is what the reply says; those of @o follow. */
 static void reply_write(struct server *s, const struct asker *to, const struct outcome *o,
 			const uint64_t *refs, unsigned n_refs)
@@ -62,6 +86,10 @@ static void reply_write(struct server *s, const struct asker *to, const struct o
 	unsigned total = 2 + o->n_words + 2 * o->n_refs, at = 0;
 	unsigned slots = (total + 6) / 7;
 
+	if (tarn__likely(slots == 1)) {
+		reply_slot(s, to, o, refs, n_refs);
+		return;
+	}
 	*reply_word(ring, from, at++) = tarn__reply(to->kind, slots, o->error, to->cookie);
 	*reply_word(ring, from, at++) =
 		tarn__pack(0, o->n_values, n_refs, o->flags, 0, o->n_words);
@@ -74,27 +102,6 @@ static void reply_write(struct server *s, const struct asker *to, const struct o
 	for (unsigned k = 0; k < slots; k++)
 		ring[(from + k) % TARN__REPLIES].mark = from + k + 1;
 	SET(&s->st, l->replies, from + slots);
-	to->v->wake = true;
-	s->eager++;
-}
-
-/* The same for what most replies are: a few words in one slot, no references. */
-static inline void reply_short(struct server *s, const struct asker *to, const struct outcome *o)
-{
-	struct lane *l = &s->st.lane[to->v->lane];
-	uint64_t from = l->replies;
-	struct tarn__slot *slot =
-		&s->st.replies[(uint64_t)to->v->lane * TARN__REPLIES + from % TARN__REPLIES];
-	uint32_t k = 0;
-
-	slot->word[0] = tarn__reply(to->kind, 1, o->error, to->cookie);
-	slot->word[1] = tarn__pack(0, o->n_values, 0, o->flags, 0, o->n_words);
-	for (; k < o->n_words; k++)
-		slot->word[2 + k] = o->words[k];
-	for (; k < 5; k++)
-		slot->word[2 + k] = 0;
-	slot->mark = from + 1;
-	SET(&s->st, l->replies, from + 1);
 	to->v->wake = true;
 	s->eager++;
 }
@@ -220,7 +227,7 @@ int tarn__reply_values(struct server *s, const struct asker *to, const struct ou
 	if (to->slots == 0)
 		return 0;
 	if (tarn__likely(o->n_refs == 0 && o->n_words <= TARN__REPLY_ROOM(1))) {
-		reply_short(s, to, o);
+		reply_slot(s, to, o, NULL, 0);
 		return 0;
 	}
 	int r = tarn__unlikely(o->n_refs != 0) ? book(s, to, o, refs) : 0;

@@ -447,6 +447,8 @@ struct state_head {
 	uint64_t calls_made;             /* ever: their serial numbers */
 };
 
+static_assert(offsetof(struct state_head, dead) % 8 == 0, "dead and dead_last: one logged word");
+
 /* The process's view of META. */
 struct state {
 	struct tarn__meta meta;
