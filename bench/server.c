@@ -24,6 +24,7 @@ enum way {
 	SEND_RELEASE, /* sent and kept for a while on both sides: 4 messages */
 	PING,         /* answered in one slot */
 	CALL,         /* of an inline method */
+	ALONE,        /* the same, one for each look of the server */
 	CREATE,       /* of an object, and its release */
 };
 
@@ -94,12 +95,14 @@ static const tarn_method methods[] = {
 static const tarn_type scaler = { .name = "Scaler", .size = 8, .flags = TARN_TYPE_INLINE,
 				  .methods = methods };
 static uint64_t object;
+static uint32_t scaler_type;
 
 static void make_object(void)
 {
 	static const tarn_type *const types[] = { &scaler, NULL };
 
 	fake_types(w.s, types);
+	scaler_type = fake_type(w.s, "Scaler");
 	object = fake_create(w.s, &w.p, "Scaler", NULL, NULL);
 }
 
@@ -107,17 +110,18 @@ static void ask(enum way way)
 {
 	const uint64_t words[2] = { TARN_KIND_DOUBLE, 0 };
 	const struct fake_values x = { words, 2, 1, NULL, 0 };
+	unsigned calls = way == ALONE ? 1 : CALLS;
 
-	for (unsigned k = 0; k < IN_FLIGHT; k += CALLS) {
-		for (unsigned i = 0; i < CALLS; i++)
+	for (unsigned k = 0; k < IN_FLIGHT; k += calls) {
+		for (unsigned i = 0; i < calls; i++)
 			if (way == PING)
 				fake_post(&w.p, TARN__MSG_PING, 0, 0, 0, 0, 0, 0, 0);
-			else if (way == CALL)
+			else if (way == CALL || way == ALONE)
 				fake_post_values(&w.p, TARN__MSG_CALL, 0, object, 0, 0, 1, &x);
 			else
-				fake_post_values(&w.p, TARN__MSG_CREATE, 0, 1, 0, 0, 1, NULL);
+				fake_post_values(&w.p, TARN__MSG_CREATE, 0, scaler_type, 0, 0, 1, NULL);
 		serve();
-		for (unsigned i = 0; i < CALLS; i++) {
+		for (unsigned i = 0; i < calls; i++) {
 			struct tarn__slot r = fake_reply(&w.p);
 
 			if (way == CREATE)
@@ -158,6 +162,7 @@ static const struct {
 	{ "large", "64 KiB, given and dropped (2 messages)", MOVE_ABSORB, 65536 },
 	{ "ping", "a ping, answered", PING, 0 },
 	{ "call", "a call of an inline method, a number there and back", CALL, 0 },
+	{ "alone", "the same, the server looks after each", ALONE, 0 },
 	{ "create", "an object made and dropped (2 messages)", CREATE, 0 },
 };
 
@@ -176,7 +181,7 @@ int main(int argc, char **argv)
 		.question = "What does the server do for a hand-over? Alone, in one cache: its work without\n"
 			    "any waiting. Writing the messages is in it, too.",
 		.rounds = 7,
-		.names = "[NAME] give, keep, odd, large, ping, call, create: only these",
+		.names = "[NAME] give, keep, odd, large, ping, call, alone, create: only these",
 	};
 
 	bench_start(argc, argv, &about);

@@ -301,6 +301,15 @@ static inline struct tarn__slot *tarn__lane_replies(struct tarn__lane_area *a, u
 	return tarn__lane_requests(a, number) + TARN__REQUESTS;
 }
 
+/* The area of which @requests is the ring: areas begin at a page, and the rings are staggered within one. */
+static inline struct tarn__lane_area *tarn__lane_area_of(struct tarn__slot *requests)
+{
+	uintptr_t rings = (uintptr_t)requests & ~(uintptr_t)(TARN__OS_PAGE - 1);
+
+	return (struct tarn__lane_area *)(rings - offsetof(struct tarn__lane_area, rings));
+}
+static_assert(TARN__OS_PAGE == 4096, "what the rings are staggered by");
+
 /* ---- CTRL: the server's face ---- */
 
 struct tarn__ctrl {

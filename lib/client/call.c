@@ -116,8 +116,8 @@ int tarn__message_build(struct tarn__lane *l, struct tarn__message_out *m, enum 
 	m->word[0] = tarn__header(kind, m->slots, count, 0);
 	m->word[1] = target;
 	m->word[2] = tarn__pack(method, p->n_values, refs, flags, reply_slots, (unsigned)words);
-	while (n % 7 != 0)
-		m->word[n++] = 0;
+	for (unsigned end = 7 * m->slots; n < end; n++)
+		m->word[n] = 0;
 	return 0;
 }
 
@@ -528,76 +528,6 @@ int tarn_call(tarn_object *object, const char *method, const tarn_builder *args,
 	int r = tarn_method_find(object, method, &number);
 
 	return r < 0 ? r : tarn_call_n(object, number, args, ret_result, timeout_ns);
-}
-
-struct arguments {
-	va_list list;
-};
-
-/* Passes over what tarn_put() takes by @format: outputs follow. */
-static void pass_over(struct arguments *a, const char *format)
-{
-	for (; *format != '\0'; format++) {
-		switch (*format) {
-		case 'b':
-		case 'i':
-		case 'I':
-			(void)va_arg(a->list, int);
-			break;
-		case 'q':
-		case 'Q':
-			(void)va_arg(a->list, int64_t);
-			break;
-		case 'd':
-			(void)va_arg(a->list, double);
-			break;
-		case 'v':
-			(void)va_arg(a->list, tarn_value);
-			break;
-		case 'S':
-		case 'y':
-			(void)va_arg(a->list, const void *);
-			(void)va_arg(a->list, size_t);
-			break;
-		case 's':
-		case 'B':
-		case 'O':
-		case 'C':
-		case 'e':
-			(void)va_arg(a->list, const void *);
-			break;
-		default:
-			break;
-		}
-	}
-}
-
-int tarn_callf(tarn_object *object, const char *method, int64_t timeout_ns, const char *args,
-	       const char *results, ...)
-{
-	bool wanted = results != NULL && *results != '\0';
-	struct arguments a;
-	tarn_builder b;
-	tarn_parcel p;
-	int r;
-
-	if (wanted && strpbrk(results, "sSyvBOC") != NULL)
-		return tarn__fail(-EINVAL, "tarn_callf() cannot give results of \"%s\": text, bytes and "
-				  "references live in a parcel. Use tarn_call().", results);
-	va_start(a.list, results);
-	tarn_builder_init(&b);
-	r = args != NULL ? tarn__put_v(&b, args, a.list) : 0;
-	if (r == 0)
-		r = tarn_call(object, method, &b, wanted ? &p : NULL, timeout_ns);
-	tarn_builder_fini(&b);
-	if (r == 0 && wanted) {
-		if (args != NULL)
-			pass_over(&a, args);
-		r = tarn__parcel_get_v(&p, results, a.list);
-		tarn_parcel_fini(&p);
-	}
-	va_end(a.list);
-	return r;
 }
 
 int tarn_cast_n(tarn_object *object, unsigned number, const tarn_builder *args)

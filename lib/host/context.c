@@ -85,6 +85,8 @@ static int check_args(struct tarn_context *ctx)
 		return 0; /* nobody gives any */
 	if (ctx->deed == TARN__DEED_CREATE && type->create == NULL && args == NULL)
 		args = ""; /* nobody would look at them */
+	if (args != NULL && *args == '\0' && tarn_parcel_count(&ctx->args) == 0)
+		return 0;
 	return args != NULL ? tarn__signature_match(args, &ctx->args) : 0;
 }
 

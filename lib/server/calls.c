@@ -52,6 +52,30 @@ static inline uint64_t *reply_word(struct tarn__slot *ring, uint64_t from, unsig
 	return &ring[(from + at / 7) % TARN__REPLIES].word[at % 7];
 }
 
+/* The same of what takes one slot. */
+static void reply_slot(struct server *s, const struct asker *to, const struct outcome *o,
+		       const uint64_t *refs, unsigned n_refs)
+{
+	struct lane *l = &s->st.lane[to->v->lane];
+	uint64_t from = l->replies;
+	struct tarn__slot *slot =
+		&s->st.replies[(uint64_t)to->v->lane * TARN__REPLIES + from % TARN__REPLIES];
+	unsigned at = 2;
+
+	slot->word[0] = tarn__reply(to->kind, 1, o->error, to->cookie);
+	slot->word[1] = tarn__pack(0, o->n_values, n_refs, o->flags, 0, o->n_words);
+	for (uint32_t k = 0; k < o->n_words; k++)
+		slot->word[at++] = o->words[k];
+	for (unsigned k = 0; k < 2 * o->n_refs; k++)
+		slot->word[at++] = refs[k];
+	while (at < 7)
+		slot->word[at++] = 0;
+	slot->mark = from + 1;
+	SET(&s->st, l->replies, from + 1);
+	to->v->wake = true;
+	s->eager++;
+}
+
 /* @n_refs is what the reply says; those of @o follow. */
 static void reply_write(struct server *s, const struct asker *to, const struct outcome *o,
 			const uint64_t *refs, unsigned n_refs)
@@ -62,6 +86,10 @@ static void reply_write(struct server *s, const struct asker *to, const struct o
 	unsigned total = 2 + o->n_words + 2 * o->n_refs, at = 0;
 	unsigned slots = (total + 6) / 7;
 
+	if (tarn__likely(slots == 1)) {
+		reply_slot(s, to, o, refs, n_refs);
+		return;
+	}
 	*reply_word(ring, from, at++) = tarn__reply(to->kind, slots, o->error, to->cookie);
 	*reply_word(ring, from, at++) =
 		tarn__pack(0, o->n_values, n_refs, o->flags, 0, o->n_words);
@@ -74,27 +102,6 @@ static void reply_write(struct server *s, const struct asker *to, const struct o
 	for (unsigned k = 0; k < slots; k++)
 		ring[(from + k) % TARN__REPLIES].mark = from + k + 1;
 	SET(&s->st, l->replies, from + slots);
-	to->v->wake = true;
-	s->eager++;
-}
-
-/* The same for what most replies are: a few words in one slot, no references. */
-static inline void reply_short(struct server *s, const struct asker *to, const struct outcome *o)
-{
-	struct lane *l = &s->st.lane[to->v->lane];
-	uint64_t from = l->replies;
-	struct tarn__slot *slot =
-		&s->st.replies[(uint64_t)to->v->lane * TARN__REPLIES + from % TARN__REPLIES];
-	uint32_t k = 0;
-
-	slot->word[0] = tarn__reply(to->kind, 1, o->error, to->cookie);
-	slot->word[1] = tarn__pack(0, o->n_values, 0, o->flags, 0, o->n_words);
-	for (; k < o->n_words; k++)
-		slot->word[2 + k] = o->words[k];
-	for (; k < 5; k++)
-		slot->word[2 + k] = 0;
-	slot->mark = from + 1;
-	SET(&s->st, l->replies, from + 1);
 	to->v->wake = true;
 	s->eager++;
 }
@@ -220,7 +227,7 @@ int tarn__reply_values(struct server *s, const struct asker *to, const struct ou
 	if (to->slots == 0)
 		return 0;
 	if (tarn__likely(o->n_refs == 0 && o->n_words <= TARN__REPLY_ROOM(1))) {
-		reply_short(s, to, o);
+		reply_slot(s, to, o, NULL, 0);
 		return 0;
 	}
 	int r = tarn__unlikely(o->n_refs != 0) ? book(s, to, o, refs) : 0;
@@ -310,7 +317,116 @@ void tarn__outcome_unsendable(const struct server *s, const struct asker *to, in
 
 /* ---- records ---- */
 
-#define CLIENT_CALLS_MOST (MAX_CALLS / 4)
+/*
+ * Records are shared out: a client may have as many as are left for others, whether it waits for
+ * them or not. So however many clients take all they can, there is one for the next.
+ */
+static bool may_have_another(const struct state *st, const struct client *cl)
+{
+	const uint64_t left = MAX_CALLS - 1 - st->head->n_calls;
+
+	return cl->records < left;
+}
+
+/*
+ * Which records wait on a lane: this process's, made again from META by the next one. A record enters
+ * when it is made, and leaves when it is made again or a search finds that it waits there no more:
+ * so all that wait are in it, whatever is rolled back.
+ */
+struct waiting {
+	uint32_t first[MAX_LANES];
+	uint32_t n[MAX_LANES];
+	uint32_t next[MAX_CALLS], previous[MAX_CALLS];
+	uint32_t lane[MAX_CALLS]; /* NIL: in no list */
+};
+
+/* Each has slots reserved for its reply, of which the lane has TARN__REPLIES; and there may be some
+ * whose references were not fetched. Searches are as long. */
+#define LANE_CALLS_MOST (2 * TARN__REPLIES)
+
+static bool waits_on(const struct state *st, uint32_t i, uint32_t lane)
+{
+	const struct call *c = &st->call[i];
+
+	return c->state != CALL_FREE && c->client != NIL && c->lane == lane;
+}
+
+static void waiting_leave(struct waiting *w, uint32_t i)
+{
+	uint32_t lane = w->lane[i], next = w->next[i], previous = w->previous[i];
+
+	if (lane == NIL)
+		return;
+	if (previous != NIL)
+		w->next[previous] = next;
+	else
+		w->first[lane] = next;
+	if (next != NIL)
+		w->previous[next] = previous;
+	w->lane[i] = NIL;
+	w->n[lane]--;
+}
+
+static void waiting_enter(struct waiting *w, uint32_t i, uint32_t lane)
+{
+	waiting_leave(w, i);
+	w->lane[i] = lane;
+	w->previous[i] = NIL;
+	w->next[i] = w->first[lane];
+	if (w->next[i] != NIL)
+		w->previous[w->next[i]] = i;
+	w->first[lane] = i;
+	w->n[lane]++;
+}
+
+/* NULL: no memory. */
+static struct waiting *waiting_of(struct server *s)
+{
+	const struct state *st = &s->st;
+
+	if (tarn__likely(s->waiting != NULL))
+		return s->waiting;
+	s->waiting = calloc(1, sizeof *s->waiting);
+	for (uint32_t i = 1; s->waiting != NULL && i < st->head->calls; i++)
+		if (st->call[i].lane < MAX_LANES && waits_on(st, i, st->call[i].lane))
+			waiting_enter(s->waiting, i, st->call[i].lane);
+	return s->waiting;
+}
+
+/* The one after @i that waits on @lane (after NIL: the first); NIL: there is none. Without memory for the
+ * lists all are looked through. */
+static uint32_t waiting_after(struct server *s, uint32_t lane, uint32_t i)
+{
+	const struct state *st = &s->st;
+	struct waiting *w = waiting_of(s);
+
+	if (tarn__unlikely(w == NULL)) {
+		for (i++; i < st->head->calls; i++)
+			if (waits_on(st, i, lane))
+				return i;
+		return NIL;
+	}
+	i = i == NIL ? w->first[lane] : w->next[i];
+	while (i != NIL && !waits_on(st, i, lane)) {
+		uint32_t next = w->next[i];
+
+		waiting_leave(w, i);
+		i = next;
+	}
+	return i;
+}
+
+/* Whether one more may wait on @lane. */
+static bool may_wait(struct server *s, uint32_t lane)
+{
+	const struct waiting *w = waiting_of(s);
+
+	if (w == NULL || w->n[lane] < LANE_CALLS_MOST)
+		return w != NULL;
+	for (uint32_t i = waiting_after(s, lane, NIL); i != NIL;)
+		i = waiting_after(s, lane, i);
+	return w->n[lane] < LANE_CALLS_MOST;
+}
 
 static uint64_t boottime(void)
 {
@@ -327,8 +443,9 @@ int tarn__call_new(struct server *s, const struct asker *to, enum call_state sta
 	struct state_head *h = st->head;
 	struct client *cl = &st->client[to->client];
 	uint32_t i = h->free_call;
+	bool waits = to->slots != 0;
 
-	if (cl->calls >= CLIENT_CALLS_MOST)
+	if (!may_have_another(st, cl) || (waits && !may_wait(s, to->v->lane)))
 		return -EAGAIN;
 	if (i != NIL) {
 		SET(st, h->free_call, st->call[i].next);
@@ -342,7 +459,6 @@ int tarn__call_new(struct server *s, const struct asker *to, enum call_state sta
 		SET(st, h->calls, i + 1);
 	}
 	struct call *c = &st->call[i];
-	bool waits = to->slots != 0;
 
 	SET(st, h->calls_made, h->calls_made + 1);
 	SET(st, c->number, h->calls_made << 16 | i);
@@ -352,10 +468,13 @@ int tarn__call_new(struct server *s, const struct asker *to, enum call_state sta
 	pair_set(st, &c->incarnation, cl->incarnation, to->v->lane);
 	pair_set(st, &c->cookie, to->cookie, to->slots << 16 | to->kind << 24);
 	pair_set(st, &c->watched, 0, NIL);
-	SET(st, c->type, 0);
+	pair_set(st, &c->type, 0, to->client);
 	SET(st, h->n_calls, h->n_calls + 1);
-	if (waits)
+	SET(st, cl->records, cl->records + 1);
+	if (waits) {
 		SET(st, cl->calls, cl->calls + 1);
+		waiting_enter(s->waiting, i, to->v->lane);
+	}
 	if (state == CALL_WATCH)
 		SET(st, h->n_watches, h->n_watches + 1);
 	*ret = c;
@@ -388,6 +507,8 @@ void tarn__call_free(struct server *s, struct call *c)
 	struct state_head *h = st->head;
 
 	tarn__call_orphan(s, c);
+	if (tarn__call_is_paid(st, c))
+		SET(st, st->client[c->payer].records, st->client[c->payer].records - 1);
 	if (c->state == CALL_WATCH)
 		SET(st, h->n_watches, h->n_watches - 1);
 	SET(st, c->state, CALL_FREE);
@@ -425,13 +546,12 @@ static void job_cancel(struct server *s, const struct call *c)
 void tarn__calls_lane_closed(struct server *s, uint32_t lane)
 {
 	struct state *st = &s->st;
-	uint32_t client = st->lane[lane].client;
+	uint32_t next;
 
-	for (uint32_t i = 1; i < st->head->calls && st->client[client].calls != 0; i++) {
+	for (uint32_t i = waiting_after(s, lane, NIL); i != NIL; i = next) {
 		struct call *c = &st->call[i];
 
-		if (c->state == CALL_FREE || c->client != client || c->lane != lane)
-			continue;
+		next = waiting_after(s, lane, i);
 		if (c->state == CALL_WATCH || c->state == CALL_STASH)
 			tarn__call_free(s, c);
 		else
@@ -445,17 +565,16 @@ void tarn__calls_lane_closed(struct server *s, uint32_t lane)
 enum verdict tarn__on_cancel(struct turn *t)
 {
 	struct state *st = t->st;
-	uint32_t cookie = (uint32_t)t->w[1], left = st->client[t->client].calls;
+	uint32_t cookie = (uint32_t)t->w[1], lane = t->v->lane;
 	struct outcome o = { .error = ECANCELED };
 	struct asker to;
 
-	for (uint32_t i = 1; i < st->head->calls && left != 0; i++) {
+	if (st->client[t->client].calls == 0)
+		return FINE;
+	for (uint32_t i = waiting_after(t->s, lane, NIL); i != NIL; i = waiting_after(t->s, lane, i)) {
 		struct call *c = &st->call[i];
 
-		if (c->state == CALL_FREE || c->client != t->client)
-			continue;
-		left--;
-		if (c->lane != t->v->lane || c->cookie != cookie || c->state == CALL_STASH)
+		if (c->cookie != cookie || c->state == CALL_STASH)
 			continue;
 		if (tarn__call_asker(t->s, c, &to))
 			tarn__reply_error(t->s, &to, &o);
@@ -563,6 +682,8 @@ void tarn__jobs_free(struct server *s)
 		free(s->job[i]);
 	free(s->job);
 	s->job = NULL;
+	free(s->waiting);
+	s->waiting = NULL;
 }
 
 /* One epoch after the result: what the host held for the call goes. */

@@ -62,6 +62,12 @@ void tarn__call_free(struct server *s, struct call *c);
 struct call *tarn__call_find(const struct state *st, uint64_t number);
 /* Who is to be answered now; false: nobody. */
 bool tarn__call_asker(struct server *s, const struct call *c, struct asker *ret);
+/* Whether its payer is still the client that it was. */
+static inline bool tarn__call_is_paid(const struct state *st, const struct call *c)
+{
+	return c->payer != NIL && c->payer < st->head->clients_used &&
+	       st->client[c->payer].incarnation == c->incarnation;
+}
 /* Nobody waits for it any more. */
 void tarn__call_orphan(struct server *s, struct call *c);
 /* The lane goes: its calls are nobody's. Commits by itself. */

@@ -281,6 +281,7 @@ int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int 
 	SET(st, c->quota, quota == 0 || (most != 0 && quota > most) ? most : quota);
 	SET(st, c->reclaim_step, STEP_CHANNELS);
 	SET(st, c->reclaim_at, 0);
+	SET(st, c->records, 0); /* those of the one before it are nobody's any more */
 	tarn__meta_set64(&st->meta, (uint64_t *)(void *)&c->name[0], name[0]);
 	tarn__meta_set64(&st->meta, (uint64_t *)(void *)&c->name[8], name[1]);
 	SET(st, st->head->n_clients, st->head->n_clients + 1);

@@ -43,22 +43,21 @@
 
 /* ---- publication ---- */
 
-static void publish_head(struct server *s, struct lane_view *v)
+static void publish_head(struct lane_view *v)
 {
 	if (v->published_head == v->position)
 		return;
 	v->published_head = v->position;
 	/* SYNC slot-free, release: all slots below are copied and their effects are
 	 * committed (I12). */
-	tarn__store_release(&tarn__view_area(s, v)->server.head, v->position);
+	tarn__store_release(&tarn__lane_area_of(v->requests)->server.head, v->position);
 }
 
 void tarn__publish_replies(struct server *s, struct lane_view *v)
 {
 	const struct lane *l = &s->st.lane[v->lane];
 	const struct tarn__slot *from = &s->st.replies[(uint64_t)v->lane * TARN__REPLIES];
-	struct tarn__lane_area *a = tarn__view_area(s, v);
-	struct tarn__slot *ring = tarn__lane_replies(a, l->number);
+	struct tarn__slot *ring = v->requests + TARN__REQUESTS; /* as tarn__lane_replies() says */
 
 	/* The newest first: of a reply of several slots the first is seen last. */
 	for (uint64_t at = l->replies; at > v->published_replies; at--)
@@ -83,13 +82,13 @@ static void notify(struct lane_view *v, const struct tarn__lane_area *a)
 /* After the batch: one barrier, then whoever sleeps on this lane is woken. */
 static void publish_lane(struct server *s, struct lane_view *v)
 {
-	publish_head(s, v);
+	publish_head(v);
 	if (!v->wake)
 		return;
 	v->wake = false;
 	tarn__publish_replies(s, v);
 
-	struct tarn__lane_area *a = tarn__view_area(s, v);
+	struct tarn__lane_area *a = tarn__lane_area_of(v->requests);
 
 	/* SYNC sleep: the client set waiting, passed its barrier and looked again. */
 	tarn__post_barrier(!s->use_membarrier);
@@ -159,7 +158,7 @@ uint32_t tarn__lane_read(struct server *s, struct lane_view *v)
 
 		n += short_way;
 		if (v->position - v->published_head >= HEAD_EVERY)
-			publish_head(s, v);
+			publish_head(v);
 		if (short_way != 0)
 			continue;
 		tarn__request_copy(v->requests, v->position, &slot[0]);

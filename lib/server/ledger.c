@@ -178,6 +178,21 @@ void tarn__object_live(struct state *st, struct object *o)
 	SET(st, st->head->n_live, st->head->n_live + 1);
 }
 
+void tarn__object_born(struct state *st, struct object *o, uint32_t client, enum tarn__kind kind)
+{
+	struct client *cl = &st->client[client];
+	struct object_word w = object_word(o);
+
+	w.state = OBJECT_LIVE;
+	w.kind_flags = (uint8_t)((unsigned)kind << 4 | (w.kind_flags & OBJECT_LARGE));
+	object_owner_word_set(st, o, client, w);
+	SET(st, cl->owned, cl->owned + 1);
+	SET(st, cl->owned_bytes, cl->owned_bytes + tarn__heap_capacity(st, o));
+	SET(st, st->head->n_live, st->head->n_live + 1);
+	if (tarn__likely(st->born != NULL))
+		st->born[object_index(st, o)] = st->tick; /* unlogged: for people */
+}
+
 /* The owner does not pay for @o any more. Leaves owner for the caller to clear. */
 static void discharge(struct state *st, const struct object *o)
 {
@@ -217,11 +232,9 @@ static void dead_append(struct state *st, uint32_t i)
 	struct state_head *h = st->head;
 
 	SET(st, st->object[i].next, NIL);
-	if (h->dead == NIL)
-		SET(st, h->dead, i);
-	else
+	if (h->dead != NIL)
 		SET(st, st->object[h->dead_last].next, i);
-	SET(st, h->dead_last, i);
+	pair_set(st, &h->dead, h->dead != NIL ? h->dead : i, i);
 	SET(st, h->n_dead, h->n_dead + 1);
 }
 
@@ -229,9 +242,9 @@ static void dead_pop(struct state *st)
 {
 	struct state_head *h = st->head;
 
-	SET(st, h->dead, st->object[h->dead].next);
-	if (h->dead == NIL)
-		SET(st, h->dead_last, NIL);
+	uint32_t next = st->object[h->dead].next;
+
+	pair_set(st, &h->dead, next, next != NIL ? h->dead_last : NIL);
 	SET(st, h->n_dead, h->n_dead - 1);
 }
 
@@ -247,8 +260,11 @@ void tarn__object_kill(struct state *st, struct object *o)
 		tarn__heap_free(st, object_index(st, o));
 		return;
 	}
-	tarn__object_disown(st, o);
-	object_state_set(st, o, OBJECT_DEAD);
+	struct object_word w = object_word(o);
+
+	w.state = OBJECT_DEAD;
+	discharge(st, o);
+	object_owner_word_set(st, o, NIL, w);
 	dead_append(st, object_index(st, o));
 }
 

@@ -56,6 +56,8 @@ void tarn__object_grant(struct state *st, struct object *o, uint32_t client);
 void tarn__object_grant_some(struct state *st, const uint32_t *index, uint32_t n, uint32_t client);
 /* GRANTED -> LIVE without any unit (the caller books one). */
 void tarn__object_live(struct state *st, struct object *o);
+/* Both at once, of an object that is no block: nobody was ever granted it. */
+void tarn__object_born(struct state *st, struct object *o, uint32_t client, enum tarn__kind kind);
 /* GRANTED to nobody's use -> FREE. */
 void tarn__object_ungrant(struct state *st, struct object *o);
 /* Frees a LIVE object if nothing claims it: a block at once, others by way of the dead list. */

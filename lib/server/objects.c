@@ -302,7 +302,8 @@ static void settle(struct deed *d)
 	for (unsigned k = 0; k < d->n_made; k++) {
 		struct object *o = tarn__object_find(d->t->st, d->made[k]);
 
-		if (o != NULL)
+		/* A claim from outside: nothing to settle. */
+		if (o != NULL && o->ext == 0)
 			tarn__object_settle(d->t->st, o);
 	}
 }
@@ -441,13 +442,16 @@ static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
 					.refs = ref };
 		int r;
 
-		if (run.instead != 0 && run.instead != o->id)
+		if (tarn__unlikely(run.instead != 0 && run.instead != o->id)) {
 			ref[0] = run.instead;
-		else
-			wish_made(&run, o->id);
+		} else {
+			d.finished[0] = true;
+			thing_made(t->st, o);
+		}
 		r = tarn__reply_values(t->s, &a->from, &made);
 		if (r == 0) {
-			drop_edges(&d, run.id);
+			if (tarn__unlikely(d.n_drops != 0))
+				drop_edges(&d, run.id);
 			settle(&d);
 			run.succeeded = true;
 			h->ops->run_end(h, &run);
@@ -495,9 +499,10 @@ static enum verdict queue(struct turn *t, struct ask *a, struct object *o,
 		free(job);
 		tarn__rollback(s);
 		if (r == -EAGAIN)
-			return REFUSE(t, a, EAGAIN, "%llu calls are under way, %u of them this "
-				      "client's: too many.", (unsigned long long)st->head->n_calls,
-				      st->client[t->client].calls);
+			return REFUSE(t, a, EAGAIN, "%llu of at most %u calls are under way, %u of "
+				      "them this client's: too many, of all or in one thread.",
+				      (unsigned long long)st->head->n_calls, MAX_CALLS - 1,
+				      st->client[t->client].records);
 		return REFUSE(t, a, -r, "The call cannot be queued: %s.", strerror(-r));
 	}
 	SET(st, c->type, type->index);

@@ -103,6 +103,7 @@ struct server {
 	struct tarn__host *host;       /* NULL: a server without types */
 	struct tarn__job *jobs;        /* of the transaction in hand: submitted after its commit */
 	struct tarn__job **job;        /* by call record: what a successor does not know */
+	struct waiting *waiting;       /* call records by lane, see calls.c */
 	struct errors *errors;         /* what methods threw, for people */
 	uint64_t gather[7 * TARN__MESSAGE_SLOTS]; /* words of the message in hand, without marks */
 	uint64_t collect_next_ns;      /* searches for cycles cost at most a share of the time */

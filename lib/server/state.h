@@ -113,7 +113,7 @@ struct client {
 	uint32_t calls;       /* call records in which it is the client */
 	uint32_t names;       /* names that end with it */
 	uint32_t departed_at; /* the next thing that is told that it is gone; NIL: none */
-	uint32_t departed_pad;
+	uint32_t records;     /* call records that came of its messages, whoever waits for them */
 	uint64_t spare;
 };
 static_assert(sizeof(struct client) == 128, "two lines");
@@ -277,9 +277,10 @@ struct call {
 	uint32_t watched;     /* WATCH: 0 an id; WATCHED_SEAL; else incarnation of the client + 1 */
 	uint32_t next;        /* list of free records */
 	uint32_t type;
-	uint32_t pad;
+	uint32_t payer;       /* client among whose records it is, as long as its incarnation is this */
 };
 static_assert(sizeof(struct call) == 64, "one line");
+static_assert(offsetof(struct call, type) % 8 == 0, "type and payer: one logged word");
 
 struct export {
 	uint64_t id;      /* 0: the record is free */
@@ -447,6 +448,8 @@ struct state_head {
 	uint64_t things_made;            /* ever: the order of creation */
 	uint64_t calls_made;             /* ever: their serial numbers */
 };
+
+static_assert(offsetof(struct state_head, dead) % 8 == 0, "dead and dead_last: one logged word");
 
 /* The process's view of META. */
 struct state {

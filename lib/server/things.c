@@ -123,11 +123,7 @@ int tarn__thing_make(struct server *s, uint32_t client, const struct tarn__serve
 	struct object *o = &st->object[index];
 	struct thing *k = &st->thing[record];
 
-	tarn__object_grant(st, o, client);
-	tarn__object_live(st, o);
-	struct object_word w = object_word(o);
-	w.kind_flags = (uint8_t)(TARN__KIND_OBJECT << 4 | (w.kind_flags & 15));
-	object_word_set(st, o, w);
+	tarn__object_born(st, o, client, TARN__KIND_OBJECT);
 	if (o->size != t->bytes)
 		SET(st, o->size, t->bytes);
 	SET(st, k->id, o->id);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "calls.h"
 #include "claims.h"
 #include "heap.h"
 #include "ledger.h"
@@ -439,7 +440,7 @@ static void check_things(struct check *c)
 	     (unsigned long long)h->n_edges);
 }
 
-static void check_calls(struct check *c, uint32_t *calls_of)
+static void check_calls(struct check *c, uint32_t *calls_of, uint32_t *records_of)
 {
 	const struct state *st = c->st;
 	const struct state_head *h = st->head;
@@ -452,6 +453,8 @@ static void check_calls(struct check *c, uint32_t *calls_of)
 			continue;
 		n++;
 		watches += k->state == CALL_WATCH;
+		if (tarn__call_is_paid(st, k))
+			records_of[k->payer]++;
 		MUST(c, (k->number & (MAX_CALLS - 1)) == i && k->number >> 16 <= h->calls_made,
 		     "call record %u bears number %llx", i, (unsigned long long)k->number);
 		MUST(c, k->client != NIL || k->state != CALL_WATCH, "watch %u is nobody's", i);
@@ -467,6 +470,9 @@ static void check_calls(struct check *c, uint32_t *calls_of)
 	for (uint32_t i = 1; i < h->clients_used; i++)
 		MUST(c, st->client[i].calls == calls_of[i], "client %u: %u calls, found %u", i,
 		     st->client[i].calls, calls_of[i]);
+	for (uint32_t i = 1; i < h->clients_used; i++)
+		MUST(c, st->client[i].records == records_of[i], "client %u: %u call records, found %u", i,
+		     st->client[i].records, records_of[i]);
 	MUST(c, n == h->n_calls && watches == h->n_watches, "%llu calls, %llu watches, counted %llu, %llu",
 	     (unsigned long long)n, (unsigned long long)watches, (unsigned long long)h->n_calls,
 	     (unsigned long long)h->n_watches);
@@ -496,13 +502,14 @@ int tarn__verify(const struct state *st, void (*say)(void *, const char *), void
 	c.spilled = calloc(objects, sizeof *c.spilled);
 	uint32_t *names_of = calloc(clients, sizeof *names_of);
 	uint32_t *calls_of = calloc(clients, sizeof *calls_of);
+	uint32_t *records_of = calloc(clients, sizeof *records_of);
 	c.held = calloc(clients, sizeof *c.held);
 	c.owned = calloc(clients, sizeof *c.owned);
 	c.owned_bytes = calloc(clients, sizeof *c.owned_bytes);
 	c.exports_of = calloc(clients, sizeof *c.exports_of);
 	c.tickets_of = calloc(h->channels + 1u, sizeof *c.tickets_of);
 	c.spilled_of = calloc(h->channels + 1u, sizeof *c.spilled_of);
-	if (c.ext == NULL || c.edges == NULL || names_of == NULL || calls_of == NULL || c.spilled == NULL || c.held == NULL || c.owned == NULL ||
+	if (c.ext == NULL || c.edges == NULL || names_of == NULL || calls_of == NULL || records_of == NULL || c.spilled == NULL || c.held == NULL || c.owned == NULL ||
 	    c.owned_bytes == NULL || c.exports_of == NULL || c.tickets_of == NULL || c.spilled_of == NULL) {
 		finding(&c, "no memory for the check");
 	} else {
@@ -515,7 +522,7 @@ int tarn__verify(const struct state *st, void (*say)(void *, const char *), void
 		check_clients(&c);
 		check_channels(&c);
 		check_things(&c);
-		check_calls(&c, calls_of);
+		check_calls(&c, calls_of, records_of);
 		check_cursors(&c);
 		c.findings += tarn__claims_verify(st, say, arg);
 		c.findings += tarn__windows_verify(st, say, arg);
@@ -525,6 +532,7 @@ int tarn__verify(const struct state *st, void (*say)(void *, const char *), void
 	free(c.edges);
 	free(names_of);
 	free(calls_of);
+	free(records_of);
 	free(c.spilled);
 	free(c.held);
 	free(c.owned);

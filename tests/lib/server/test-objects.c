@@ -1147,3 +1147,58 @@ Test(objects, d9_references_beyond_the_reserved_slots_are_fetched)
 	cr_assert(eq(u64, k.s->st.head->n_calls, 0));
 	scene_close(&k);
 }
+
+/* Posts calls of a method that nobody runs until no more of them are taken; how many were. */
+static uint64_t take_records(struct scene *k, struct fake_lane *l, uint64_t id, bool waits)
+{
+	uint64_t before = k->s->st.head->n_calls, last;
+
+	do {
+		last = k->s->st.head->n_calls;
+		for (unsigned i = 0; i < 200; i++)
+			if (waits) {
+				fake_post_values(l, TARN__MSG_CALL, 0, id, SLOW, 0, 1, NULL);
+				fake_post(l, TARN__MSG_CANCEL, 0, 7, 0, 0, 0, 0, 0); /* as fake_post_values() */
+			} else {
+				fake_post_values(l, TARN__MSG_CALL, 0, id, SLOW, TARN__CALL_ONEWAY, 0, NULL);
+			}
+		tarn__epoch(k->s);
+		while (fake_job(k->s) != NULL)
+			;
+		while (!fake_no_reply(l))
+			fake_reply(l);
+	} while (k->s->st.head->n_calls != last);
+	return last - before;
+}
+
+Test(objects, d21_a_client_that_takes_all_call_records_it_can_leaves_some_to_others, .timeout = 300)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 1);
+
+	fake_host(k.s);
+	/* One way, of which none has a reply; given up, of which each has one. */
+	cr_assert(ge(u64, take_records(&k, &k.pa, id, false), MAX_CALLS / 3));
+	cr_assert(lt(u64, k.s->st.head->n_calls, MAX_CALLS - MAX_CALLS / 3));
+	cr_assert(ge(u64, take_records(&k, &k.qa, id, true), MAX_CALLS / 8));
+	cr_assert(lt(u64, k.s->st.head->n_calls, MAX_CALLS - MAX_CALLS / 8));
+
+	struct fake_lane ra = fake_lane(k.s, fake_client(k.s));
+	fake_post_values(&ra, TARN__MSG_CALL, 0, id, SLOW, 0, 1, NULL);
+	tarn__epoch(k.s);
+	cr_assert(fake_no_reply(&ra)); /* it is under way */
+	cr_assert(fake_job(k.s) != NULL);
+	/* And the greedy one hears why not. */
+	fake_post_values(&k.qa, TARN__MSG_CALL, 0, id, SLOW, 0, 16, NULL);
+	tarn__epoch(k.s);
+	struct fake_answer a = fake_answer(&k.qa);
+	cr_assert(eq(int, a.error, EAGAIN));
+	cr_assert(eq(int, fake_verify(k.s), 0));
+
+	/* With the client go its records' claims on it; its number begins anew. */
+	fake_kill(k.s, k.p);
+	for (unsigned i = 0; i < 40; i++)
+		tarn__epoch(k.s);
+	cr_assert(eq(int, fake_verify(k.s), 0));
+	fake_server_free(k.s);
+}
