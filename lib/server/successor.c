@@ -401,10 +401,10 @@ void tarn__succeed_publish(struct server *s)
 		struct tarn__lane_area *a = tarn__view_area(s, v);
 
 		if (st->client[st->lane[v->lane].client].state == CLIENT_EVICTED)
-			tarn__store_release(&a->server.evicted, 1);
+			tarn__store_release(&a->signs.evicted, 1);
 		/* Whoever sleeps looks again, and rings again. */
-		tarn__store32_release(&a->wake, a->wake + 1);
-		tarn__futex_wake(&a->wake, INT32_MAX);
+		tarn__store32_release(&a->signs.wake, a->signs.wake + 1);
+		tarn__futex_wake(&a->signs.wake, INT32_MAX);
 	}
 	for (uint32_t i = 1; i < st->head->channels; i++)
 		if (st->channel[i].id != 0)
