@@ -389,32 +389,103 @@ static int gone(void)
 	return tarn__fail(-TARN_ESRVDOWN, "The server closed the connection.");
 }
 
+static int send_request(int fd, struct tarn__request *q)
+{
+	static uint64_t serials;
+
+	/* Relaxed: it must only be another one than before. */
+	q->serial = __atomic_add_fetch(&serials, 1, __ATOMIC_RELAXED);
+	snprintf(q->version, sizeof q->version, "%s", tarn_version());
+	int r = tarn__control_send(fd, q, sizeof *q, NULL, 0, 0);
+
+	if (r < 0)
+		return r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN
+			       ? gone() : tarn__fail(r, "Asking the server: %s.", tarn_error_text(r));
+	return 0;
+}
+
+static void close_fds(int fds[], unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
+/* An answer that nobody waits for any more. What it gave goes. */
+static void pass_over(int fd, const struct tarn__answer *a, int fds[], unsigned n_fds)
+{
+	const struct tarn__request q = { .magic = TARN__CONTROL_MAGIC, .kind = TARN__CTL_LANE_CLOSE,
+					 .argument = a->value[0] };
+
+	close_fds(fds, n_fds);
+	if (a->kind == TARN__CTL_LANE_OPEN && a->error == 0)
+		tarn__control_send(fd, &q, sizeof q, NULL, 0, MSG_DONTWAIT);
+}
+
+/* What came before it is asked. */
+static void pass_over_all(int fd)
+{
+	int fds[TARN__CONTROL_FDS];
+	struct tarn__answer a;
+	unsigned n_fds;
+
+	while (tarn__control_recv(fd, &a, sizeof a, fds, TARN__CONTROL_FDS, &n_fds, MSG_DONTWAIT) ==
+	       (int)sizeof a)
+		pass_over(fd, &a, fds, n_fds);
+}
+
+/* The next datagram. 1: it is no answer to the request @serial, and gone. */
+static int next_answer(int fd, uint64_t serial, struct tarn__answer *ret, int *ret_bytes,
+		       int ret_fds[TARN__CONTROL_FDS], unsigned *ret_n_fds, bool *ret_again)
+{
+	for (unsigned i = 0; i < TARN__CONTROL_FDS; i++)
+		ret_fds[i] = -1;
+	*ret_n_fds = 0;
+	int n = tarn__control_recv(fd, ret, sizeof *ret, ret_fds, TARN__CONTROL_FDS, ret_n_fds, 0);
+	if (n == 0 || n == -ECONNRESET)
+		return gone();
+	if (n < 0)
+		return tarn__fail(n, "The server's answer: %s.", tarn_error_text(n));
+	*ret_bytes = n;
+	if (n != (int)sizeof *ret || ret->magic != TARN__CONTROL_MAGIC)
+		return 0;
+	*ret_again = ret->kind == TARN__CTL_SUCCESSOR;
+	if (!*ret_again && (ret->serial == 0 || ret->serial == serial))
+		return 0;
+	pass_over(fd, ret, ret_fds, *ret_n_fds);
+	for (unsigned i = 0; i < *ret_n_fds; i++)
+		ret_fds[i] = -1;
+	return 1;
+}
+
 static int ask_once(int fd, const struct tarn__request *ask, struct tarn__answer *ret,
 		    int ret_fds[TARN__CONTROL_FDS], uint64_t deadline)
 {
 	struct tarn__request q = *ask;
 	unsigned n_fds = 0;
+	bool again = false;
+	int bytes = 0;
 
-	snprintf(q.version, sizeof q.version, "%s", tarn_version());
-	int r = tarn__control_send(fd, &q, sizeof q, NULL, 0, 0);
+	pass_over_all(fd);
+	int r = send_request(fd, &q);
 
+	while (r == 0) {
+		r = wait_readable(fd, deadline);
+		if (r < 0)
+			return tarn__fail(r, "The server did not answer in time.");
+		r = next_answer(fd, q.serial, ret, &bytes, ret_fds, &n_fds, &again);
+		if (r == 0)
+			break;
+		if (r > 0)
+			r = again ? send_request(fd, &q) : 0;
+	}
 	if (r < 0)
-		return r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN
-			       ? gone() : tarn__fail(r, "Asking the server: %s.", tarn_error_text(r));
-	r = wait_readable(fd, deadline);
-	if (r < 0)
-		return tarn__fail(r, "The server did not answer in time.");
-	for (unsigned i = 0; i < TARN__CONTROL_FDS; i++)
-		ret_fds[i] = -1;
-	r = tarn__control_recv(fd, ret, sizeof *ret, ret_fds, TARN__CONTROL_FDS, &n_fds, 0);
-	if (r == 0 || r == -ECONNRESET)
-		return gone();
-	if (r < 0)
-		return tarn__fail(r, "The server's answer: %s.", tarn_error_text(r));
-	if (r != (int)sizeof *ret || ret->magic != TARN__CONTROL_MAGIC || ret->kind != ask->kind ||
+		return r;
+	if (bytes != (int)sizeof *ret || ret->magic != TARN__CONTROL_MAGIC || ret->kind != ask->kind ||
 	    (ret->error == 0 && ret->n_fds != n_fds) || ret->error > 0) {
 		r = tarn__fail(-TARN_EPROTO, "The server's answer to request %u is not one (%d bytes, "
-			       "kind %u, %u descriptors).", ask->kind, r, ret->kind, n_fds);
+			       "kind %u, %u descriptors).", ask->kind, bytes, ret->kind, n_fds);
 		goto close_all;
 	}
 	ret->text[sizeof ret->text - 1] = '\0';
@@ -423,10 +494,7 @@ static int ask_once(int fd, const struct tarn__request *ask, struct tarn__answer
 		return 0;
 	tarn__fail(r, "%s", ret->text[0] != '\0' ? ret->text : tarn_error_text(r));
 close_all:
-	for (unsigned i = 0; i < n_fds; i++) {
-		close(ret_fds[i]);
-		ret_fds[i] = -1;
-	}
+	close_fds(ret_fds, n_fds);
 	return r;
 }
 

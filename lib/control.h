@@ -46,6 +46,8 @@ enum tarn__control {
 	TARN__CTL_EVENT = 40,     /* argument: lane. fd: reading end of a pipe into which the server
 				   * writes when a reply goes to that lane and it asks for it
 				   * (notify). The writing end's flags are out of reach */
+	TARN__CTL_SUCCESSOR = 41, /* not asked for: another server has taken over. What was asked
+				   * before and has no answer yet is asked again */
 };
 
 struct tarn__request {
@@ -56,6 +58,7 @@ struct tarn__request {
 	uint64_t quota;  /* ATTACH */
 	unsigned char data[32];
 	char version[24]; /* of the asker's library, for the sentence when layouts differ */
+	uint64_t serial;  /* comes back with the answer */
 };
 #define TARN__REQUEST_LEAST offsetof(struct tarn__request, argument)
 
@@ -67,6 +70,7 @@ struct tarn__answer {
 	uint32_t n_fds;
 	uint64_t value[8];
 	char text[256];  /* of an error, or "" */
+	uint64_t serial; /* of the request; 0: not known */
 };
 
 /* Turns a server name into a socket address: a path when it contains '/', abstract when it
@@ -97,8 +101,10 @@ int tarn__control_recv_from(int fd, void *data, size_t bytes, struct ucred *ret_
 
 /* Client side: connects, waiting up to @deadline (tarn__now based) for a server to appear. */
 int tarn__control_connect(const char *name, uint64_t deadline, int *ret_fd);
-/* Sends a request and waits for its answer until @deadline. Returns the answer's error. If that
- * is -TARN_EAUTH and TARN_AUTHKEY_FILE names a key, proves it and asks again. */
+/* Sends a request and waits for its answer until @deadline, asking again when another server
+ * takes over. Answers to earlier requests, which nobody waited for long enough, are passed over.
+ * Returns the answer's error. If that is -TARN_EAUTH and TARN_AUTHKEY_FILE names a key, proves it
+ * and asks again. */
 int tarn__control_ask(int fd, const struct tarn__request *ask, struct tarn__answer *ret,
 		      int ret_fds[TARN__CONTROL_FDS], uint64_t deadline);
 

@@ -39,6 +39,7 @@ struct tarn__served {
 	struct tarn__offer describe; /* TARN__METHOD_DESCRIBE */
 	uint32_t header;          /* bytes before the instance in its block */
 	uint64_t bytes;           /* of the block */
+	bool in_place;            /* one of Tarn's own: clients change instances, too, in place */
 	struct tarn__entry *entry; /* of the registry */
 };
 
@@ -207,6 +208,9 @@ void __tsan_release(void *address);
 #define tarn__host_says(h) ((void)(h))
 #define tarn__host_heard(h) ((void)(h))
 #endif
+
+/* Number of the call that the calling thread, an executor, runs; 0: none. For crash.c. */
+extern __thread uint64_t tarn__call_running;
 
 /* Figures for people. */
 struct tarn__host_facts {

@@ -56,10 +56,18 @@ uint64_t tarn__process_start(pid_t pid)
 	return state == 'Z' || state == 'X' ? 0 : start;
 }
 
+static pid_t owner; /* 0: this process */
+
+void tarn__kept_owner_set(pid_t pid)
+{
+	owner = pid;
+}
+
 int tarn__kept_name(const char *label, char ret_name[TARN__KEPT_BYTES])
 {
+	const pid_t whose = owner != 0 ? owner : getpid();
 	char boot[33];
-	uint64_t nonce, start = tarn__process_start(getpid());
+	uint64_t nonce, start = tarn__process_start(whose);
 	int r = tarn__boot_id(boot);
 
 	if (r < 0)
@@ -69,7 +77,7 @@ int tarn__kept_name(const char *label, char ret_name[TARN__KEPT_BYTES])
 	if (getrandom(&nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)
 		return -EIO;
 	snprintf(ret_name, TARN__KEPT_BYTES, "tarn-%s-%d-%" PRIu64 "-%s-%016" PRIx64, boot,
-		 (int)getpid(), start, label, nonce);
+		 (int)whose, start, label, nonce);
 	return 0;
 }
 

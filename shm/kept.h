@@ -34,6 +34,9 @@ struct tarn__kept {
 	uint64_t nonce;
 };
 
+/* Names are made in the name of process @pid, which lives longer than this one; 0: our own. */
+void tarn__kept_owner_set(pid_t pid);
+
 /* A fresh name of this process's segment @label; 0 or negative errno. */
 int tarn__kept_name(const char *label, char ret_name[TARN__KEPT_BYTES]);
 

@@ -347,6 +347,7 @@ static_assert(sizeof(struct tarn__dir_entry) == 32, "half a line");
 #define TARN__DIR_CONSUMER_GONE 8u
 #define TARN__DIR_OBJECT 16u
 #define TARN__DIR_WATCHED 32u /* of a block: somebody waits for its seal, or end: a SEAL rings */
+#define TARN__DIR_LOST 64u    /* an object whose instance is of no use: see THING_LOST */
 #define TARN__DIR_TYPE_SHIFT 32u /* of an object: index of its type, 16 bits */
 
 static inline uint32_t tarn__dir_type(uint64_t state)

@@ -7,7 +7,7 @@
 
 static int run(struct context *c)
 {
-	return serve("tarn", c->server);
+	return serve("tarn", c->server, true);
 }
 
 const struct command command_serve = {

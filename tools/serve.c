@@ -38,6 +38,7 @@ enum {
 	KEY_IO,
 	KEY_SPIN_US,
 	KEY_KEEP,
+	KEY_KEEPER,
 	KEY_CPUS,
 	KEY_PROCESS_NAME,
 	KEY_ALLOW_USER,
@@ -53,6 +54,7 @@ enum {
 /* In the order of the library's enums. */
 static const char *const backings[] = { "auto", "posix", "memfd", NULL };
 static const char *const ios[] = { "auto", "uring", "epoll", NULL };
+static const char *const switches[] = { "off", "on", NULL };
 static const char *const levels[] = { "error", "warning", "info", "debug", NULL };
 
 const struct cli_option serve_options[] = {
@@ -66,6 +68,8 @@ const struct cli_option serve_options[] = {
 	{ KEY_IO, "io", "KIND", "auto, uring or epoll (default: auto)", ios },
 	{ KEY_SPIN_US, "spin-us", "N", "microseconds to spin before sleeping; 0: not at all" },
 	{ KEY_KEEP, "keep", NULL, "give segments names in /dev/shm while the server lives" },
+	{ KEY_KEEPER, "keeper", "SWITCH",
+	  "on: replace a server that dies (default: on for tarn serve, off for tarnd)", switches },
 	{ KEY_CPUS, "cpus", "LIST", "run on these CPUs: 0, 0,2-3, or node0 for a NUMA node's" },
 	{ KEY_PROCESS_NAME, "process-name", "NAME", "name of the process, at most 15 bytes" },
 	{ KEY_ALLOW_USER, "allow-user", "USER", "let this user attach, too; may be repeated" },
@@ -85,6 +89,7 @@ const struct cli_option serve_options[] = {
 static const char *who = "tarnd"; /* of the program */
 static bool log_plain; /* a person reads it */
 static bool detach;
+static bool keeper_said;
 static volatile sig_atomic_t stop_asked;
 
 /* What options point to. */
@@ -271,6 +276,10 @@ void serve_option(int key, const char *value)
 	case KEY_KEEP:
 		o->keep_names = true;
 		break;
+	case KEY_KEEPER:
+		o->keep = cli_choice("--keeper", value, switches) == 1;
+		keeper_said = true;
+		break;
 	case KEY_CPUS:
 		/* Here and now: whatever is started from here runs there, too. */
 		must_be_good("--cpus", tarn__place_cpus(value));
@@ -353,11 +362,13 @@ static int run_detached(tarn_server_options *o)
 	return cli_finish(CLI_OK);
 }
 
-int serve(const char *program, const char *default_name)
+int serve(const char *program, const char *default_name, bool keep)
 {
 	tarn_server_options *o = &options;
 
 	who = program;
+	if (!keeper_said)
+		o->keep = keep;
 	o->listen_fd = systemd_socket();
 	check_together(o);
 	if (o->name == NULL)

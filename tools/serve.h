@@ -11,7 +11,8 @@ extern const struct cli_option serve_options[];
 /* Takes one of them. */
 void serve_option(int key, const char *value);
 
-/* Serves until it is told to end, as @default_name unless --name was given; logs to stderr as @program. Returns how the program ends. */
-int serve(const char *program, const char *default_name);
+/* Serves until it is told to end, as @default_name unless --name was given, with a keeper if @keep
+ * unless --keeper was; logs to stderr as @program. Returns how the program ends. */
+int serve(const char *program, const char *default_name, bool keep);
 
 #endif

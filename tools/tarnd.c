@@ -54,7 +54,7 @@ int main(int argc, char **argv)
 	cli_init("tarnd");
 	if (!read_options(argc, argv))
 		return cli_finish(CLI_OK);
-	return serve("tarnd", cli_default_server());
+	return serve("tarnd", cli_default_server(), false);
 }
 
 /* Programs that start servers of their own may name tarnd as the one to execute

@@ -15,6 +15,7 @@
 
 #define CACHE_DEFAULT (64u << 20)
 #define LONG_NS 30000000000ll /* a server that takes longer to answer hangs */
+#define REPLACED_NS 5000000000ll /* a successor is there by then */
 
 /* ---- is it still served? ---- */
 
@@ -58,31 +59,6 @@ int tarn__client_health(struct tarn_client *c, const struct tarn__lane *l)
 
 /* ---- the control socket ---- */
 
-/* Reads the answers that nobody waited for long enough. Mutex held. */
-static int skip_answers(struct tarn_client *c, uint64_t deadline)
-{
-	while (c->answers_due > 0) {
-		struct tarn__answer answer;
-		int fds[TARN__CONTROL_FDS];
-		struct pollfd p = { .fd = c->control, .events = POLLIN };
-		uint64_t now = tarn__now();
-		uint64_t left = deadline > now ? deadline - now : 0;
-
-		if (left == 0)
-			return tarn__fail(-ETIMEDOUT, "The server did not answer in time.");
-		if (poll(&p, 1, left > 100000000 ? 100 : (int)(left / 1000000) + 1) <= 0)
-			continue;
-		int r = tarn__control_recv(c->control, &answer, sizeof answer, fds,
-					   TARN__CONTROL_FDS, NULL, 0);
-		if (r <= 0) {
-			tarn__store32_relaxed(&c->down, TARN_ESRVDOWN);
-			return tarn__fail_down(c);
-		}
-		c->answers_due--;
-	}
-	return 0;
-}
-
 int tarn__client_ask_fd(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
 			uint64_t deadline, struct tarn__answer *ret, int *ret_fd)
 {
@@ -92,17 +68,12 @@ int tarn__client_ask_fd(struct tarn_client *c, enum tarn__control kind, uint64_t
 	int r;
 
 	pthread_mutex_lock(&c->mutex);
-	r = skip_answers(c, deadline);
-	if (r == 0) {
-		r = tarn__control_ask(c->control, &ask, ret, fds, deadline);
-		if (r == -ETIMEDOUT)
-			c->answers_due++;
-		for (unsigned i = 0; r == 0 && i < ret->n_fds; i++) {
-			if (i == 0 && ret_fd != NULL)
-				*ret_fd = fds[i];
-			else
-				close(fds[i]);
-		}
+	r = tarn__control_ask(c->control, &ask, ret, fds, deadline);
+	for (unsigned i = 0; r == 0 && i < ret->n_fds; i++) {
+		if (i == 0 && ret_fd != NULL)
+			*ret_fd = fds[i];
+		else
+			close(fds[i]);
 	}
 	pthread_mutex_unlock(&c->mutex);
 	if (r == -TARN_ESRVDOWN) {
@@ -442,12 +413,20 @@ int tarn_client_open(const char *name, const tarn_client_options *options, tarn_
 	static const tarn_client_options none;
 	const tarn_client_options *o = options != NULL ? options : &none;
 	uint64_t deadline = tarn__deadline(o->connect_timeout_ns);
+	/* A server that is replaced while we attach hangs up, and its successor is there soon. */
+	uint64_t again_until = tarn__deadline(REPLACED_NS);
+	tarn_error first = { 0 };
 	int r;
 
 	/* One that ends just now is no server: whoever waits for one waits for the next. */
 	while ((r = open_once(name, o, deadline, ret_client)) == -TARN_ESRVDOWN &&
-	       tarn__now() < deadline)
+	       (tarn__now() < deadline || tarn__now() < again_until)) {
+		first = *tarn_error_last();
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	/* The name answered once: what became of that server is what the caller is told. */
+	if (r == -ENOENT && first.code == -TARN_ESRVDOWN)
+		r = tarn__fail(first.code, "%s", first.message);
 	return r;
 }
 
@@ -520,7 +499,8 @@ uint64_t tarn_client_arena_bytes(const tarn_client *client)
 
 int tarn_client_server_pid(const tarn_client *client)
 {
-	return (int)client->ctrl->server_pid;
+	/* Relaxed: another one's when the server is replaced. */
+	return (int)tarn__load_relaxed(&client->ctrl->server_pid);
 }
 
 uint32_t tarn_client_id(const tarn_client *client)

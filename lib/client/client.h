@@ -140,7 +140,6 @@ struct tarn_client {
 	struct tarn__lane *parked;   /* without a thread, with their caches */
 	unsigned n_parked;
 	struct tarn__lane *closed;   /* structs of closed lanes, for the next ones */
-	unsigned answers_due;        /* answers that came too late, to be skipped */
 
 	/* Guarded by pool. */
 	TARN__ALIGNED_LINE pthread_mutex_t pool;

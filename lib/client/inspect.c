@@ -16,6 +16,7 @@
 
 #define ANSWER_NS 30000000000ll
 #define ANSWER_MOST (4ull << 30)
+#define AGAIN_MOST 16u /* servers that are replaced while they are asked */
 
 struct tarn_inspector {
 	int fd;
@@ -71,6 +72,19 @@ int tarn_inspector_pid(const tarn_inspector *inspector)
 	return who.pid;
 }
 
+/* The server hung up. Its successor, if it has one, listens under the same name. */
+static int connect_again(tarn_inspector *i)
+{
+	int fd;
+	int r = tarn__control_connect(i->name, tarn__now(), &fd);
+
+	if (r < 0)
+		return r;
+	close(i->fd);
+	i->fd = fd;
+	return 0;
+}
+
 /* Asks; *ret_fd is the answer's descriptor, or -1. */
 static int ask(tarn_inspector *i, enum tarn__control kind, uint64_t argument,
 	       struct tarn__answer *ret, int *ret_fd)
@@ -84,6 +98,8 @@ static int ask(tarn_inspector *i, enum tarn__control kind, uint64_t argument,
 		return tarn__fail(-TARN_ESTATE, "An earlier question was not answered in time. Open "
 				  "another inspector.");
 	r = tarn__control_ask(i->fd, &q, ret, fds, tarn__deadline(i->timeout_ns));
+	for (unsigned k = 0; k < AGAIN_MOST && r == -TARN_ESRVDOWN && connect_again(i) == 0; k++)
+		r = tarn__control_ask(i->fd, &q, ret, fds, tarn__deadline(i->timeout_ns));
 	if (r < 0) {
 		i->spoilt = r == -ETIMEDOUT;
 		/* io_uring lets go of a dead server's listener some milliseconds late: until

@@ -81,6 +81,7 @@ static int serve(struct tarn__served *s, uint32_t index, struct tarn__entry *ent
 	s->entry = entry;
 	s->header = (uint32_t)align; /* room for struct tarn__instance, and aligned */
 	s->bytes = s->header + (t->size != 0 ? t->size : 1);
+	s->in_place = strncmp(t->name, TARN__BUILTIN_PREFIX, strlen(TARN__BUILTIN_PREFIX)) == 0;
 	s->n_offers = count_offers(t, &bytes);
 	s->offer = calloc(s->n_offers + 1u, sizeof *s->offer);
 	s->names = calloc(1, bytes + 1);

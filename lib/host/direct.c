@@ -123,6 +123,10 @@ static int find_offer(const struct host *h, const tarn_object *object, unsigned 
 	if (object->base.type == 0 || object->base.type >= h->base.catalog->n)
 		return tarn__fail(-TARN_EKIND, "A method was called on something that is not an object.");
 	t = &h->base.catalog->served[object->base.type];
+	if (tarn__load_relaxed(&object->base.client->dir[tarn__id_index(object->base.id)].state) &
+	    TARN__DIR_LOST)
+		return tarn__fail(-TARN_ESTALE, "The object was lost with the process of its server: type "
+				  "%s is private to that (TARN_TYPE_PRIVATE).", t->type->name);
 	if (method >= t->n_offers && method != TARN__METHOD_DESCRIBE)
 		return tarn__fail(-TARN_ENOMETHOD, "Type %s has no method number %u.", t->type->name, method);
 	*ret_type = t;

@@ -20,6 +20,8 @@
 #include "lib/error.h"
 #include "lib/value/fault.h"
 
+__thread uint64_t tarn__call_running;
+
 /* ---- handles without a claim of their own ---- */
 
 static struct tarn_block *private_handle(struct tarn__lane *l, uint64_t id, uint64_t word)
@@ -407,7 +409,9 @@ static void run_call(struct executor *e, struct tarn_context *ctx, struct tarn__
 		tarn_parcel_init(&ctx->args);
 		r = tarn__context_fail(ctx, r, true);
 	} else {
+		tarn__call_running = number;
 		r = tarn__context_run(ctx);
+		tarn__call_running = 0;
 		if (r == 0 && ctx->deed == TARN__DEED_CREATE)
 			r = give_created(ctx);
 	}

@@ -402,10 +402,24 @@ static void park_lane(tarn_client *client)
 		tarn__lane_park(lane);
 }
 
+/* Where a handler runs when the stack has overflown: @bytes at @memory, on this very stack, but at
+ * its beginning. Unless somebody has made one already. */
+static void signal_stack(void *memory, size_t bytes)
+{
+	const stack_t own = { .ss_sp = memory, .ss_size = bytes };
+	stack_t now;
+
+	if (sigaltstack(NULL, &now) == 0 && (now.ss_flags & SS_DISABLE))
+		sigaltstack(&own, NULL);
+}
+
 static void *executor_main(void *arg)
 {
 	struct executor *e = arg;
 	struct pool *p = e->pool;
+	unsigned char memory[16384];
+
+	signal_stack(memory, sizeof memory);
 
 	prctl(PR_SET_NAME, "tarn-executor", 0, 0, 0);
 	me = e;
@@ -433,11 +447,15 @@ static void *executor_main(void *arg)
 /* Signals are for the server's own thread. */
 static int start_thread(void *(*fn)(void *), void *arg)
 {
+	static const int causes[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
 	pthread_attr_t detached;
 	sigset_t all, before;
 	pthread_t thread;
 
 	sigfillset(&all);
+	/* What a method itself causes has to find its handler: see lib/server/crash.c. */
+	for (unsigned i = 0; i < sizeof causes / sizeof *causes; i++)
+		sigdelset(&all, causes[i]);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	pthread_attr_init(&detached);
 	pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);

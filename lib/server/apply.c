@@ -601,6 +601,11 @@ void tarn__turn_end(struct turn *t, enum verdict verdict)
 	SET(&s->st, l->position, l->position + t->n);
 	tarn__commit(s);
 	t->v->position = l->position;
+	/* What it ran is over; until here a successor knows that by the position. */
+	if (s->st.head->running.lane == t->v->lane)
+		tarn__store32_relaxed(&s->st.head->running.lane, NIL);
+	if (tarn__unlikely(s->n_died != 0))
+		tarn__died_told(s, t->v);
 }
 
 void tarn__apply(struct server *s, struct lane_view *v, const struct tarn__slot *slot, unsigned n)

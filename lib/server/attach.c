@@ -82,7 +82,7 @@ static void on_death(void *arg, uint32_t events)
 	tarn__loop_unwatch(p->server->loop, &p->pidfd_watch);
 }
 
-static void welcome(struct server *s, struct peer *p, uint32_t kind)
+void tarn__welcome(struct server *s, struct peer *p, uint32_t kind)
 {
 	const struct state_head *h = s->st.head;
 	const uint64_t value[] = { p->client, s->st.client[p->client].incarnation, h->arena_bytes,
@@ -93,12 +93,24 @@ static void welcome(struct server *s, struct peer *p, uint32_t kind)
 	tarn__answer(s, p->socket, kind, 0, value, 7, fds, TARN__CONTROL_FDS, NULL);
 }
 
+void tarn__peer_watch(struct server *s, struct peer *p)
+{
+	p->socket_watch = (struct tarn__loop_watch){ .fd = p->socket, .fn = tarn__on_client, .arg = p };
+	p->pidfd_watch = (struct tarn__loop_watch){ .fd = p->pidfd, .fn = on_death, .arg = p };
+	if (tarn__loop_watch(s->loop, &p->socket_watch) < 0 ||
+	    tarn__loop_watch(s->loop, &p->pidfd_watch) < 0)
+		p->dead = true; /* cannot be watched: undone at once */
+}
+
 /* The visitor's process is v->pidfd. True if it has become a client. */
 static bool admit(struct server *s, struct visitor *v, uint32_t kind, const struct ucred *who)
 {
 	char text[256];
 	uint32_t client;
-	int r = tarn__client_attach(s, v->socket, who->pid, who->uid, v->pidfd, v->quota, &client);
+	const struct newcomer new = { .socket = v->socket, .pidfd = v->pidfd, .pid = who->pid,
+				      .uid = who->uid, .quota = v->quota,
+				      .image = image_of(who->pid) };
+	int r = tarn__client_attach(s, &new, &client);
 
 	if (r < 0) {
 		snprintf(text, sizeof text, "server \"%s\" cannot take a client: %s", s->name,
@@ -108,15 +120,10 @@ static bool admit(struct server *s, struct visitor *v, uint32_t kind, const stru
 	}
 	struct peer *p = s->peer[client];
 
-	p->image = image_of(who->pid);
 	tarn__loop_unwatch(s->loop, &v->watch);
 	v->socket = v->pidfd = -1;
-	p->socket_watch = (struct tarn__loop_watch){ .fd = p->socket, .fn = tarn__on_client, .arg = p };
-	p->pidfd_watch = (struct tarn__loop_watch){ .fd = p->pidfd, .fn = on_death, .arg = p };
-	if (tarn__loop_watch(s->loop, &p->socket_watch) < 0 ||
-	    tarn__loop_watch(s->loop, &p->pidfd_watch) < 0)
-		p->dead = true; /* cannot be watched: undone at once */
-	welcome(s, p, kind);
+	tarn__peer_watch(s, p);
+	tarn__welcome(s, p, kind);
 	return true;
 }
 
@@ -196,14 +203,15 @@ bool tarn__attach_here(struct server *s, struct visitor *v, const struct tarn__r
 int tarn__host_client(struct server *s)
 {
 	uint32_t client;
-	int ends[2], pidfd;
+	int ends[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
 		return tarn__fail(-errno, "no socket for the host of objects: %s", strerror(errno));
 	fcntl(ends[0], F_SETFL, fcntl(ends[0], F_GETFL) | O_NONBLOCK);
-	pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	int r = pidfd >= 0 ? tarn__client_attach(s, ends[0], getpid(), geteuid(), pidfd, 0, &client)
-			   : -errno;
+	const int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	const struct newcomer host = { .socket = ends[0], .pidfd = pidfd, .pid = getpid(),
+				       .uid = geteuid(), .host = true };
+	int r = pidfd >= 0 ? tarn__client_attach(s, &host, &client) : -errno;
 	if (r < 0) {
 		close(ends[0]);
 		close(ends[1]);
@@ -229,9 +237,4 @@ int tarn__host_client(struct server *s)
 		return tarn__fail(r, "no host of objects: %s", strerror(-r));
 	}
 	return tarn__host_attach(s->host, ends[1], s->name);
-}
-
-void tarn__host_welcome(struct server *s, struct peer *p)
-{
-	welcome(s, p, TARN__CTL_ATTACH);
 }

@@ -466,7 +466,7 @@ int tarn__call_new(struct server *s, const struct asker *to, enum call_state sta
 	SET(st, c->started_ns, boottime());
 	pair_set(st, &c->state, state, waits ? to->client : NIL);
 	pair_set(st, &c->incarnation, cl->incarnation, to->v->lane);
-	pair_set(st, &c->cookie, to->cookie, to->slots << 16 | to->kind << 24);
+	pair_set(st, &c->cookie, to->cookie, to->method | to->slots << 16 | to->kind << 24);
 	pair_set(st, &c->watched, 0, NIL);
 	pair_set(st, &c->type, 0, to->client);
 	SET(st, h->n_calls, h->n_calls + 1);

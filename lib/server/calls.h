@@ -30,6 +30,7 @@ struct asker {
 	unsigned kind;          /* of the message */
 	uint32_t cookie;
 	unsigned slots;         /* reserved for the reply; 0: nobody wants one */
+	unsigned method;        /* of a CALL */
 };
 
 /* A sentence as an outcome: one string. */
@@ -51,6 +52,19 @@ void tarn__reply_error(struct server *s, const struct asker *to, const struct ou
 /* The sentence about @was, which could not be sent because of @r. */
 void tarn__outcome_unsendable(const struct server *s, const struct asker *to, int r,
 			      const struct outcome *was, struct sentence *room, struct outcome *ret);
+
+/* A call that began on a server that is dead, and is not run again. */
+struct interruption {
+	const char *type, *method; /* "create" */
+	int signal;                /* of which that server died; 0: not known */
+	bool undone;               /* it has left no trace in its object */
+	tarn_builder b;            /* what the outcome lies in */
+	bool built;
+};
+/* A signal of the method's own making is a fault of domain Signal; from others it is
+ * TARN_EINTERRUPTED. @ret is valid until the other. */
+void tarn__interruption_say(struct interruption *why, struct outcome *ret, struct sentence *room);
+void tarn__interruption_fini(struct interruption *why);
 
 /* ---- records ---- */
 

@@ -64,7 +64,7 @@ struct tarn__lane_area *tarn__view_area(struct server *s, const struct lane_view
 	return &areas[l->number];
 }
 
-static int view_add(struct server *s, uint32_t lane)
+int tarn__view_add(struct server *s, uint32_t lane)
 {
 	if (s->n_views == s->views_room) {
 		uint32_t room = s->views_room != 0 ? 2 * s->views_room : 16;
@@ -162,7 +162,7 @@ int tarn__lane_open(struct server *s, uint32_t client, uint32_t *ret_number)
 	SET(st, st->client[client].lanes, st->client[client].lanes + 1);
 	tarn__commit(s);
 	p->lane[number] = i;
-	r = view_add(s, i);
+	r = tarn__view_add(s, i);
 	if (r < 0) {
 		tarn__lane_close(s, client, number);
 		return r;
@@ -194,6 +194,9 @@ void tarn__lane_close(struct server *s, uint32_t client, uint32_t number)
 					   lanes_claims(st->client[client].lanes - 1ull));
 	SET(st, st->client[client].lanes, st->client[client].lanes - 1);
 	tarn__commit(s);
+	const struct lane_view *v = tarn__view_of(s, i);
+	if (v != NULL && v->event >= 0)
+		tarn__estate_forget_event(s, client, number);
 	view_drop(s, i);
 	p->lane[number] = NIL;
 	tarn__facts_lane_closed(s, client, (struct tarn__lane_area *)(void *)p->lanes.base + number);
@@ -245,10 +248,10 @@ static int client_record(struct state *st, uint32_t *ret)
 	return 0;
 }
 
-int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int pidfd,
-			uint64_t quota, uint32_t *ret_client)
+int tarn__client_attach(struct server *s, const struct newcomer *who, uint32_t *ret_client)
 {
 	struct state *st = &s->st;
+	const uint64_t quota = who->quota;
 	uint64_t name[2];
 	uint32_t i = NIL;
 	int r = client_record(st, &i);
@@ -262,6 +265,18 @@ int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int 
 		r = tarn__segment_create(s->backing, "lanes",
 					 TARN__CLIENT_LANES * sizeof(struct tarn__lane_area),
 					 &p->lanes);
+	if (r == 0) {
+		p->server = s;
+		p->client = i;
+		p->socket = who->socket;
+		p->pidfd = who->pidfd;
+		p->image = who->image;
+		p->host = who->host;
+		/* Before it is committed: a successor finds whom it has a record of. */
+		r = tarn__estate_leave_client(s, p, st->client[i].incarnation + 1);
+		if (r < 0)
+			tarn__segment_close(&p->lanes);
+	}
 	if (r < 0) {
 		free(p);
 		tarn__rollback(s);
@@ -269,11 +284,11 @@ int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int 
 	}
 	struct client *c = &st->client[i];
 
-	read_comm(pid, (char *)name);
+	read_comm(who->pid, (char *)name);
 	SET(st, c->state, CLIENT_ACTIVE);
 	SET(st, c->incarnation, c->incarnation + 1);
-	SET(st, c->pid, (uint32_t)pid);
-	SET(st, c->uid, (uint32_t)uid);
+	SET(st, c->pid, (uint32_t)who->pid);
+	SET(st, c->uid, (uint32_t)who->uid);
 	SET(st, c->start_ns, boottime());
 	SET(st, c->credits, TARN__FIRST_CREDITS);
 	/* A client may ask for less than its due, not for more. */
@@ -286,13 +301,9 @@ int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int 
 	tarn__meta_set64(&st->meta, (uint64_t *)(void *)&c->name[8], name[1]);
 	SET(st, st->head->n_clients, st->head->n_clients + 1);
 	tarn__commit(s);
-	p->server = s;
-	p->client = i;
-	p->socket = socket;
-	p->pidfd = pidfd;
 	s->peer[i] = p;
 	tarn__facts_attached(s, i);
-	TARN__PROBE3(attach, i, pid, uid);
+	TARN__PROBE3(attach, i, who->pid, who->uid);
 	*ret_client = i;
 	return 0;
 }

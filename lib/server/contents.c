@@ -12,8 +12,42 @@
 /* It grows as it is used; its size is a cap, as DATA's is. */
 #define VIEW_LEAST (64ull << 20)
 
+/*
+ * Of a server that is dead: the same segment, which clients have mapped, without contents. What
+ * chunks there are and who counts on them was known to the process alone, so containers are
+ * TARN_TYPE_PRIVATE. Nobody reads old chunks as if they were new: see tarn__contents_forget().
+ */
+static int take_over(struct server *s)
+{
+	struct tarn__view view;
+	int r = tarn__estate_segment(s->heritage->estate, ESTATE_VIEW, &s->view_segment);
+
+	if (r == 0)
+		r = tarn__segment_open_readonly(&s->view_segment, &s->view_readonly);
+	if (r < 0)
+		return r;
+	view = (struct tarn__view){ .base = s->view_segment.base, .bytes = s->view_segment.bytes };
+	return tarn__store_new(&s->view_segment, s->st.head->max_objects + 1,
+			       tarn__view_head(&view)->seed, &s->store);
+}
+
+void tarn__contents_forget(struct server *s, uint64_t id)
+{
+	struct tarn__view_root *line = s->store != NULL ? tarn__store_root(s->store, tarn__id_index(id))
+							: NULL;
+
+	if (line == NULL || (line->id == 0 && line->version % 2 == 0))
+		return;
+	/* Its server may have been killed while it changed the line. */
+	tarn__store_relaxed(&line->version, (line->version + 1) & ~(uint64_t)1);
+	tarn__root_set(line, &(struct tarn__view_root){ .id = 0 });
+}
+
 int tarn__contents_open(struct server *s)
 {
+	if (s->heritage != NULL && s->heritage->successor)
+		return take_over(s);
+
 	const struct state_head *h = s->st.head;
 	uint64_t roots = h->max_objects + 1, seed;
 	uint64_t bytes = tarn__round_up(roots * sizeof(struct tarn__view_root) + VIEW_LEAST +

@@ -6,6 +6,8 @@
 #ifndef TARN_SERVER_DEED_H
 #define TARN_SERVER_DEED_H
 
+#include <string.h>
+
 #include "turn.h"
 
 /* Objects that one inline call made: settled at its end, or undone. */
@@ -22,6 +24,32 @@ struct deed {
 	bool finished[MADE_MOST];
 	bool deferred;              /* an executor is to do it */
 };
+
+/* From here until the commit a successor would find that this message's method has begun, and what
+ * the instance was before. */
+static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run, bool reads)
+{
+	struct running *now = &t->st->head->running;
+
+	if (tarn__likely(t->s->heritage == NULL))
+		return;
+	now->id = run->id;
+	now->saved_bytes = reads || run->served->in_place || run->served->type->size > RUNNING_SAVED
+				   ? 0 : run->served->type->size;
+	if (now->saved_bytes != 0)
+		memcpy(now->saved, run->self, now->saved_bytes);
+	tarn__store_relaxed(&now->position, t->st->lane[t->v->lane].position);
+	tarn__compiler_barrier();
+	tarn__store32_relaxed(&now->lane, t->v->lane);
+	tarn__compiler_barrier();
+}
+
+/* After its commit. */
+static inline void tarn__deed_over(struct turn *t)
+{
+	if (tarn__unlikely(t->s->heritage != NULL))
+		tarn__store32_relaxed(&t->st->head->running.lane, NIL);
+}
 
 /* Makes @run one of nothing: no arguments, no references, no object; its wishes go to @d. */
 void tarn__run_init(struct turn *t, const struct tarn__served *type, struct deed *d,

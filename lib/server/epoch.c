@@ -350,6 +350,8 @@ bool tarn__epoch(struct server *s)
 	busy |= tarn__apply_older(s);
 	if (s->st.head->n_dying != 0)
 		busy |= tarn__clients_advance(s);
+	if (tarn__unlikely(s->interrupted))
+		tarn__succeed_calls(s);
 	if (s->sweeping) {
 		s->sweeping = sweep_channels(s);
 		busy = true;

@@ -17,6 +17,38 @@ static uint64_t boottime(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+static void point(struct server *s, struct facts *f)
+{
+	s->facts = f;
+	s->st.born = (uint32_t *)(void *)((unsigned char *)f + f->at_born);
+	s->facts_client = tarn__facts_clients(f);
+}
+
+/* Those of a server that is dead go on. */
+static int take_over(struct server *s, uint64_t bytes)
+{
+	int r = tarn__estate_segment(s->heritage->estate, ESTATE_FACTS, &s->facts_segment);
+
+	if (r < 0)
+		return r;
+	struct facts *f = (struct facts *)(void *)s->facts_segment.base;
+
+	if (s->facts_segment.bytes != bytes || tarn__facts_check(f, bytes) < 0)
+		return -EPROTO;
+	s->messages = f->stat.messages;
+	s->sleeps = f->stat.sleeps;
+	s->wakeups = f->stat.wakeups;
+	s->failed_allocs = f->stat.failed_allocs;
+	s->evictions = f->stat.evictions;
+	s->deaths = f->stat.deaths;
+	s->stale = f->stat.stale_messages;
+	s->undo_high = f->stat.undo_high;
+	f->stat.server_pid = (uint64_t)getpid();
+	point(s, f);
+	tarn__facts_note(s);
+	return 0;
+}
+
 int tarn__facts_open(struct server *s)
 {
 	const struct state_head *h = s->st.head;
@@ -25,6 +57,8 @@ int tarn__facts_open(struct server *s)
 	uint64_t at_types = tarn__round_up(at_born + n_born * sizeof(uint32_t), TARN__OS_PAGE);
 	uint64_t bytes = tarn__round_up(at_types + FACTS_TYPES * sizeof(tarn_type_row),
 					TARN__OS_PAGE);
+	if (s->heritage != NULL && s->heritage->successor)
+		return take_over(s, bytes);
 	int r = tarn__segment_create(TARN__BACKING_MEMFD, "facts", bytes, &s->facts_segment);
 
 	if (r < 0)
@@ -41,9 +75,7 @@ int tarn__facts_open(struct server *s)
 	f->n_born = n_born;
 	f->at_types = at_types;
 	f->started_ns = boottime();
-	s->facts = f;
-	s->st.born = (uint32_t *)(void *)((unsigned char *)f + at_born);
-	s->facts_client = tarn__facts_clients(f);
+	point(s, f);
 	tarn__facts_note(s);
 	tarn__store_release(&f->magic, TARN__FACTS_MAGIC); /* last: the rest is there */
 	return 0;

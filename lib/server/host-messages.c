@@ -9,8 +9,11 @@
 
 static bool is_host(const struct turn *t)
 {
+	const struct peer *p = t->s->peer[t->client];
+
 	tarn__host_heard(t->s->host);
-	return t->client == t->st->head->host && t->client != NIL;
+	/* Also that of a server before this one: what its executors said before they died. */
+	return t->client == t->st->head->host ? t->client != NIL : p != NULL && p->host;
 }
 
 static enum verdict impostor(struct turn *t)
@@ -72,7 +75,7 @@ static void note_made(struct turn *t, const struct call *c, const struct outcome
 	struct thing *k = made != NULL ? tarn__thing_of(t->st, made) : NULL;
 	bool gave_it = o->error == 0 && o->n_refs == 1 && o->refs[0] == c->target;
 
-	if (c->packed >> 24 != TARN__MSG_CREATE || k == NULL)
+	if (c->packed >> 24 != TARN__MSG_CREATE || k == NULL || (k->flags & THING_LOST))
 		return;
 	SET(t->st, k->flags, (k->flags & ~(uint32_t)THING_MAKING) | (gave_it ? THING_MADE : 0));
 }

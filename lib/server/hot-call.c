@@ -126,6 +126,7 @@ static inline enum way call_one(struct lot *b, const struct tarn__slot *slot)
 	b->run.n_values = tarn__pack_values(packed);
 	b->run.succeeded = false;
 	b->s->calls_inline++;
+	tarn__deed_begin(&b->t, &b->run, (offer->flags & TARN_METHOD_READ) != 0);
 
 	int code = h->ops->run(h, &b->run);
 
@@ -141,6 +142,7 @@ static inline enum way call_one(struct lot *b, const struct tarn__slot *slot)
 			tarn__commit(b->s);
 		else
 			commit(b->st);
+		tarn__deed_over(&b->t);
 		return DONE;
 	}
 	b->t.w = w;
@@ -172,7 +174,9 @@ uint32_t tarn__hot_calls(struct server *s, struct lane_view *v)
 	uint32_t n = 0, done = 0;
 	enum way way = DONE;
 
-	if (tarn__unlikely(s->host == NULL || st->client[l->client].state != CLIENT_ACTIVE))
+	/* A call in which a server died is answered the long way. */
+	if (tarn__unlikely(s->host == NULL || st->client[l->client].state != CLIENT_ACTIVE ||
+			   s->n_died != 0))
 		return 0;
 	while (n < BATCH && v->position + n < v->limit &&
 	       tarn__request_ready(v->requests, v->position + n)) {

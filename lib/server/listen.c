@@ -22,9 +22,8 @@ void tarn__answer(struct server *s, int socket, uint32_t kind, int error, const 
 		  unsigned n_values, const int *fds, unsigned n_fds, const char *text)
 {
 	struct tarn__answer a = { .magic = TARN__CONTROL_MAGIC, .kind = kind, .error = error,
-				  .n_fds = n_fds };
+				  .n_fds = n_fds, .serial = s->serial };
 
-	(void)s;
 	if (n_values > 0)
 		memcpy(a.value, value, n_values * sizeof *value);
 	if (text != NULL)
@@ -50,10 +49,15 @@ static bool wait_add(struct server *s, int socket, uint32_t kind, uint64_t epoch
 		return false;
 	}
 	*w = (struct waiter){ .next = s->waiters, .epoch = s->st.head->epoch + epochs, .kind = kind,
-			      .socket = copy, .client = client, .number = number,
+			      .socket = copy, .client = client, .number = number, .serial = s->serial,
 			      .incarnation = client != NIL ? s->st.client[client].incarnation : 0 };
 	s->waiters = w;
 	return true;
+}
+
+bool tarn__lane_close_later(struct server *s, uint32_t client, uint32_t number)
+{
+	return wait_add(s, -1, TARN__CTL_LANE_CLOSE, 3, client, number);
 }
 
 static void answer_rows(struct server *s, int socket, uint32_t kind, uint64_t argument)
@@ -69,6 +73,7 @@ static void answer_rows(struct server *s, int socket, uint32_t kind, uint64_t ar
 
 static void waiter_done(struct server *s, const struct waiter *w)
 {
+	s->serial = w->serial;
 	if (w->kind == TARN__CTL_CHECK || w->kind == TARN__CTL_REFS ||
 	    w->kind == TARN__CTL_LEAKS) {
 		answer_rows(s, w->socket, w->kind, w->argument);
@@ -173,6 +178,12 @@ static int give_event(struct server *s, const struct peer *p, uint32_t lane)
 		return -EINVAL;
 	if (pipe2(end, O_CLOEXEC | O_NONBLOCK) != 0)
 		return -errno;
+	int r = tarn__estate_leave_event(s, p->client, s->st.lane[lane].number, end[1]);
+	if (r < 0) {
+		close(end[0]);
+		close(end[1]);
+		return r;
+	}
 	if (v->event >= 0)
 		close(v->event);
 	v->event = end[1];
@@ -202,6 +213,7 @@ void tarn__on_client(void *arg, uint32_t events)
 	}
 	uint32_t number = (uint32_t)q.argument;
 
+	s->serial = q.serial;
 	switch (q.kind) {
 	case TARN__CTL_LANE_OPEN: {
 		r = s->st.client[p->client].state == CLIENT_ACTIVE
@@ -216,7 +228,7 @@ void tarn__on_client(void *arg, uint32_t events)
 		/* Once: a second one would close the lane that is opened in its place. */
 		if (q.argument < TARN__CLIENT_LANES && p->lane[number] != NIL &&
 		    !s->st.lane[p->lane[number]].closing &&
-		    wait_add(s, -1, q.kind, 3, p->client, number)) {
+		    tarn__lane_close_later(s, p->client, number)) {
 			SET(&s->st, s->st.lane[p->lane[number]].closing, 1);
 			tarn__commit(s);
 		}
@@ -228,13 +240,13 @@ void tarn__on_client(void *arg, uint32_t events)
 			tarn__answer(s, p->socket, q.kind, r, NULL, 0, NULL, 0, NULL);
 		break;
 	case TARN__CTL_ATTACH:
-		if (p->client == s->st.head->host)
-			tarn__host_welcome(s, p);
-		else
-			ask(s, p->socket, (uid_t)s->st.client[p->client].uid, &q);
+	case TARN__CTL_HERE:
+		/* The host; or one that was taken on by a server that died before it said so. */
+		tarn__welcome(s, p, q.kind);
 		break;
 	case TARN__CTL_DETACH:
 		p->detach_asked = true;
+		p->detach_serial = q.serial;
 		p->dead = true;
 		break;
 	default:
@@ -249,8 +261,10 @@ void tarn__peer_free(struct server *s, uint32_t client)
 	if (p == NULL)
 		return;
 	s->peer[client] = NULL;
+	tarn__estate_forget_client(s, client);
 	tarn__segment_close(&p->lanes); /* before the answer: then all is given back */
 	if (p->socket >= 0) {
+		s->serial = p->detach_serial;
 		if (p->detach_asked)
 			tarn__answer(s, p->socket, TARN__CTL_DETACH, 0, NULL, 0, NULL, 0, NULL);
 		tarn__loop_unwatch(s->loop, &p->socket_watch);
@@ -361,11 +375,13 @@ static void visitor_request(struct visitor *v, const struct tarn__request *q,
 static void on_visitor(void *arg, uint32_t events)
 {
 	struct visitor *v = arg;
-	struct tarn__request q;
+	struct server *s = v->server;
+	struct tarn__request q = { 0 };
 	struct ucred sender;
 	int r = read_request(v->socket, &q, &sender);
 
 	(void)events;
+	s->serial = q.serial;
 	if (r > 0)
 		visitor_request(v, &q, &sender);
 	else if (r < 0)

@@ -60,7 +60,7 @@ static enum verdict take_apart(struct turn *t, unsigned kind, struct ask *a)
 	if (3 + n_words + 2 * n_refs > 7 * t->n)
 		return tarn__turn_offence(t, "a call longer than its message");
 	a->from = (struct asker){ .v = t->v, .client = t->client, .kind = kind, .slots = slots,
-				  .cookie = tarn__header_cookie(w[0]) };
+				  .method = tarn__pack_method(packed), .cookie = tarn__header_cookie(w[0]) };
 	a->flags = flags;
 	a->n_values = tarn__pack_values(packed);
 	a->n_refs = n_refs;
@@ -394,6 +394,25 @@ static enum verdict run_over(struct turn *t, struct ask *a, struct tarn__run *ru
 	return verdict;
 }
 
+/* Another server ran this and died in it. */
+static enum verdict refuse_again(struct turn *t, struct ask *a, const struct tarn__served *type,
+				 const char *method)
+{
+	const struct died *died = tarn__died_in(t->s, t->v);
+	struct interruption why = { .type = type->type->name, .method = method,
+				    .signal = died->signal, .undone = died->undone != 0 };
+	struct sentence room;
+	struct outcome o;
+	bool stale;
+
+	tarn__rollback(t->s);
+	tarn__interruption_say(&why, &o, &room);
+	tarn__error_note(t->s, &o);
+	tarn__reply_error(t->s, &a->from, &o);
+	tarn__interruption_fini(&why);
+	return name_refs(t, a, &stale);
+}
+
 /* *@ret_deferred: nothing was done, an executor is to do it. */
 static enum verdict call_here(struct turn *t, struct ask *a, struct object *o,
 			      const struct tarn__served *type, const struct tarn__offer *offer,
@@ -403,6 +422,9 @@ static enum verdict call_here(struct turn *t, struct ask *a, struct object *o,
 	struct tarn__run run;
 	struct deed d;
 
+	*ret_deferred = false;
+	if (tarn__unlikely(t->s->n_died != 0) && tarn__died_in(t->s, t->v) != NULL)
+		return refuse_again(t, a, type, offer->name);
 	run_set(t, a, type, &d, &run);
 	run.offer = offer;
 	run.deed = TARN__DEED_METHOD;
@@ -410,6 +432,7 @@ static enum verdict call_here(struct turn *t, struct ask *a, struct object *o,
 	run.self = tarn__thing_self(t->s, o, type);
 	t->s->calls_inline++;
 
+	tarn__deed_begin(t, &run, (offer->flags & TARN_METHOD_READ) != 0);
 	int code = h->ops->run(h, &run);
 	enum verdict verdict = run_over(t, a, &run, &d, code);
 
@@ -428,6 +451,8 @@ static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
 	struct deed d;
 
 	*ret_deferred = false;
+	if (tarn__unlikely(t->s->n_died != 0) && tarn__died_in(t->s, t->v) != NULL)
+		return refuse_again(t, a, type, "create");
 	run_set(t, a, type, &d, &run);
 	run.deed = TARN__DEED_CREATE;
 	run.id = o->id;
@@ -436,6 +461,7 @@ static enum verdict create_here(struct turn *t, struct ask *a, struct object *o,
 	d.finished[0] = false;
 	d.n_made = 1;
 
+	tarn__deed_begin(t, &run, true); /* a new instance goes with the transaction */
 	int code = h->ops->run(h, &run);
 	if (code == 0) {
 		struct outcome made = { .n_values = 1, .n_words = 2, .words = value, .n_refs = 1,
@@ -577,6 +603,9 @@ enum verdict tarn__on_call(struct turn *t)
 			      "one).");
 	const struct thing *k = tarn__thing_of(t->st, o);
 	const struct tarn__served *type = k != NULL ? tarn__thing_type(s, k) : NULL;
+	if (tarn__unlikely(k != NULL && (k->flags & THING_LOST)))
+		return REFUSE(t, &a, TARN_ESTALE, "The object was lost with the process of its server: its "
+			      "type is private to that (TARN_TYPE_PRIVATE).");
 	if (tarn__unlikely(k != NULL && !(k->flags & (THING_MADE | THING_MAKING))))
 		return REFUSE(t, &a, TARN_ESTALE, "The object was never made: its creator failed.");
 	if (tarn__unlikely(type == NULL))

@@ -116,6 +116,7 @@ static void object_free(tarn_server *s)
 {
 	if (s->born.pidfd >= 0)
 		close(s->born.pidfd);
+	tarn__born_fini(&s->born);
 	if (s->key != NULL)
 		explicit_bzero(s->key, s->key_bytes);
 	free(s->key);
@@ -290,13 +291,26 @@ int tarn_server_wait(tarn_server *server, int64_t timeout_ns, int *ret_status)
 	return 0;
 }
 
-/* The process at the other end is the one that we started: its name may be another's by now. */
-static bool is_ours(const tarn_server *s, int socket)
+/* The server's process of now; 0: there is none. */
+static pid_t serving(const tarn_server *s)
+{
+	/* SYNC kept, acquire. */
+	return s->born.page != NULL ? (pid_t)__atomic_load_n(&s->born.page->server_pid, __ATOMIC_ACQUIRE)
+				    : s->born.pid;
+}
+
+static pid_t listener_of(int socket)
 {
 	struct ucred who;
 	socklen_t n = sizeof who;
 
-	return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0 && who.pid == s->born.pid;
+	return getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0 ? who.pid : -1;
+}
+
+/* The process at the other end is the one that we started: its name may be another's by now. */
+static bool is_ours(const tarn_server *s, int socket)
+{
+	return listener_of(socket) == serving(s);
 }
 
 static void ask_to_end(const tarn_server *s, uint64_t deadline)
@@ -314,13 +328,55 @@ static void ask_to_end(const tarn_server *s, uint64_t deadline)
 	close(fd);
 }
 
+static bool process_ended(int pidfd, uint64_t deadline)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	uint64_t now;
+
+	do {
+		now = tarn__now();
+		if (poll(&p, 1, deadline > now ? (int)((deadline - now) / 1000000 % 1000) + 1 : 0) == 1)
+			return true;
+	} while (now < deadline);
+	return false;
+}
+
+/* The keeper is dead, and the server that it had goes on without it. As we know it by the name
+ * under which it listens, it is that one that we open. False: there is none. */
+static bool end_orphan(tarn_server *s, int64_t timeout_ns)
+{
+	pid_t pid = serving(s);
+	int fd, pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+
+	if (pidfd < 0)
+		return false;
+	if (tarn__control_connect(s->born.name, tarn__now(), &fd) < 0) {
+		close(pidfd);
+		return false;
+	}
+	const bool ours = is_ours(s, fd);
+	close(fd);
+	if (ours) {
+		ask_to_end(s, tarn__deadline(timeout_ns));
+		if (!process_ended(pidfd, tarn__deadline(timeout_ns))) {
+			syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+			process_ended(pidfd, UINT64_MAX);
+		}
+	}
+	close(pidfd);
+	return ours;
+}
+
 /* 0 asked, 1 killed, 2 dead already. Mutex held. */
 static int end(tarn_server *s, int64_t timeout_ns)
 {
 	uint64_t deadline = tarn__deadline(timeout_ns);
 
-	if (ended(s, tarn__now()))
+	if (ended(s, tarn__now())) {
+		if (s->born.page != NULL)
+			end_orphan(s, timeout_ns);
 		return 2;
+	}
 	ask_to_end(s, deadline);
 	if (ended(s, deadline))
 		return 0;
@@ -329,6 +385,8 @@ static int end(tarn_server *s, int64_t timeout_ns)
 		return 0;
 	syscall(SYS_pidfd_send_signal, s->born.pidfd, SIGKILL, NULL, 0);
 	ended(s, UINT64_MAX);
+	if (s->born.page != NULL)
+		end_orphan(s, 0);
 	return 1;
 }
 

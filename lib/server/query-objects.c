@@ -88,6 +88,10 @@ static void preview(struct server *s, const struct object *o, const struct tarn_
 
 	if ((t->type->describe == NULL && !contents) || o->state != OBJECT_LIVE)
 		return;
+	if (tarn__thing_of(&s->st, o)->flags & THING_LOST) {
+		snprintf(text, bytes, "(lost with its server's process)");
+		return;
+	}
 	if (!s->host->ops->enter(s->host, t, &t->describe, o->id)) {
 		snprintf(text, bytes, "(busy)");
 		return;

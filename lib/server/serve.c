@@ -15,7 +15,9 @@
 
 #include "calls.h"
 #include "claims.h"
+#include "crash.h"
 #include "heap.h"
+#include "keeper.h"
 #include "lib/error.h"
 #include "lib/leftovers.h"
 #include "tarn/entry.h"
@@ -24,6 +26,7 @@
 #include "prefault.h"
 #include "serve.h"
 #include "server.h"
+#include "shm/hash.h"
 
 #define DEFAULT_BLOCKS (4u << 20)
 #define DEFAULT_WATERMARK_MOST (256u << 20)
@@ -90,12 +93,19 @@ void tarn_server_stop(void)
 
 /* ---- opening and closing ---- */
 
+static bool succeeds(const struct server *s)
+{
+	return s->heritage != NULL && s->heritage->successor;
+}
+
 static int open_ctrl(struct server *s)
 {
 	const struct state_head *h = s->st.head;
-	int r = tarn__segment_create(s->backing, "ctrl", TARN__CTRL_BYTES, &s->ctrl_segment);
+	const bool fresh = !succeeds(s);
+	int r = fresh ? tarn__segment_create(s->backing, "ctrl", TARN__CTRL_BYTES, &s->ctrl_segment)
+		      : tarn__estate_segment(s->heritage->estate, ESTATE_CTRL, &s->ctrl_segment);
 
-	if (r == 0)
+	if (r == 0 && fresh)
 		r = tarn__segment_reserve(&s->ctrl_segment, 0, TARN__CTRL_BYTES);
 	if (r == 0)
 		r = tarn__segment_open_readonly(&s->ctrl_segment, &s->ctrl_readonly);
@@ -105,6 +115,8 @@ static int open_ctrl(struct server *s)
 		return r;
 	s->use_membarrier = tarn__membarrier_register() && tarn__membarrier();
 	s->ctrl = (struct tarn__ctrl *)(void *)s->ctrl_segment.base;
+	if (!fresh) /* clients rely on what they were told */
+		return s->ctrl->membarrier != s->use_membarrier ? -ENOSYS : 0;
 	s->ctrl->magic = TARN__MAGIC;
 	s->ctrl->layout = h->layout;
 	s->ctrl->uuid[0] = h->uuid[0];
@@ -128,6 +140,8 @@ static uint64_t choose_spin(const tarn_server_options *o)
 
 static int open_state(struct server *s, const tarn_server_options *o)
 {
+	if (succeeds(s))
+		return tarn__succeed_state(s);
 	const uint64_t half = tarn__place_memory() / 2;
 	uint64_t bytes = o->arena_bytes != 0 ? o->arena_bytes
 			 : half < TARN__SIZE_MAX ? half : TARN__SIZE_MAX;
@@ -168,10 +182,39 @@ static int open_loop(struct server *s, const tarn_server_options *o)
 	if (r < 0)
 		return tarn__fail(r, "no event loop: %s", s->io_reason);
 	s->cheap_look = strcmp(tarn__loop_name(s->loop), "io_uring") == 0;
-	s->doorbell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->doorbell = succeeds(s) ? s->heritage->estate->fd[ESTATE_DOORBELL]
+				  : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	s->stop_event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->doorbell < 0 || s->stop_event < 0)
 		return tarn__fail(-errno, "eventfd: %s", strerror(errno));
+	return 0;
+}
+
+/* All that objects of this arena depend on: a successor must have the same. */
+static uint64_t hash_of_types(const struct tarn__catalog *c)
+{
+	uint64_t h = c->n;
+
+	for (uint32_t i = 1; i < c->n; i++) {
+		const struct tarn__served *t = &c->served[i];
+		const uint64_t facts[] = { h, t->hash, t->bytes, t->header, t->type->flags };
+
+		h = tarn__hash64(facts, sizeof facts, i);
+	}
+	return h | 1;
+}
+
+static int check_types(struct server *s)
+{
+	uint64_t hash = hash_of_types(s->host->catalog);
+
+	if (!succeeds(s)) {
+		SET(&s->st, s->st.head->types_hash, hash);
+		commit(&s->st);
+	} else if (hash != s->st.head->types_hash) {
+		return tarn__fail(-TARN_EVERSION, "cannot take over: this server's types are not those that "
+				  "its objects were made with");
+	}
 	return 0;
 }
 
@@ -199,7 +242,7 @@ static int open_types(struct server *s, const tarn_server_options *o)
 	}
 	s->host->store = s->store;
 	tarn__facts_types(s);
-	return tarn__host_client(s);
+	return check_types(s);
 }
 
 static void say_ready(const struct server *s, int fd)
@@ -241,6 +284,19 @@ static int prepare(const tarn_server_options *o)
 	return r == 0 && o->initializer != NULL ? initialize(o) : r;
 }
 
+static void finding(void *arg, const char *line)
+{
+	tarn__log(arg, 3, "full check: %s", line);
+}
+
+static int succeed(struct server *s)
+{
+	/* Takes its time on a large arena, and finds nothing: for tests. */
+	if (secure_getenv("TARN_VERIFY") != NULL && tarn__verify(&s->st, finding, s) != 0)
+		return tarn__fail(-TARN_EPROTO, "cannot take over: the full check has findings");
+	return tarn__succeed_clients(s);
+}
+
 static int open_all(struct server *s, const tarn_server_options *o)
 {
 	int r = tarn__access_init(&s->access, o);
@@ -262,13 +318,24 @@ static int open_all(struct server *s, const tarn_server_options *o)
 	if (r < 0)
 		return tarn__fail(r, "cannot start the prefault thread: %s", strerror(-r));
 	r = open_types(s, o);
+	if (r == 0 && succeeds(s))
+		r = succeed(s);
+	if (r == 0 && s->host != NULL)
+		r = tarn__host_client(s);
 	if (r < 0)
 		return r;
 	r = stop_register(s->stop_event);
 	if (r < 0)
 		return tarn__fail(r, "more than %d servers run in this process", RUNS_MOST);
-	r = tarn__socket_open(s, o->listen_fd);
-	return r == 0 ? tarn__listen_open(s) : r;
+	r = succeeds(s) ? tarn__socket_inherit(s) : tarn__socket_open(s, o->listen_fd);
+	if (r == 0)
+		r = tarn__listen_open(s);
+	if (r == 0 && !succeeds(s)) {
+		r = tarn__estate_leave_all(s);
+		if (r < 0)
+			return tarn__fail(r, "the keeper does not take the arena: %s", strerror(-r));
+	}
+	return r;
 }
 
 #define METHODS_END_NS 10000000000
@@ -352,6 +419,7 @@ static struct server *server_new(const tarn_server_options *o)
 	s->st.meta_segment = s->st.data = s->st.dir_segment = TARN__SEGMENT_NONE;
 	s->ctrl_segment = s->facts_segment = s->view_segment = TARN__SEGMENT_NONE;
 	s->ctrl_readonly = s->dir_readonly = s->view_readonly = -1;
+	s->keeper = -1;
 	s->spare_fd = s->listener = s->doorbell = s->stop_event = s->name_lock = -1;
 	s->log = o->log;
 	s->log_arg = o->log_arg;
@@ -378,24 +446,51 @@ static void say(const struct server *s, enum tarn_server_event event)
 		s->event(s->event_arg, event, s->name);
 }
 
-static void serve(struct server *s, const tarn_server_options *o,
-		  const volatile sig_atomic_t *stop_wanted)
+/* The first of all servers, or one without a keeper. */
+static void say_serving(struct server *s, const tarn_server_options *o)
 {
 	tarn__log(s, 6, "serving %s: %llu MiB, %s (%s), %s", s->name,
 		  (unsigned long long)(s->st.head->arena_bytes >> 20), tarn__loop_name(s->loop),
 		  s->io_reason, s->backing_reason);
+	tarn__estate_ready(s);
 	say(s, TARN_SERVER_READY);
 	if (o->ready_fd > 0)
 		say_ready(s, o->ready_fd);
+}
+
+static void say_succeeding(struct server *s)
+{
+	tarn__store_relaxed(&s->ctrl->server_pid, (uint64_t)getpid());
+	tarn__store_release(&s->ctrl->incarnation, s->ctrl->incarnation + 1);
+	tarn__store_release(&s->ctrl->server_state, 0);
+	tarn__succeed_publish(s);
+	tarn__estate_ready(s);
+	tarn__log(s, 6, "took over as server number %llu of this arena: %u clients, %u lanes",
+		  (unsigned long long)s->ctrl->incarnation, s->st.head->n_clients,
+		  s->st.head->open_lanes);
+	say(s, TARN_SERVER_READY);
+}
+
+static void serve(struct server *s, const tarn_server_options *o,
+		  const volatile sig_atomic_t *stop_wanted)
+{
+	if (s->heritage != NULL)
+		tarn__crash_reactor();
+	if (succeeds(s))
+		say_succeeding(s);
+	else
+		say_serving(s, o);
 	if (stop_wanted != NULL && *stop_wanted)
 		s->stopping = true; /* came before this run could be stopped */
 	tarn__reactor(s);
+	tarn__estate_bye(s); /* whatever happens from here on, nobody is to take over */
 	say(s, TARN_SERVER_STOPPING);
 	tarn__log(s, 6, "ends");
 }
 
 int tarn__serve(const tarn_server_options *options, int parent_pidfd,
-		const volatile sig_atomic_t *stop_wanted, uint64_t ret_uuid[2])
+		const volatile sig_atomic_t *stop_wanted, uint64_t ret_uuid[2],
+		const struct heritage *heritage)
 {
 	static const tarn_server_options none;
 	const tarn_server_options *o = options != NULL ? options : &none;
@@ -409,9 +504,14 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 	struct server *s = server_new(o);
 	if (s == NULL)
 		return tarn__fail(-ENOMEM, "no memory for a server");
-	r = choose_name(s, o->name);
+	s->heritage = heritage;
+	if (heritage != NULL)
+		s->keeper = heritage->keeper;
+	r = choose_name(s, succeeds(s) ? heritage->estate->name : o->name);
 	if (r == 0)
 		r = open_all(s, o);
+	if (r == 0)
+		r = tarn__keeper_watch(s);
 	if (r == 0 && parent_pidfd >= 0) {
 		parent.arg = s;
 		r = tarn__loop_watch(s->loop, &parent);
@@ -427,5 +527,11 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 
 int tarn_server_run(const tarn_server_options *options)
 {
-	return tarn__serve(options, -1, NULL, NULL);
+	const bool keep = options != NULL && options->keep;
+	int r = keep ? tarn__options_check(options) : 0;
+
+	if (r < 0)
+		return r;
+	return keep ? tarn__keep(options, -1, NULL, NULL, false)
+		    : tarn__serve(options, -1, NULL, NULL, NULL);
 }

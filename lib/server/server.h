@@ -10,6 +10,7 @@
 
 #include "access.h"
 #include "lib/control.h"
+#include "estate.h"
 #include "facts.h"
 #include "lib/host.h"
 #include "loop.h"
@@ -31,6 +32,9 @@ struct peer {
 	struct tarn__segment lanes;    /* LANE(c) */
 	uint32_t lane[TARN__CLIENT_LANES]; /* lane records by number; NIL: not open */
 	bool detach_asked;             /* answer once it is reclaimed */
+	uint64_t detach_serial;        /* of the request */
+	bool host;                     /* the server's own host of objects, or that of a server
+					* before this one */
 };
 
 /* A connection that is not (yet) a client: somebody who asks. */
@@ -69,6 +73,7 @@ struct waiter {
 	uint32_t client, number;       /* LANE_CLOSE */
 	uint32_t incarnation;          /* of that client: the index may be another's by then */
 	uint64_t argument;             /* REFS */
+	uint64_t serial;               /* of the request */
 };
 
 #define HOT_LANES 8u
@@ -140,6 +145,15 @@ struct server {
 	struct tarn__segment facts_segment;
 	struct facts *facts;           /* NULL: a test's server without them */
 	struct facts_client *facts_client;
+
+	/* of replacement */
+	int keeper;                    /* socket to it; -1: there is none (any more) */
+	struct tarn__loop_watch keeper_watch;
+	const struct heritage *heritage; /* NULL: there never was a keeper */
+	unsigned n_died;               /* entries of META's died[] */
+	uint64_t serial;               /* of the request in hand: goes with its answer */
+	bool interrupted;              /* calls that another server's executors had are to be
+					* answered once that server's lanes are read */
 
 	/* counted for people; not in META, not needed for correctness */
 	uint64_t undo_high;            /* most words that one transaction changed */
@@ -217,8 +231,15 @@ uint64_t tarn__name_find(const struct state *st, const char *text);
 void tarn__name_drop(struct state *st, uint64_t id);
 
 /* ---- clients.c: life cycle ---- */
-int tarn__client_attach(struct server *s, int socket, pid_t pid, uid_t uid, int pidfd,
-			uint64_t quota, uint32_t *ret_client);
+struct newcomer {
+	int socket, pidfd; /* the peer's own from its attach on */
+	pid_t pid;
+	uid_t uid;
+	uint64_t quota;
+	uint64_t image;
+	bool host;
+};
+int tarn__client_attach(struct server *s, const struct newcomer *who, uint32_t *ret_client);
 int tarn__lane_open(struct server *s, uint32_t client, uint32_t *ret_number);
 void tarn__lane_close(struct server *s, uint32_t client, uint32_t number);
 void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
@@ -227,6 +248,8 @@ void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
 void tarn__clients_notice_deaths(struct server *s);
 /* Step 6: DYING1 -> DYING2 -> RECLAIM, and slices of reclaiming. True if there is more. */
 bool tarn__clients_advance(struct server *s);
+/* The view of a lane that META has. -ENOMEM. */
+int tarn__view_add(struct server *s, uint32_t lane);
 struct lane_view *tarn__view_of(struct server *s, uint32_t lane);
 struct tarn__lane_area *tarn__view_area(struct server *s, const struct lane_view *v);
 
@@ -250,8 +273,6 @@ void tarn__publish_all(struct server *s);
 int tarn__listen_open(struct server *s);
 /* Makes the host of objects a client of this server. Sets the thread's last failure. */
 int tarn__host_client(struct server *s);
-/* The host asks to attach: answers with what that made. */
-void tarn__host_welcome(struct server *s, struct peer *p);
 void tarn__listen_close(struct server *s);
 void tarn__answer(struct server *s, int socket, uint32_t kind, int error, const uint64_t *value,
 		  unsigned n_values, const int *fds, unsigned n_fds, const char *text);
@@ -259,10 +280,32 @@ void tarn__waiters_answer(struct server *s);
 /* A request of a client, or its hang-up; @arg is its peer. */
 void tarn__on_client(void *arg, uint32_t events);
 
+/* A lane whose LANE_CLOSE was read: closed some epochs later. False: no memory. */
+bool tarn__lane_close_later(struct server *s, uint32_t client, uint32_t number);
+
 /* Closes a peer's descriptors and mappings, frees it. */
 void tarn__peer_free(struct server *s, uint32_t client);
 
+/* ---- successor.c ---- */
+/* Of the segments of a server that is dead the state, rolled back. With a sentence. */
+int tarn__succeed_state(struct server *s);
+/* Once the types are known: its clients, objects, exports. With a sentence. */
+int tarn__succeed_clients(struct server *s);
+/* Last: says everything again that a client may have missed. */
+void tarn__succeed_publish(struct server *s);
+/* Answers the calls that nobody runs any more, when it is time. */
+void tarn__succeed_calls(struct server *s);
+/* The call that is the next message of @v's lane was begun by a server that died. NULL: it was not. */
+const struct died *tarn__died_in(const struct server *s, const struct lane_view *v);
+/* The lane's position is committed: its caller was told. */
+void tarn__died_told(struct server *s, const struct lane_view *v);
+/* The keeper is watched. 0 or negative. */
+int tarn__keeper_watch(struct server *s);
+
 /* ---- attach.c ---- */
+void tarn__peer_watch(struct server *s, struct peer *p);
+/* A welcome again, to one that did not hear of it. */
+void tarn__welcome(struct server *s, struct peer *p, uint32_t kind);
 /* ATTACH and HERE of a visitor that may; @who connected, @sender spoke. True: it has become a
  * client, and the visitor is to be freed. */
 bool tarn__attach(struct server *s, struct visitor *v, const struct tarn__request *q,
@@ -276,10 +319,14 @@ bool tarn__peer_executed(const struct server *s, const struct peer *p);
 /* @listen_fd > 0: that one. Failures come with a sentence. */
 int tarn__socket_open(struct server *s, int listen_fd);
 void tarn__socket_close(struct server *s);
+/* That of a server that is dead. */
+int tarn__socket_inherit(struct server *s);
 
 /* ---- contents.c: VIEW ---- */
 int tarn__contents_open(struct server *s);
 void tarn__contents_close(struct server *s);
+/* A container whose server is dead has no contents any more. */
+void tarn__contents_forget(struct server *s, uint64_t id);
 /* The contents of containers, of a quiet arena (else 0): as tarn__verify(). @store may be NULL. */
 int tarn__contents_verify(struct tarn__store *store, const struct state *st,
 			  void (*say)(void *, const char *), void *arg);

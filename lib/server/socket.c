@@ -198,6 +198,20 @@ int tarn__socket_open(struct server *s, int listen_fd)
 	return listen_fd > 0 ? take_listener(s, listen_fd) : bind_name(s, s->name);
 }
 
+int tarn__socket_inherit(struct server *s)
+{
+	const struct estate *e = s->heritage->estate;
+
+	s->listener = e->fd[ESTATE_LISTENER];
+	s->name_lock = e->fd[ESTATE_NAME_LOCK];
+	snprintf(s->socket_path, sizeof s->socket_path, "%s", e->socket_path);
+	snprintf(s->lock_path, sizeof s->lock_path, "%s", e->lock_path);
+	s->listener_given = s->socket_path[0] == '\0' && e->name[0] != '@';
+	/* Whose server it is, for who connects from now on, is who called this last. */
+	return listen(s->listener, 128) == 0
+		       ? 0 : tarn__fail(-errno, "cannot listen on: %s", strerror(errno));
+}
+
 void tarn__socket_close(struct server *s)
 {
 	if (s->listener >= 0) {

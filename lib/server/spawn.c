@@ -34,6 +34,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "keeper.h"
 #include "lib/error.h"
 #include "lib/image.h"
 #include "serve.h"
@@ -51,9 +52,7 @@ struct order {
 	int ready_fd, parent_pidfd; /* parent_pidfd -1: detached */
 	/* Answers. */
 	pid_t pid;           /* written by the child in between */
-	int code;            /* of a failed start */
-	char failure[512];
-	uint64_t uuid[2];
+	struct keeper_page page; /* code and failure of a failed start, uuid */
 	struct tarn__packed packed;
 };
 #define ORDER_MAGIC 0x7365727665210a01ull
@@ -99,10 +98,11 @@ static _Noreturn void serve_order(int fd)
 	if (o->parent_pidfd >= 0)
 		fcntl(o->parent_pidfd, F_SETFD, FD_CLOEXEC);
 	p->o.ready_fd = o->ready_fd;
-	int r = tarn__serve(&p->o, o->parent_pidfd, &stop_wanted, o->uuid);
+	int r = p->o.keep ? tarn__keep(&p->o, o->parent_pidfd, &stop_wanted, &o->page, true)
+			  : tarn__serve(&p->o, o->parent_pidfd, &stop_wanted, o->page.uuid, NULL);
 	if (r < 0) {
-		snprintf(o->failure, sizeof o->failure, "%s", tarn_error_last()->message);
-		o->code = r;
+		snprintf(o->page.failure, sizeof o->page.failure, "%s", tarn_error_last()->message);
+		o->page.code = r;
 	}
 	tarn__options_free(p);
 	exit(r < 0 ? 1 : 0);
@@ -132,13 +132,24 @@ static int order_open(const struct tarn__packed *p, struct order **ret)
 	return fd;
 }
 
+static void order_wipe(struct order *o)
+{
+	explicit_bzero(&o->packed, o->head.bytes - offsetof(struct order, packed));
+}
+
 static void order_close(int fd, struct order *o)
 {
-	const size_t bytes = o->head.bytes;
-
-	explicit_bzero(o, bytes);
-	munmap(o, bytes);
+	order_wipe(o);
+	munmap(o, o->head.bytes);
 	close(fd);
+}
+
+void tarn__born_fini(struct tarn__born *b)
+{
+	if (b->shared != NULL)
+		munmap(b->shared, b->shared_bytes);
+	b->shared = NULL;
+	b->page = NULL;
 }
 
 struct command {
@@ -303,8 +314,8 @@ static int start_failed(int r, const struct order *o, const struct tarn__born *b
 	char how[40];
 
 	bury(b, how, sizeof how);
-	if (o->code < 0)
-		return tarn__fail(o->code, "%s", o->failure);
+	if (o->page.code < 0)
+		return tarn__fail(o->page.code, "%s", o->page.failure);
 	if (r == -EPIPE)
 		return tarn__fail(r, "the server process ended before it was ready%s (is this program "
 				  "linked with libtarn? TARN_TARND can name the tarnd to execute)", how);
@@ -334,13 +345,21 @@ int tarn__spawn(const struct tarn__packed *p, struct tarn__born *ret)
 	if (r == 0)
 		r = await_ready(ready[0], p->o.start_timeout_ns, b.name, sizeof b.name);
 	/* SYNC born: what the server wrote before its line, we see after it. */
-	memcpy(b.uuid, c.order->uuid, sizeof b.uuid);
+	memcpy(b.uuid, c.order->page.uuid, sizeof b.uuid);
 	if (r < 0) {
 		r = start_failed(r, c.order, &b);
 		if (b.pidfd >= 0)
 			close(b.pidfd);
 	}
-	order_close(order, c.order);
+	if (r == 0 && p->o.keep) {
+		order_wipe(c.order);
+		close(order);
+		b.page = &c.order->page;
+		b.shared = c.order;
+		b.shared_bytes = c.order->head.bytes;
+	} else {
+		order_close(order, c.order);
+	}
 	if (parent >= 0)
 		close(parent);
 	if (ready[0] >= 0)

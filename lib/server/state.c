@@ -220,6 +220,24 @@ int tarn__state_adopt(struct state *st, unsigned char *base, uint64_t bytes)
 	return 0;
 }
 
+int tarn__state_inherit(struct state *st, struct tarn__segment meta, struct tarn__segment dir,
+			struct tarn__segment data)
+{
+	int r = tarn__state_adopt(st, meta.base, meta.bytes);
+
+	st->meta_segment = meta;
+	st->dir_segment = dir;
+	st->data = data;
+	st->dir = (struct tarn__dir_entry *)(void *)dir.base;
+	if (r < 0)
+		return r;
+	if (data.bytes < st->head->arena_bytes ||
+	    dir.bytes < (st->head->max_objects + 1) * sizeof(struct tarn__dir_entry))
+		return -EPROTO;
+	tarn__meta_rollback(&st->meta);
+	return 0;
+}
+
 void tarn__state_close(struct state *st)
 {
 	tarn__segment_close(&st->data);

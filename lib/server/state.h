@@ -221,6 +221,7 @@ enum thing_flag {
 	THING_ENDED = 8,      /* its destructor has run, or it has none */
 	THING_MAKING = 16,    /* its creator is an executor's: calls stand in line behind it */
 	THING_ATTENDS = 32,   /* in the list of those that are told when a client is gone */
+	THING_LOST = 64,      /* its type is TARN_TYPE_PRIVATE, and its server process is no more */
 };
 
 /* What an object is besides memory and counts: found by channel_of[] of its index. */
@@ -387,6 +388,9 @@ static_assert(sizeof(struct heap) % 8 == 0, "whole words");
 
 /* ---- the head ---- */
 
+#define RUNNING_SAVED 4096u /* bytes; of larger instances nothing is saved */
+#define DIED_MOST 32u
+
 struct state_head {
 	struct tarn__undo undo; /* first: a successor finds it before it knows more */
 
@@ -447,6 +451,34 @@ struct state_head {
 	uint64_t n_aside;                /* DEAD objects that are not on the dead list */
 	uint64_t things_made;            /* ever: the order of creation */
 	uint64_t calls_made;             /* ever: their serial numbers */
+	uint64_t types_hash;             /* of all types that this arena's servers have; 0: not yet */
+
+	/* The message whose inline method is running, set without the log before the method begins and
+	 * cleared after the commit: a successor that finds it with the lane's position where it was
+	 * does not run that call again. */
+	struct running {
+		uint64_t position;
+		uint32_t lane;           /* NIL: none */
+		uint32_t pad;
+		/* The instance as it was: the successor puts it back, so that such a call has not been. */
+		uint64_t id, saved_bytes; /* 0: it is not here */
+		unsigned char saved[RUNNING_SAVED];
+	} running;
+
+	/* The object that is just told that a client is gone; likewise not logged. */
+	struct telling {
+		uint32_t client;         /* NIL: none is */
+		uint32_t thing;
+	} telling;
+
+	/* Calls in which a server died, until their callers are told: not logged either. One a death,
+	 * and a server that gets to the end of an epoch has told all. */
+	struct died {
+		uint64_t position;
+		uint32_t lane;           /* NIL: none */
+		uint16_t signal;         /* of which the server died */
+		uint16_t undone;         /* 1: the instance was put back */
+	} died[DIED_MOST];
 };
 
 static_assert(offsetof(struct state_head, dead) % 8 == 0, "dead and dead_last: one logged word");
@@ -490,6 +522,10 @@ struct state {
  * @backing; DIR and DATA are created beside it. 0 or negative errno. */
 int tarn__state_create(struct state *st, enum tarn__backing backing, uint64_t arena_bytes,
 		       uint64_t max_objects);
+/* Takes over the segments META, DIR and DATA of an arena whose server is dead, and rolls back what
+ * that had not committed. -EPROTO: they are another version's. */
+int tarn__state_inherit(struct state *st, struct tarn__segment meta, struct tarn__segment dir,
+			struct tarn__segment data);
 /* Maps the tables of an existing META (after a restart, or a copy of it for a check). */
 int tarn__state_adopt(struct state *st, unsigned char *base, uint64_t bytes);
 void tarn__state_close(struct state *st);

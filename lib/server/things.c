@@ -74,6 +74,14 @@ static void attend_no_more(struct state *st, struct thing *t)
 	pair_set(st, &h->attending, h->attending == i ? next : h->attending, h->n_attending - 1);
 }
 
+void tarn__thing_unattend(struct state *st, struct thing *t)
+{
+	if (!(t->flags & THING_ATTENDS))
+		return;
+	attend_no_more(st, t);
+	SET(st, t->flags, t->flags & ~(uint32_t)THING_ATTENDS);
+}
+
 static void thing_free(struct state *st, struct thing *t)
 {
 	struct state_head *h = st->head;
@@ -339,10 +347,12 @@ static bool destroy(struct server *s, struct object *o, struct thing *t)
 		return true;
 	}
 	if (type->type->flags & TARN_TYPE_INLINE) {
-		/* Once: were this process killed in between, its successor would have no use for
-		 * what the destructor tidies up in the process. */
-		tarn__thing_destroy(s, type, o->id, tarn__thing_self(s, o, type));
+		/* At most once: were this process killed in between, its successor would have no
+		 * use for what the destructor tidies up in the process; and one that crashes
+		 * would crash that, too. */
 		SET(st, t->flags, t->flags | THING_ENDED);
+		tarn__commit(s);
+		tarn__thing_destroy(s, type, o->id, tarn__thing_self(s, o, type));
 		return true;
 	}
 	struct tarn__job *job = tarn__job_new(s, type, TARN__DEED_DESTROY, o, 0, 0);
@@ -443,9 +453,15 @@ bool tarn__things_departed(struct server *s, uint32_t client, uint32_t *budget)
 		const struct thing *t = &st->thing[c->departed_at];
 		uint32_t next = t->attend_next;
 
+		/* For the successor of a server that crashes in it. */
+		tarn__store32_relaxed(&st->head->telling.thing, c->departed_at);
+		tarn__compiler_barrier();
+		tarn__store32_relaxed(&st->head->telling.client, client);
+		tarn__compiler_barrier();
 		tell(s, t, client);
 		SET(st, c->departed_at, next);
 		tarn__commit(s);
+		tarn__store32_relaxed(&st->head->telling.client, NIL);
 	}
 	return c->departed_at == NIL;
 }

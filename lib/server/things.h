@@ -17,8 +17,10 @@ static inline struct thing *tarn__thing_of(const struct state *st, const struct 
 /* What DIR says of an object besides the general flags. */
 static inline uint64_t tarn__thing_state(const struct state *st, const struct object *o)
 {
-	return TARN__DIR_OBJECT |
-	       (uint64_t)st->thing[st->channel_of[o - st->object]].type << TARN__DIR_TYPE_SHIFT;
+	const struct thing *t = &st->thing[st->channel_of[o - st->object]];
+
+	return TARN__DIR_OBJECT | (t->flags & THING_LOST ? TARN__DIR_LOST : 0) |
+	       (uint64_t)t->type << TARN__DIR_TYPE_SHIFT;
 }
 
 /* Its type, as the host knows it; NULL without a host. */
@@ -58,6 +60,9 @@ bool tarn__thing_reap(struct server *s, struct object *o);
 /* Tells the next objects, up to *@budget, which it lowers, that @client is gone. True: all that have
  * to be told are. Commits by itself. */
 bool tarn__things_departed(struct server *s, uint32_t client, uint32_t *budget);
+
+/* It is told of no client's end any more. */
+void tarn__thing_unattend(struct state *st, struct thing *t);
 
 /* Phase B of UNHOLD and DESTROYED. */
 void tarn__unhold_now(struct server *s, const struct deferred *d);

@@ -59,6 +59,7 @@ static const struct {
 	{ "RecursionError", "RuntimeError" },
 	{ "StopIteration", ROOT },
 	{ "StopAsyncIteration", ROOT },
+	{ "Signal", "RuntimeError" }, /* ours: a method ended its server; see tarn/type.h */
 	{ "SyntaxError", ROOT },
 	{ "SystemError", ROOT },
 	{ "TypeError", ROOT },

@@ -22,7 +22,27 @@ printed() { # printed 0xHEX: as index and generation
 
 # ---- serve ----
 
+ls_row() { # ls_row NAME FILTER: of its row
+	tarn 0 ls --json --timeout 300ms
+	silent err
+	same "$(json .schema)" tarn.ls/1
+	json ".servers[] | select(.name == \"$1\") | $2"
+}
 server_program=("$tools/tarn" serve)
+serve "$name-kept" --size 64M
+kept=$server
+replaced() {
+	local first
+	first=$(ls_row "$name-kept" .pid)
+	[ "$first" -ne "$kept" ]
+	kill -9 "$first"
+	tarn 0 -s "$name-kept" check
+	[ "$(ls_row "$name-kept" .pid)" -ne "$first" ]
+}
+check "tarn serve survives kill -9 of its server" replaced
+check "and once more" replaced
+end_server
+server_program=("$tools/tarn" serve --keeper off)
 serve "$name" --size 64M --spin-us 0
 server_program=("$tools/tarnd")
 main=$server
@@ -36,12 +56,6 @@ held_index=${held%:*}
 
 # ---- ls ----
 
-ls_row() { # ls_row NAME FILTER: of its row
-	tarn 0 ls --json --timeout 300ms
-	silent err
-	same "$(json .schema)" tarn.ls/1
-	json ".servers[] | select(.name == \"$1\") | $2"
-}
 ls_running() {
 	ls_row "$name" ".pid == $main and .state == \"running\" and .clients == 1 and .blocks == 4 and
 		.arena_bytes == 67108864 and .used_bytes > 9000 and .up_ns > 0 and .use_percent >= 0"

@@ -163,7 +163,7 @@ int __wrap_tarn__control_connect(const char *name, uint64_t deadline, int *ret_f
 static int answer_attach(struct tarn__answer *ret, int *fds, uint32_t *ret_client)
 {
 	struct server *s = world->s;
-	int r = tarn__client_attach(s, -1, 1, 0, -1, 0, ret_client);
+	int r = tarn__client_attach(s, &(const struct newcomer){ .socket = -1, .pidfd = -1, .pid = 1 }, ret_client);
 
 	if (r < 0)
 		return r;

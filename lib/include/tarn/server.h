@@ -69,6 +69,17 @@ typedef struct tarn_server_options {
 				 * SIGKILL leaves of them is swept: see tarn/gc.h. Not with
 				 * TARN_BACKING_MEMFD */
 
+	/*
+	 * A keeper: a process of its own that holds the arena's descriptors, starts the server as its
+	 * child, and when that is killed or crashes starts another, which goes on: clients keep what
+	 * they have and do not attach again. A call whose method was running is answered with
+	 * TARN_EINTERRUPTED, or of a method that crashed with a fault of domain "Signal"
+	 * (tarn/type.h). tarn_server_pid() is the keeper's then; to kill the keeper leaves the server
+	 * running, without a successor. Not for a process with several threads: of
+	 * tarn_server_run() that is -EBUSY, for there the calling process becomes the keeper.
+	 */
+	bool keep;
+
 	/* Where and as what it runs. Of tarn_server_run() these concern the calling thread,
 	 * which keeps them. */
 	const char *process_name; /* at most 15 bytes, for ps and tools; NULL: "tarn-server", or
@@ -152,7 +163,8 @@ TARN_EXPORT bool tarn_server_borrowed(const tarn_server *server);
 
 /* The name to attach to; belongs to the server object. "" while INITIAL without a given name. */
 TARN_EXPORT const char *tarn_server_name(const tarn_server *server);
-/* 0 while INITIAL. */
+/* Of the process that was started: the server's, or its keeper's (options.keep; then
+ * tarn_client_server_pid() is the server's of now). 0 while INITIAL. */
 TARN_EXPORT int tarn_server_pid(const tarn_server *server);
 
 /*

@@ -99,7 +99,7 @@ uint32_t fake_client(struct server *s)
 {
 	uint32_t c;
 
-	CHECK(tarn__client_attach(s, -1, 1, 0, -1, 0, &c) == 0);
+	CHECK(tarn__client_attach(s, &(const struct newcomer){ .socket = -1, .pidfd = -1, .pid = 1 }, &c) == 0);
 	return c;
 }
 

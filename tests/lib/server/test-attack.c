@@ -423,7 +423,7 @@ Test(attack, channels_count_against_the_quota)
 	struct server *s = fake_server(64);
 	uint32_t p;
 
-	cr_assert(zero(int, tarn__client_attach(s, -1, 1, 0, -1, 1 << 20, &p)));
+	cr_assert(zero(int, tarn__client_attach(s, &(const struct newcomer){ .socket = -1, .pidfd = -1, .pid = 1, .quota = 1 << 20 }, &p)));
 	struct fake_lane pa = fake_lane(s, p);
 
 	fake_post(&pa, TARN__MSG_CHANNEL, 0, 1 << 18, 0, 0, 0, 0, 0); /* 16 MiB */

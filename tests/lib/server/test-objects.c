@@ -596,7 +596,7 @@ Test(objects, d13_a_result_for_which_there_is_no_memory_is_an_error_that_says_so
 	uint64_t id = make(&k, &k.pa, 1);
 	uint32_t poor;
 
-	cr_assert(zero(int, tarn__client_attach(k.s, -1, 1, 0, -1, 4096, &poor)));
+	cr_assert(zero(int, tarn__client_attach(k.s, &(const struct newcomer){ .socket = -1, .pidfd = -1, .pid = 1, .quota = 4096 }, &poor)));
 	struct fake_lane l = fake_lane(k.s, poor);
 	struct fake_answer a = call_u(&k, &l, id, BIG, 50000);
 

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The server is killed at every store to META (PROTOCOL T5), over a set of messages of all kinds, and
+ * its successor goes on; then killed again while that takes over. What is no call of a method has
+ * to succeed as if nothing had been; calls give their result once, or are interrupted. Each
+ * successor checks all its books before it serves (TARN_VERIFY), and at the end nothing is left.
+ *
+ * The library is built so that it calls tarn__meta_hook() after each store. Where to die is in a
+ * file that the server has mapped, too.
+ *
+ * TARN_SERVER_STEPS=1: every store. Without it every so many, from a start that moves.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/common/arena.h"
+#include "tests/common/types.h"
+
+#define VARIABLE "TARN_STEPS_FILE"
+#define STRIDE 61u  /* a prime, so that positions within messages vary */
+#define TIRED 4u    /* deaths right after each other; then one server lives for a while, or the keeper
+		     * would give up */
+
+struct steps {
+	int64_t left;   /* stores until the server dies; 0: it does not */
+	int64_t again;  /* and its successor after that many */
+	uint64_t kills;
+};
+
+/* ---- in the server ---- */
+
+static struct steps *steps_map(const char *path)
+{
+	int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	void *p = fd >= 0 ? mmap(NULL, sizeof(struct steps), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+			  : MAP_FAILED;
+
+	if (fd >= 0)
+		close(fd);
+	return p != MAP_FAILED ? p : NULL;
+}
+
+void tarn__meta_hook(void);
+void tarn__meta_hook(void)
+{
+	static struct steps *s;
+	static bool looked;
+
+	if (!looked)
+		s = steps_map(getenv(VARIABLE));
+	looked = true;
+	if (s == NULL || s->left == 0 || --s->left != 0)
+		return;
+	s->left = s->again;
+	s->again = 0;
+	s->kills++;
+	kill(getpid(), SIGKILL);
+	pause();
+}
+
+/* ---- what is asked of it ---- */
+
+struct world {
+	struct arena a;
+	struct steps *steps;
+	tarn_client *c, *d;
+	tarn_channel *to, *from; /* c sends, d receives */
+	tarn_object *counter, *link, *lens[2];
+	unsigned linked;         /* which lens the link holds */
+	int64_t n;               /* of the counter */
+	uint64_t interrupted;
+};
+
+/* A call that may be interrupted. True: it was not. */
+static bool went(struct world *w, int r)
+{
+	w->interrupted += r == -TARN_EINTERRUPTED;
+	PLAIN_CHECKF(r == 0 || r == -TARN_EINTERRUPTED, "%s", tarn_error_last()->message);
+	return r == 0;
+}
+
+static void add(struct world *w, const char *method, bool whole)
+{
+	int64_t n = -1, now = -1;
+	bool fine = went(w, tarn_callf(w->counter, method, TARN_FOREVER, "q", "q", (int64_t)1, &n));
+
+	while (!went(w, tarn_callf(w->counter, "inline_get", TARN_FOREVER, NULL, "q", &now)))
+		;
+	if (fine)
+		PLAIN_EQ(n, w->n + 1);
+	/* An inline method that is interrupted has left its object as it was. */
+	PLAIN_CHECKF(fine || whole ? now == w->n + fine : now == w->n || now == w->n + 1,
+		     "%s: %lld after %lld", method, (long long)now, (long long)w->n);
+	w->n = now;
+}
+
+static void use_channel(struct world *w)
+{
+	tarn_block *b = arena_block(w->c, 3000), *got;
+	uint64_t tag;
+
+	arena_fill(b, 5);
+	OK(tarn_channel_send(w->to, b, 1, TARN_FOREVER));
+	OK(tarn_channel_give(w->to, b, 2, TARN_FOREVER));
+	for (uint64_t i = 1; i <= 2; i++) {
+		OK(tarn_channel_recv(w->from, &got, &tag, TARN_FOREVER));
+		PLAIN_CHECK(tag == i && arena_filled(got, 5));
+		tarn_block_unref(got);
+	}
+	OK(tarn_client_ping(w->c, TARN_FOREVER));
+	OK(tarn_client_ping(w->d, TARN_FOREVER));
+}
+
+/* An object that holds another. What is interrupted has not changed that. */
+static void use_link(struct world *w)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		tarn_object *next;
+		tarn_parcel p;
+
+		if (went(w, tarn_callf(w->link, "set", TARN_FOREVER, "O", NULL, w->lens[i])))
+			w->linked = i;
+		while (!went(w, tarn_call(w->link, "next", NULL, &p, TARN_FOREVER)))
+			;
+		OK(tarn_parcel_get(&p, "O", &next));
+		PLAIN_CHECK(tarn_object_same(next, w->lens[w->linked]));
+		tarn_parcel_fini(&p);
+	}
+}
+
+static void make_objects(struct world *w)
+{
+	static const char *const type[] = { "Magnifier", "Canary", "SlowCanary" };
+
+	for (unsigned i = 0; i < 3; i++) {
+		tarn_object *o;
+		int r = i == 0 ? tarn_object_newf(w->c, type[i], &o, "d", 2.0)
+			       : tarn_object_newf(w->c, type[i], &o, NULL);
+
+		if (went(w, r))
+			tarn_object_unref(o);
+	}
+}
+
+static void use_tokens_and_names(struct world *w)
+{
+	tarn_block *b = arena_block(w->c, 100), *other;
+	tarn_channel *ch, *found;
+	tarn_token token;
+	tarn_object *o;
+
+	arena_fill(b, 8);
+	OK(tarn_block_export(b, NULL, &token));
+	OK(tarn_block_import(w->d, &token, &other));
+	PLAIN_CHECK(arena_filled(other, 8));
+	OK(tarn_block_export(b, NULL, &token));
+	OK(tarn_token_revoke(w->c, &token));
+	tarn_block_unref(b);
+	tarn_block_unref(other);
+	OK(tarn_channel_new(w->c, 8, "by name", &ch));
+	OK(tarn_channel_open(w->d, "by name", TARN_FOREVER, &found));
+	OK(tarn_channel_bind(found, TARN_PRODUCER));
+	tarn_channel_unref(found);
+	tarn_channel_unref(ch);
+	OK(tarn_object_publish(w->lens[0], "glass", 0));
+	OK(tarn_object_lookup(w->d, "glass", TARN_FOREVER, &o));
+	tarn_object_unref(o);
+	OK(tarn_object_unpublish(w->c, "glass"));
+}
+
+static void *in_a_lane_of_its_own(void *arg)
+{
+	struct world *w = arg;
+
+	OK(tarn_client_ping(w->c, TARN_FOREVER));
+	return NULL;
+}
+
+static void come_and_go(struct world *w)
+{
+	tarn_client *e = arena_client(&w->a, NULL);
+	tarn_block *b = arena_block(e, 300000);
+	pthread_t t;
+
+	arena_fill(b, 1);
+	PLAIN_CHECK(arena_filled(b, 1));
+	tarn_block_unref(b);
+	tarn_client_close(e);
+	PLAIN_EQ(pthread_create(&t, NULL, in_a_lane_of_its_own, w), 0);
+	PLAIN_EQ(pthread_join(t, NULL), 0);
+}
+
+/* Each part on its own, so that the numbers of stores stay small. */
+static void part(struct world *w, unsigned number)
+{
+	switch (number) {
+	case 0:
+		use_channel(w);
+		break;
+	case 1:
+		add(w, "inline_add", true);
+		add(w, "add", false);
+		break;
+	case 2:
+		use_link(w);
+		break;
+	case 3:
+		make_objects(w);
+		break;
+	case 4:
+		use_tokens_and_names(w);
+		break;
+	default:
+		come_and_go(w);
+	}
+	arena_settle(w->c);
+	arena_settle(w->d);
+}
+#define PARTS 6u
+
+/* ---- the schedule ---- */
+
+static struct world world_open(const struct arena_kind *kind)
+{
+	const tarn_server_options options = { .keep = true, .arena_bytes = 16u << 20,
+					      .log_level = 3 };
+	struct world w = { 0 };
+	char path[200];
+
+	snprintf(path, sizeof path, "%s/steps", plain_dir());
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	PLAIN_EQ(ftruncate(fd, sizeof *w.steps), 0);
+	close(fd);
+	setenv(VARIABLE, path, 1);
+	setenv("TARN_VERIFY", "1", 1);
+	w.steps = steps_map(path);
+	arena_start(&w.a, kind, &options);
+	w.c = arena_client(&w.a, NULL);
+	w.d = arena_client(&w.a, NULL);
+	OK(tarn_channel_new(w.c, 8, "steps", &w.to));
+	OK(tarn_channel_open(w.d, "steps", TARN_FOREVER, &w.from));
+	OK(tarn_channel_bind(w.to, TARN_PRODUCER));
+	OK(tarn_channel_bind(w.from, TARN_CONSUMER));
+	w.counter = NEW(w.c, "Counter", "");
+	w.link = NEW(w.c, "Link", "");
+	w.lens[0] = NEW(w.c, "Magnifier", "d", 2.0);
+	w.lens[1] = NEW(w.c, "Magnifier", "d", 3.0);
+	for (unsigned i = 0; i < PARTS; i++)
+		part(&w, i);
+	return w;
+}
+
+static void world_close(struct world *w)
+{
+	tarn_object_unref(w->counter);
+	tarn_object_unref(w->link);
+	tarn_object_unref(w->lens[0]);
+	tarn_object_unref(w->lens[1]);
+	tarn_channel_unref(w->from);
+	tarn_channel_unref(w->to);
+	tarn_client_close(w->d);
+	tarn_client_close(w->c);
+	arena_end(&w->a);
+	munmap(w->steps, sizeof *w->steps);
+}
+
+static void rest(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 55000000 }, NULL);
+}
+
+static void run(const struct arena_kind *kind, bool twice)
+{
+	const char *all = getenv("TARN_SERVER_STEPS");
+	const unsigned stride = all != NULL && *all == '1' ? 1 : STRIDE;
+	struct world w = world_open(kind);
+	uint64_t random = 31 + (uint64_t)twice, runs = 0, stores = 0;
+
+	for (unsigned i = 0; i < PARTS; i++) {
+		int64_t n = 1 + (int64_t)(scene_random(&random) % stride);
+
+		for (;; n += stride) {
+			if (runs++ % TIRED == 0)
+				rest();
+			uint64_t kills = w.steps->kills;
+			w.steps->again = twice ? 1 + (int64_t)(scene_random(&random) % 400) : 0;
+			__atomic_store_n(&w.steps->left, n, __ATOMIC_RELEASE);
+			part(&w, i);
+			__atomic_store_n(&w.steps->left, 0, __ATOMIC_RELEASE);
+			if (w.steps->kills == kills)
+				break; /* it has no store number n */
+		}
+		stores += (uint64_t)n;
+	}
+	scene_note("%llu stores, one in %u: %llu kills, %llu calls interrupted",
+		   (unsigned long long)stores, stride, (unsigned long long)w.steps->kills,
+		   (unsigned long long)w.interrupted);
+	PLAIN_CHECK(w.steps->kills >= runs / 2);
+	world_close(&w);
+}
+
+PLAIN_TEST_TIMEOUT(k3_killed_at_any_store_it_is_replaced_and_nothing_is_lost, 1800)
+{
+	run(&arena_posix_epoll, false);
+}
+PLAIN_TEST_TIMEOUT(k3_killed_at_any_store_io_uring_and_memfd, 1800)
+{
+	run(&arena_memfd_uring, false);
+}
+PLAIN_TEST_TIMEOUT(k3_killed_again_while_it_takes_over, 1800)
+{
+	run(&arena_posix_epoll, true);
+}
+
+PLAIN_MAIN()
