@@ -18,6 +18,7 @@
 	X(serve)      \
 	X(ls)         \
 	X(stat)       \
+	X(top)        \
 	X(clients)    \
 	X(blocks)     \
 	X(refs)       \
