@@ -25,6 +25,7 @@
 	X(types)      \
 	X(objects)    \
 	X(introspect) \
+	X(show)       \
 	X(call)       \
 	X(trace)      \
 	X(errors)     \
