@@ -18,12 +18,14 @@
 	X(serve)      \
 	X(ls)         \
 	X(stat)       \
+	X(top)        \
 	X(clients)    \
 	X(blocks)     \
 	X(refs)       \
 	X(types)      \
 	X(objects)    \
 	X(introspect) \
+	X(show)       \
 	X(call)       \
 	X(trace)      \
 	X(errors)     \

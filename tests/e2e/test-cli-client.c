@@ -146,6 +146,29 @@ static void objects(const char *server)
 	tarn_client_close(client);
 }
 
+/* What tarn show is to show: a dict, a list and a lock that is taken. */
+static void contents(const char *server)
+{
+	tarn_client *client = attach(server);
+	tarn_object *dict, *list, *lock;
+
+	must(tarn_dict_newf(client, &dict, "{s:is:[ii]}", "a", 1, "pair", 2, 3), "tarn_dict_newf");
+	must(tarn_list_new(client, &list), "tarn_list_new");
+	for (int i = 0; i < 5; i++)
+		must(tarn_list_appendf(list, "i", 10 * i), "tarn_list_appendf");
+	must(tarn_lock_new(client, 0, &lock), "tarn_lock_new");
+	must(tarn_lock_acquire(lock, 0), "tarn_lock_acquire");
+	must(tarn_object_publish(dict, "settings", 0), "tarn_object_publish");
+	must(tarn_object_publish(list, "numbers", 0), "tarn_object_publish");
+	must(tarn_object_publish(lock, "gate", 0), "tarn_object_publish");
+	printf("client %u\n", tarn_client_id(client));
+	stay();
+	tarn_object_unref(dict);
+	tarn_object_unref(list);
+	tarn_object_unref(lock);
+	tarn_client_close(client);
+}
+
 /* A client whose name is no text at all. */
 static void named(const char *server)
 {
@@ -243,6 +266,8 @@ int main(int argc, char **argv)
 		hold(argv[2]);
 	else if (argc == 3 && strcmp(argv[1], "objects") == 0)
 		objects(argv[2]);
+	else if (argc == 3 && strcmp(argv[1], "contents") == 0)
+		contents(argv[2]);
 	else if (argc == 4 && strcmp(argv[1], "import") == 0)
 		import(argv[2], argv[3]);
 	else if (argc == 3 && strcmp(argv[1], "named") == 0)

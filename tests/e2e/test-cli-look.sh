@@ -400,6 +400,44 @@ started[watcher]=1
 wait_for tables 2
 end_now "$watcher"
 check "stat --watch shows rates" tables 2
+
+# ---- top ----
+
+top_looks() { # two looks: the second one has rates
+	tarn 0 -s "$name" top --batch --count 2 --delay 50ms
+	same "$(grep -c "^tarn top: $name, server $server, " "$scratch/out")" 2
+	grep -qE '^Activity: - messages/s' "$scratch/out"
+	grep -qE '^Activity: [0-9]+ messages/s' "$scratch/out"
+	grep -qE ' test-cli-client +active ' "$scratch/out"
+}
+check "top prints looks" top_looks
+top_json() {
+	tarn 0 -s "$name" top --json --count 2 --delay 50ms
+	same "$(jq -c .schema "$scratch/out" | sort | uniq -c | tr -s ' ')" ' 2 "tarn.top/1"'
+	same "$(jq -sc '.[1].clients | map(.name) | unique' "$scratch/out")" '["test-cli-client"]'
+	jq -se '.[0].totals.messages_per_s == null and .[1].totals.messages_per_s >= 0 and
+		(.[1].clients | all(.held >= 0 and .messages_per_s >= 0))' "$scratch/out" >"$scratch/true"
+}
+check "top prints JSON" top_json
+top_sorts() {
+	tarn 0 -s "$name" top --json --count 1 --sort id
+	json '[.clients[].id] as $ids | $ids == ($ids | sort)'
+}
+check "top sorts" top_sorts
+check "top wants a terminal" refused "not a terminal; --batch" tarn -s "$name" top
+check "top, a delay of nothing" refused "--delay: 0" tarn -s "$name" top --batch --delay 0
+if command -v script >/dev/null; then
+	top_screen() {
+		(sleep 0.5; printf s; sleep 0.3; printf q) |
+			TERM=xterm timeout 30 script -qec "stty rows 20 cols 100; $tools/tarn -s $name top -d 100ms" \
+				"$scratch/typescript" >/dev/null 2>&1
+		grep -q "tarn top: $name" "$scratch/typescript"
+	}
+	check "top on a terminal ends with q" top_screen
+else
+	skip "top on a terminal ends with q" "no script(1)"
+fi
+
 "$tools/tarn" -s "$name" clients --watch=20ms >"$scratch/watched" 2>"$scratch/watch-err" &
 watcher=$!
 started[watcher]=1
@@ -575,7 +613,8 @@ check "an unknown shell" run 2 "$tools/tarn" completion tcsh
 schema_is_documented() { # every member of every answer is in docs/json-schema.md, in its section
 	local command
 	play hold "$name"
-	for command in "stat --classes --latency" clients "blocks --all" "refs --leaks 0" check ls doctor "gc --all"; do
+	for command in "stat --classes --latency" clients "blocks --all" "refs --leaks 0" check ls doctor "gc --all" \
+		"top --count 1"; do
 		read -ra words <<<"$command"
 		local args=(-s "$name")
 		[[ ${words[0]} != ls && ${words[0]} != doctor && ${words[0]} != gc ]] || args=()

@@ -51,6 +51,36 @@ check "a_server_without_types_has_no_calls" nothing trace calls
 check "a_server_without_types_has_no_errors" nothing errors errors
 check "a_server_without_types_has_no_leaks" nothing leaks leaks
 check "an_unknown_object_is_an_error" absent "5:3" introspect 5:3
+check "show_of_an_unknown_object_is_an_error" absent "5:3" show 5:3
+
+# ---- containers and locks ----
+
+play contents "$name"
+shown=$player
+show_dict() {
+	tarn 0 -s "$name" show settings
+	grep -qE '^tarn\.Dict [0-9]+:[0-9]+: ' "$scratch/out"
+	grep -qFx '"a": 1' "$scratch/out"
+	grep -qFx '"pair": [2, 3]' "$scratch/out"
+	asks show '.type == "tarn.Dict" and (.items | length == 2) and .more == false and .items[0].key == "a" and
+		.items[0].value == 1 and .items[1].value == [2, 3]' settings
+}
+show_list() {
+	tarn 0 -s "$name" show numbers --limit 2
+	same "$(grep -c '^[0-9]*: [0-9]*$' "$scratch/out")" 2
+	grep -q -- '--limit 2' "$scratch/out"
+	asks show '[.items[].value] == [0, 10, 20, 30, 40] and .more == false' numbers --limit 0
+	asks show '[.items[].key] == [0, 1, 2] and .more' numbers --limit 3
+}
+show_lock() {
+	tarn 0 -s "$name" show gate
+	grep -qE "^tarn\.Lock [0-9]+:[0-9]+: .*\b${said[client]}\b" "$scratch/out"
+	asks show '.type == "tarn.Lock" and .items == null and (.describe | length > 0)' gate
+}
+check "show_of_a_dict" show_dict
+check "show_of_a_list_as_far_as_the_limit" show_list
+check "show_of_a_lock_tells_its_holder" show_lock
+end_now "$shown"
 end_server
 
 # ---- one with objects ----

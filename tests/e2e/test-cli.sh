@@ -45,7 +45,7 @@ mapfile -t commands < <("$tools/tarn" --help | sed -n '/^Commands:/,/^$/s/^  \([
 arguments() { # arguments COMMAND: as many as it needs, one a line
 	case $1 in
 	dump) echo "$scratch/none" ;;
-	introspect) echo 5:3 ;;
+	introspect | show) echo 5:3 ;;
 	call) printf '%s\n' 5:3 method ;;
 	completion) echo bash ;;
 	esac
