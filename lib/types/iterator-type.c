@@ -112,7 +112,7 @@ static int left(tarn_context *ctx, void *self)
 }
 
 /* At its end at once; what it holds is let go. */
-static int close(tarn_context *ctx, void *self)
+static int finish(tarn_context *ctx, void *self)
 {
 	struct tarn__work *w;
 
@@ -128,7 +128,7 @@ static int close(tarn_context *ctx, void *self)
 }
 
 static const tarn_method methods[] = {
-	{ "close", close, TARN_METHOD_INLINE, "", "", NULL },
+	{ "close", finish, TARN_METHOD_INLINE, "", "", NULL },
 	{ "left", left, TARN_METHOD_INLINE | TARN_METHOD_READ, "", "q", NULL },
 	{ "next", next, TARN_METHOD_INLINE, "", NULL, NULL },
 	{ "next_n", next_n, TARN_METHOD_INLINE, "Q", "[]", NULL },
