@@ -398,7 +398,7 @@ PLAIN_TEST_TIMEOUT(topic_random_deaths_of_publishers_lose_no_acknowledged_item, 
 				OK(i & 1 ? tarn_topic_publishf(t, TARN_FOREVER, "iIB", i, round, b)
 					 : tarn_topic_publishf(t, TARN_FOREVER, "iI", i, round));
 				tarn_block_unref(b);
-				__atomic_store_n(&acked[round], i + 1, __ATOMIC_SEQ_CST);
+				__atomic_store_n(&acked[round], (uint32_t)(i + 1), __ATOMIC_SEQ_CST);
 			}
 		}
 		until = (int)(scene_random(&seed) % 200) + 1;
