@@ -114,6 +114,9 @@ static inline enum way call_one(struct lot *b, const struct tarn__slot *slot)
 	if (tarn__unlikely(tarn__pack_refs(packed) != 0 || n_words > SHORT_WORDS ||
 			   slots > TARN__MESSAGE_SLOTS || flags != (slots == 0 ? TARN__CALL_ONEWAY : 0u)))
 		return DECLINED;
+	/* 0 names nothing, and is also what there is in hand before the first one. */
+	if (tarn__unlikely(w[1] == 0))
+		return DECLINED;
 	if (w[1] != b->run.id && tarn__unlikely(!object_take(b, w[1])))
 		return DECLINED;
 	const struct tarn__offer *offer = offer_of(b, packed);

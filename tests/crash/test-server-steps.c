@@ -287,7 +287,7 @@ static void run(const struct arena_kind *kind, bool twice)
 		int64_t n = 1 + (int64_t)(scene_random(&random) % stride);
 
 		for (;; n += stride) {
-			if (runs++ % TIRED == 0)
+			if (runs++ % (twice ? TIRED / 4 : TIRED) == 0)
 				rest();
 			uint64_t kills = w.steps->kills;
 			w.steps->again = twice ? 1 + (int64_t)(scene_random(&random) % 400) : 0;

@@ -974,8 +974,10 @@ PLAIN_TEST(l21_objects_are_listed_in_the_order_of_their_creation)
 	free(row);
 	OK(tarn_inspector_types(s.a.inspector, &type, &n));
 	PLAIN_CHECK(n >= 4); /* of the scene */
-	PLAIN_CHECK(strcmp(type[0].name, "Counter") == 0);
-	PLAIN_EQ(type[0].objects, 2);
+	size_t at = 0;
+	while (at < n && strcmp(type[at].name, "Counter") != 0) /* Tarn's own types are in front */
+		at++;
+	PLAIN_CHECK(at < n && type[at].objects == 2);
 	free(type);
 	OK(tarn_inspector_leaks(s.a.inspector, &row, &n));
 	PLAIN_EQ(n, 0);

@@ -745,8 +745,11 @@ static void post_any(const struct server *s, struct stranger *x, struct fake_lan
 		word[0][2] = tarn__pack((unsigned)rand() % 6, n_values, n_refs,
 					(spilled ? TARN__CALL_SPILLED : 0) | (oneway ? TARN__CALL_ONEWAY : 0),
 					oneway ? 0 : 1 + (unsigned)rand() % 8, spilled ? 0 : n_words);
+		/* One of ours, which lie in a row at the end, or none. Tarn's own want more of a
+		 * server than a fake has. */
 		if (kind == TARN__MSG_CREATE)
-			word[0][1] = (uint64_t)rand() % 5;
+			word[0][1] = rand() % 4 != 0 ? fake_type(s, "Fool") + (uint64_t)rand() % 3
+						     : rand() % 2 == 0 ? 0 : s->host->catalog->n;
 		for (unsigned k = 3; k < 3 + n_words && rand() % 3 != 0; k += 2)
 			word[k / 7][k % 7] = tarn__slot_head((enum tarn_kind)(rand() % 15), (unsigned)rand() % 4,
 							     (uint32_t)rand() % 20);
