@@ -127,7 +127,7 @@ static void look_into(struct server_row *r)
 	r->note = d.header.how == DUMP_STOPPED ? "stopped" : "stands still";
 	if (d.sight.facts != NULL)
 		up = (int64_t)(d.header.now_ns - d.sight.facts->started_ns);
-	r->stat = (tarn_stat){ .uptime_ns = (uint64_t)up, .clients = d.st.head->n_clients,
+	r->stat = (tarn_stat){ .uptime_ns = (uint64_t)up, .clients = d.st.head->n_clients - (d.st.head->host != NIL),
 			       .blocks_live = d.st.head->n_live, .used_bytes = d.st.head->heap.used,
 			       .arena_bytes = d.st.head->arena_bytes };
 	r->has_stat = true;

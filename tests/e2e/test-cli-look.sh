@@ -91,7 +91,7 @@ while True:
     q = c.recv(4096)
     if len(q) >= 8:
         magic, kind = struct.unpack_from("<II", q)
-        c.send(struct.pack("<IIiI8Q256s", magic, kind, -4100, 0, *[0] * 8, b"another version"))
+        c.send(struct.pack("<IIiI8Q256sQ", magic, kind, -4100, 0, *[0] * 8, b"another version", 0))
     c.close()
 END
 mkfifo "$scratch/other"
@@ -403,6 +403,11 @@ check "stat --watch shows rates" tables 2
 
 # ---- top ----
 
+refused() { # refused TEXT ARGUMENT...: one line that has TEXT, exit 2
+	tarn 2 "${@:2}"
+	silent out
+	one_line "$1"
+}
 top_looks() { # two looks: the second one has rates
 	tarn 0 -s "$name" top --batch --count 2 --delay 50ms
 	same "$(grep -c "^tarn top: $name, server $server, " "$scratch/out")" 2
@@ -414,7 +419,7 @@ check "top prints looks" top_looks
 top_json() {
 	tarn 0 -s "$name" top --json --count 2 --delay 50ms
 	same "$(jq -c .schema "$scratch/out" | sort | uniq -c | tr -s ' ')" ' 2 "tarn.top/1"'
-	same "$(jq -sc '.[1].clients | map(.name) | unique' "$scratch/out")" '["test-cli-client"]'
+	same "$(jq -sc '.[1].clients | map(.name) | unique' "$scratch/out")" '["tarnd","test-cli-client"]'
 	jq -se '.[0].totals.messages_per_s == null and .[1].totals.messages_per_s >= 0 and
 		(.[1].clients | all(.held >= 0 and .messages_per_s >= 0))' "$scratch/out" >"$scratch/true"
 }
@@ -424,8 +429,8 @@ top_sorts() {
 	json '[.clients[].id] as $ids | $ids == ($ids | sort)'
 }
 check "top sorts" top_sorts
-check "top wants a terminal" refused "not a terminal; --batch" tarn -s "$name" top
-check "top, a delay of nothing" refused "--delay: 0" tarn -s "$name" top --batch --delay 0
+check "top wants a terminal" refused "not a terminal; --batch" -s "$name" top
+check "top, a delay of nothing" refused "--delay: 0" -s "$name" top --batch --delay 0
 if command -v script >/dev/null; then
 	top_screen() {
 		(sleep 0.5; printf s; sleep 0.3; printf q) |

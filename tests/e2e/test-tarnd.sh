@@ -84,6 +84,7 @@ declare -A wrong=(
 	[--max-executors]="x|0|-1|4097|$huge"
 	[--ready-fd]="x|0|2|77"
 	[--log-level]="loud|7"
+	[--keeper]="yes|ON|"
 )
 refused() { # refused TEXT ARGUMENT...: one line that has TEXT, exit 2, at once
 	run 2 "$tools/tarnd" "${@:2}"
@@ -128,7 +129,7 @@ gone() {
 }
 check "--cpus" cpus_are "$cpu"
 check "--process-name" same "$(cat "/proc/$server/comm")" "a tarn of $$"
-check "--keep" same "$(names_of | wc -l)" 4
+check "--keep" same "$(names_of | wc -l)" 6
 pid=$server
 end_server
 check "names are gone after an orderly end" gone "$pid"
