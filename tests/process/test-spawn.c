@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/common/arena.h"
 #include "tests/common/types.h"
 
 struct user {
