@@ -50,8 +50,15 @@ skip() {
 	echo "ok $n - $1 # SKIP $2"
 }
 
-wait_for() { # wait_for COMMAND...: until it succeeds; the limit is meson's
+# wait_for COMMAND...: until it succeeds. With a limit of its own, far above what anything here takes:
+# a condition that cannot come true is then one failed check, and not a program that hangs.
+wait_for() {
+	local end=$((SECONDS + 60 * ${PLAIN_TIMEOUT_SCALE:-1}))
 	until "$@"; do
+		if [ $SECONDS -ge $end ]; then
+			echo "waited in vain for: $*"
+			return 1
+		fi
 		sleep 0.02
 	done
 }

@@ -493,7 +493,7 @@ odd_names() {
 }
 check "names that are no text" odd_names
 
-n_clients_is() {
+n_clients_is() { # the server's own one among them
 	[ "$("$tools/tarn" -s "$name" clients --noheadings | wc -l)" -eq "$1" ]
 }
 # wait works in the shell that started a process, so not inside check.
@@ -502,10 +502,10 @@ for pid in "$named" "$importer"; do
 	finish "$pid"
 	check "a client ends in order" same "$ended" 0
 done
-check "both are gone" wait_for n_clients_is 1
+check "both are gone" wait_for n_clients_is 2
 end_now "$holder"
 nothing_remains() {
-	wait_for n_clients_is 0
+	wait_for n_clients_is 1
 	tarn 0 -s "$name" blocks --all --noheadings
 	silent out
 	tarn 0 -s "$name" refs --noheadings
