@@ -3,11 +3,9 @@
  * What callers do wrong: each mistake has its code, and a sentence with what was given or what
  * is possible. (Mistakes with their own tests elsewhere are not here again.)
  */
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -62,10 +60,10 @@ PLAIN_TEST(mistakes_in_a_servers_options_are_named)
 	free(text);
 }
 
-static void no_tarn_at(const char *path, int type)
+static void no_tarn_at(const char *path)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, type, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	tarn_client *c;
 
 	strcpy(a.sun_path, path);
@@ -73,7 +71,7 @@ static void no_tarn_at(const char *path, int type)
 	PLAIN_EQ(listen(fd, 1), 0);
 	WRONG(tarn_client_open(path, NULL, &c), EINVAL, path, "not of a Tarn server");
 	close(fd);
-	WRONG(tarn_client_open(path, NULL, &c), type == SOCK_SEQPACKET ? ENOENT : EINVAL, path);
+	WRONG(tarn_client_open(path, NULL, &c), ENOENT, path, "nobody listens");
 	PLAIN_EQ(unlink(path), 0);
 }
 
@@ -84,7 +82,7 @@ PLAIN_TEST(mistakes_in_where_a_server_is_are_named)
 	tarn_client *c;
 
 	snprintf(path, sizeof path, "%s/stream", plain_dir());
-	no_tarn_at(path, SOCK_STREAM);
+	no_tarn_at(path);
 	text[0] = '/';
 	setenv("XDG_RUNTIME_DIR", text, 1);
 	WRONG(tarn_client_open("plain", NULL, &c), EINVAL, "too long", "XDG_RUNTIME_DIR");
@@ -158,8 +156,8 @@ PLAIN_TEST(mistakes_with_locks_and_their_like_are_named)
 		WRONG(tarn_rlock_release(not_rlocks[i]), TARN_EKIND, "tarn.RLock");
 		WRONG(tarn_rlock_depth(not_rlocks[i]), TARN_EKIND, "tarn.RLock");
 	}
-	WRONG(tarn_sem_acquire(lock, 0), TARN_EKIND, "tarn.Semaphore");
-	WRONG(tarn_sem_release(lock, 1), TARN_EKIND, "tarn.Semaphore");
+	WRONG(tarn_sem_acquire(lock, 0), TARN_EKIND, "Semaphore");
+	WRONG(tarn_sem_release(lock, 1), TARN_EKIND, "Semaphore");
 	WRONG(tarn_event_set(lock), TARN_EKIND, "tarn.Event");
 	/* Given back by who has none, or more than can be counted. */
 	WRONG(tarn_lock_release(lock), TARN_ESTATE, "nobody holds it");
@@ -202,7 +200,6 @@ PLAIN_TEST(mistakes_with_queues_topics_and_containers_are_named)
 	OK(tarn_dict_new(c, &d));
 	tarn_key key = { .kind = TARN_KIND_LIST };
 	WRONG(tarn_dict_get_key(d, key, &p), EINVAL, "list", "cannot be a key");
-	WRONG(tarn_list_len(d, &(uint64_t){ 0 }), TARN_ENOMETHOD, "");
 	OK(tarn_list_newf(c, &list, "[iii]", 1, 2, 3));
 	OK(tarn_list_iter(list, &it));
 	WRONG(tarn_iter_next_n(it, 0, &p), EINVAL, "Nothing was asked for");
@@ -239,7 +236,7 @@ PLAIN_TEST(mistakes_with_processes_pools_and_threads_are_named)
 	WRONG(PROCESS(NULL, .args = &args), EINVAL, "without a client");
 	WRONG(PROCESS(c, .client = &(tarn_client_options){ .authkey = text, .authkey_bytes = 5000 }), EINVAL,
 	      "5000 bytes", "at most 1024");
-	OK(PROCESS(c, .program = "/bin/sleep", .argv = (char *[]){ "sleep", "1000", NULL }));
+	OK(PROCESS(c, .program = "/bin/sleep", .argv = (char *[]){ (char *)"sleep", (char *)"1000", NULL }));
 	OK(tarn_process_start(p));
 	WRONG(tarn_process_signal(p, 1000), EINVAL, "Signal 1000");
 	OK(tarn_process_kill(p));
@@ -331,7 +328,7 @@ PLAIN_TEST(mistakes_with_values_and_faults_are_named)
 	tarn_builder_init(&b);
 	OK(tarn_put_uint(&b, UINT64_C(5000000000)));
 	OK(tarn_parcel_from(&b, &p));
-	WRONG(tarn_parcel_get(&p, "I", &small), ERANGE, "32 bits", "5000000000");
+	WRONG(tarn_parcel_get(&p, "I", &small), TARN_EARGS, "32 bits", "5000000000");
 	tarn_parcel_fini(&p);
 	tarn_builder_fini(&b);
 	tarn_fault *f = tarn_fault_new("ValueError", 0, "x"), *g = tarn_fault_new("ValueError", 0, "y");
