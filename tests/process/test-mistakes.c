@@ -3,12 +3,14 @@
  * What callers do wrong: each mistake has its code, and a sentence with what was given or what
  * is possible. (Mistakes with their own tests elsewhere are not here again.)
  */
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "tarn/type.h"
 #include "tests/common/arena.h"
 #include "tests/common/scene.h"
 
@@ -313,6 +315,132 @@ PLAIN_TEST(mistakes_in_the_table_of_a_type_are_named)
 	free(text);
 }
 
+/* ---- in methods ---- */
+
+struct blunderer {
+	uint64_t word;
+	uint64_t more;
+};
+
+enum blunder {
+	HOLD_NOTHING,
+	DROP_WHAT_IT_DOES_NOT_HOLD,
+	MAKE_OF_NO_TYPE,
+	MAKE_OF_ONE_THAT_ADOPTS,
+	MOVE_NOTHING,
+	NAME_NO_MEMORY_OF_THE_SERVER,
+	NAME_NO_INSTANCE,
+	GIVE_AN_OBJECT_IN_A_METHOD,
+	MAKE_AN_UNSHORT_ONE,
+	USE_WHAT_IS_GONE,
+	BLUNDERS
+};
+
+static int do_wrong(tarn_context *ctx, struct blunderer *self, unsigned what)
+{
+	tarn_object *o;
+	tarn_block *b;
+
+	switch ((enum blunder)what) {
+	case HOLD_NOTHING:
+		return tarn_self_hold_object(ctx, NULL);
+	case DROP_WHAT_IT_DOES_NOT_HOLD:
+		return tarn_self_drop(ctx, 77);
+	case MAKE_OF_NO_TYPE:
+		return tarn_managed(ctx, "NoSuchType", NULL, &o);
+	case MAKE_OF_ONE_THAT_ADOPTS:
+		return tarn_managed(ctx, "Adopter", NULL, &o);
+	case MOVE_NOTHING:
+		return tarn_managed_move(ctx, "Blunderer", NULL, &o);
+	case NAME_NO_MEMORY_OF_THE_SERVER:
+		return tarn_managed_of(ctx, &what, &o);
+	case NAME_NO_INSTANCE:
+		self->word = self->more = 0;
+		return tarn_managed_of(ctx, self + 1, &o);
+	case GIVE_AN_OBJECT_IN_A_METHOD:
+		return tarn_context_return_object(ctx, tarn_context_self(ctx));
+	case MAKE_AN_UNSHORT_ONE:
+		return tarn_managed(ctx, "Unshort", NULL, &o);
+	case USE_WHAT_IS_GONE:
+		return tarn_self_block(ctx, (UINT64_C(1) << 40) + 5, &b);
+	case BLUNDERS:
+		break;
+	}
+	return 0;
+}
+
+/* What came of it is the result: code and sentence. */
+static int blunder(tarn_context *ctx, void *self)
+{
+	unsigned what;
+	int r = tarn_context_get(ctx, "I", &what);
+
+	if (r < 0)
+		return r;
+	r = do_wrong(ctx, self, what);
+	return tarn_put(tarn_context_result(ctx), "is", r, r < 0 ? tarn_error_last()->message : "");
+}
+
+static const tarn_method blunders[] = {
+	{ "blunder", blunder, TARN_METHOD_INLINE, "I", "is" },
+	{ "blunder_slowly", blunder, 0, "I", "is" },
+	{ 0 },
+};
+static const tarn_type blunderer_type = { .name = "Blunderer", .size = sizeof(struct blunderer),
+					  .flags = TARN_TYPE_INLINE, .methods = blunders };
+TARN_TYPE_REGISTER(blunderer_type)
+static const tarn_type adopter_type = { .name = "Adopter", .flags = TARN_TYPE_ADOPT | TARN_TYPE_RESULT_ONLY };
+TARN_TYPE_REGISTER(adopter_type)
+static const tarn_type unshort_type = { .name = "Unshort", .size = 8 };
+TARN_TYPE_REGISTER(unshort_type)
+
+PLAIN_TEST(mistakes_in_methods_are_named_to_them)
+{
+	static const struct {
+		enum blunder what;
+		int here, slowly; /* on the server's thread, on an executor; 0: no mistake there */
+		const char *text;
+	} want[] = {
+		{ HOLD_NOTHING, EINVAL, EINVAL, "Nothing to hold" },
+		{ DROP_WHAT_IT_DOES_NOT_HOLD, ENOENT, 0, "does not hold" },
+		{ MAKE_OF_NO_TYPE, TARN_ENOTYPE, TARN_ENOTYPE, "no type \"NoSuchType\"" },
+		{ MAKE_OF_ONE_THAT_ADOPTS, TARN_EKIND, TARN_EKIND, "Adopter adopts objects" },
+		{ MOVE_NOTHING, EINVAL, EINVAL, "No instance was given" },
+		{ NAME_NO_MEMORY_OF_THE_SERVER, ENOENT, ENOENT, "of this server" },
+		{ NAME_NO_INSTANCE, ENOENT, ENOENT, "is not the instance of an object" },
+		{ GIVE_AN_OBJECT_IN_A_METHOD, TARN_ESTATE, TARN_ESTATE, "Only a creator" },
+		{ MAKE_AN_UNSHORT_ONE, TARN_ESTATE, 0, "TARN_TYPE_INLINE, which Unshort is not" },
+		{ USE_WHAT_IS_GONE, TARN_ESTALE, TARN_ESTALE, "" },
+	};
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *o;
+
+	static_assert(sizeof want / sizeof *want == BLUNDERS, "each has its row");
+	OK(tarn_object_new(c, "Blunderer", NULL, &o));
+	for (unsigned i = 0; i < 2 * BLUNDERS; i++) {
+		const bool slowly = i % 2 == 1;
+		const int code = slowly ? want[i / 2].slowly : want[i / 2].here;
+		tarn_builder args;
+		tarn_parcel p;
+		const char *text;
+		int got;
+
+		tarn_builder_init(&args);
+		OK(tarn_put_uint(&args, want[i / 2].what));
+		OK(tarn_call(o, slowly ? "blunder_slowly" : "blunder", &args, &p, TARN_FOREVER));
+		tarn_builder_fini(&args);
+		OK(tarn_parcel_get(&p, "is", &got, &text));
+		PLAIN_CHECKF(got == -code, "%u, %s: %s (%s)", i / 2, slowly ? "slowly" : "here",
+			     tarn_error_name(got), text);
+		PLAIN_CHECKF(code == 0 || strstr(text, want[i / 2].text) != NULL, "%u: %s", i / 2, text);
+		tarn_parcel_fini(&p);
+	}
+	tarn_object_unref(o);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 /* ---- values and faults ---- */
 
 PLAIN_TEST(mistakes_with_values_and_faults_are_named)
@@ -342,6 +470,21 @@ PLAIN_TEST(mistakes_with_values_and_faults_are_named)
 	WRONG(tarn_fault_add_frame(f, &(tarn_frame){ .function = "f" }), EBUSY, "does not change");
 	tarn_fault_unref(f);
 	tarn_fault_unref(g);
+	/* Brackets without end, and text that is no value. */
+	char *open = many(100);
+	memset(open, '[', 100);
+	tarn_builder_init(&b);
+	PLAIN_CHECK(tarn_value_parse(open, &b, NULL, NULL) < 0 && tarn_error_last()->message[0] != '\0');
+	tarn_builder_fini(&b);
+	static const char *const bad[] = { "\"\\uZZZZ\"", "-", "<block 1", "<block 1>", "\"\\q\"", "{1 2" };
+	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+		tarn_builder_init(&b);
+		r = tarn_value_parse(bad[i], &b, NULL, NULL);
+		PLAIN_CHECKF(r < 0 && strstr(tarn_error_last()->message, "xpected") != NULL, "%s: %s", bad[i],
+			     tarn_error_last()->message);
+		tarn_builder_fini(&b);
+	}
+	free(open);
 }
 
 PLAIN_MAIN()
