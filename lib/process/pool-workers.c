@@ -509,6 +509,7 @@ static void *feed(void *arg)
 		if (refused)
 			finish(t, cancelled(p));
 	}
+	tarn__share_end(p->share, false); /* whatever it was that ended it */
 	pthread_mutex_lock(&p->mutex);
 	p->closing = p->closed = true;
 	pthread_cond_broadcast(&p->work);
