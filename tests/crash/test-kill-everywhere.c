@@ -72,6 +72,7 @@ struct survivor {
 	tarn_channel *down, *up;
 	struct sync sync;
 	tarn_stat rest; /* before anything */
+	unsigned children;
 };
 
 /* Its cache is empty, so that the books can be compared. */
@@ -99,6 +100,24 @@ static void *open_lane(void *client)
 	return NULL;
 }
 
+/* How many children the process has, dead ones not. Orphans of the killed become ours, as a subreaper's. */
+static unsigned children(void)
+{
+	char path[64];
+	unsigned n = 0;
+	int pid;
+
+	while (waitpid(-1, NULL, __WALL | WNOHANG) > 0)
+		;
+	snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+	FILE *f = fopen(path, "re");
+	while (f != NULL && fscanf(f, "%d", &pid) == 1)
+		n++;
+	if (f != NULL)
+		fclose(f);
+	return n;
+}
+
 static struct survivor survivor_open(void)
 {
 	const tarn_server_options o = { .arena_bytes = 8u << 20, .max_blocks = 4096 };
@@ -111,6 +130,7 @@ static struct survivor survivor_open(void)
 	PLAIN_EQ(pthread_create(&t, NULL, open_lane, v.c), 0);
 	pthread_join(t, NULL);
 	v.rest = books(&v);
+	v.children = children();
 	return v;
 }
 
@@ -260,18 +280,24 @@ static void end(struct survivor *v, const struct operation *o, const tarn_token 
 	while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status))
 		;
 	PLAIN_CHECKF(WIFSIGNALED(status), "%s: status %x", what, status);
+	if (o->threads) /* what it bore dies with it */
+		PLAIN_WAIT_FOR(children() == v->children);
 	survivor_finish(v, o, kept, what);
 	survivor_rest(v, what);
 }
 
-static void write_down(struct survivor *v, const struct operation *o, struct step_trace *ret)
+/* False: the operation has threads, and nothing can be stepped beside them here. */
+static bool write_down(struct survivor *v, const struct operation *o, struct step_trace *ret)
 {
 	tarn_token kept;
 	pid_t pid;
 
 	start(v, o, &kept, &pid);
-	step_write_down(pid, ret, NULL, NULL);
+	bool can = !o->threads || step_threads_can(pid);
+	if (can)
+		step_write_down(pid, ret, NULL, NULL);
 	end(v, o, &kept, pid, o->name);
+	return can;
 }
 
 static void one(struct survivor *v, const struct operation *o, const struct step_point *p,
@@ -285,7 +311,7 @@ static void one(struct survivor *v, const struct operation *o, const struct step
 		 (unsigned long long)p->step, step_name(p->address), p->nth,
 		 p->why & STEP_STORE ? ", store" : "", p->why & STEP_KERNEL ? ", system call" : "");
 	start(v, o, &kept, &pid);
-	enum step_end e = step_run_to(pid, p, &forked);
+	enum step_end e = step_run_to(pid, p, o->threads, &forked);
 
 	t->kills++;
 	t->ended += e == STEP_ENDED;
@@ -324,7 +350,10 @@ static void operation(struct survivor *v, const struct operation *o, uint64_t on
 	uint64_t sample = number("TARN_KILL_SAMPLE", 20), from = scene_now(), kills = t->kills;
 	struct step_trace trace;
 
-	write_down(v, o, &trace);
+	if (!write_down(v, o, &trace)) {
+		scene_note("%-28s not done: the processor's breakpoints cannot be used here", o->name);
+		return;
+	}
 	t->operations++;
 	t->instructions += trace.instructions;
 	t->library += trace.library;
