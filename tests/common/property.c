@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "property.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -83,7 +84,10 @@ void property_run(struct property *p, property_work *work, void *arg)
 			break;
 		/* At no special place of anybody's. */
 		usleep((useconds_t)(scene_random(&p->random) % 1000));
-		plain_kill(pid[k]);
+		kill(pid[k], SIGKILL);
+		int end = plain_reap(pid[k]);
+
+		PLAIN_CHECKF(end == -SIGKILL || end == 0, "worker %u ended by itself with %d", k, end);
 		p->kills++;
 		PLAIN_WAIT_FOR(scene_client_gone(&p->s, pid[k]));
 		pid[k] = start(p, work, k, arg);
