@@ -87,7 +87,8 @@ void property_run(struct property *p, property_work *work, void *arg)
 		kill(pid[k], SIGKILL);
 		int end = plain_reap(pid[k]);
 
-		PLAIN_CHECKF(end == -SIGKILL || end == 0, "worker %u ended by itself with %d", k, end);
+		PLAIN_CHECKF(end == -SIGKILL || end == 0, "worker %u ended by itself with %d", k,
+			     end);
 		p->kills++;
 		PLAIN_WAIT_FOR(scene_client_gone(&p->s, pid[k]));
 		pid[k] = start(p, work, k, arg);
@@ -172,8 +173,9 @@ void ledger_get_end(struct ledger *l, unsigned worker, int64_t thing)
 		     (long long)thing);
 	PLAIN_CHECKF(said(&l->put[at(l, thing)]) != 0, "%lld was not put", (long long)thing);
 	if (!l->again) {
-		PLAIN_CHECKF(thing / WORKERS > *last, "%lld comes behind the %lldth of its producer",
-			     (long long)thing, (long long)*last);
+		PLAIN_CHECKF(thing / WORKERS > *last,
+			     "%lld comes behind the %lldth of its producer", (long long)thing,
+			     (long long)*last);
 		*last = thing / WORKERS;
 	}
 	uint8_t before = __atomic_fetch_add(&l->seen[at(l, thing)], 1, __ATOMIC_ACQ_REL);
@@ -205,16 +207,18 @@ void ledger_check(const struct ledger *l, const char *what, unsigned kills, int6
 
 			put += l->put[i] == 2;
 			interrupted += l->put[i] == 1;
-			missing += l->put[i] == 2 && (l->again ? l->acked[i] == 0 : l->seen[i] == 0);
+			missing += l->put[i] == 2 &&
+				   (l->again ? l->acked[i] == 0 : l->seen[i] == 0);
 			unsure += l->acked[i] == 1;
 			twice += l->seen[i] > 1 ? l->seen[i] - 1 : 0;
 			PLAIN_CHECK(l->put[i] != 0 || l->seen[i] == 0);
 		}
 	}
 	scene_note("%s: %llu put, %llu died while they put, %llu while they got, %llu while they "
-		   "acknowledged; %llu lost with who got them, %lld got again", what,
-		   (unsigned long long)put, (unsigned long long)interrupted, (unsigned long long)lost,
-		   (unsigned long long)unsure, (unsigned long long)missing, (long long)twice);
+		   "acknowledged; %llu lost with who got them, %lld got again",
+		   what, (unsigned long long)put, (unsigned long long)interrupted,
+		   (unsigned long long)lost, (unsigned long long)unsure,
+		   (unsigned long long)missing, (long long)twice);
 	PLAIN_CHECK(interrupted <= kills && unsure <= kills && twice <= again);
 	PLAIN_CHECK(missing <= (l->again ? 0 : lost));
 }

@@ -45,17 +45,17 @@ bool property_step(const struct property *p);
  * grow. Worker PROPERTY_WORKERS is the test itself.
  */
 struct ledger {
-	uint32_t most;   /* numbers of one producer */
-	bool again;      /* things are acknowledged, and what a dead one had is got again */
+	uint32_t most; /* numbers of one producer */
+	bool again;    /* things are acknowledged, and what a dead one had is got again */
 	struct ledger_side {
-		uint32_t next;     /* its next number */
-		uint32_t getting;  /* it may just have got something */
-		uint32_t lost;     /* of its predecessors: so many may have died with something */
+		uint32_t next;	  /* its next number */
+		uint32_t getting; /* it may just have got something */
+		uint32_t lost;	  /* of its predecessors: so many may have died with something */
 		int64_t last[PROPERTY_WORKERS]; /* the last number that it got of each producer */
 	} side[PROPERTY_WORKERS + 1];
-	uint8_t *put;    /* by producer and number: 0 not, 1 begun, 2 done */
-	uint8_t *acked;  /* the same */
-	uint8_t *seen;   /* how often */
+	uint8_t *put;	/* by producer and number: 0 not, 1 begun, 2 done */
+	uint8_t *acked; /* the same */
+	uint8_t *seen;	/* how often */
 };
 
 /* In memory that processes forked later share. */

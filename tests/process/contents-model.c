@@ -113,7 +113,8 @@ static bool dict_matches(const struct contents *w, const struct dict_model *m)
 
 		if (key >= KEYS)
 			continue;
-		same = n < m->n && key == m->key[n] && is_code(w, tarn_value_at(pair, 1), m->code[n]);
+		same = n < m->n && key == m->key[n] &&
+		       is_code(w, tarn_value_at(pair, 1), m->code[n]);
 		n++;
 	}
 	tarn_parcel_fini(&p);
@@ -189,7 +190,8 @@ void contents_list_step(struct contents *w)
 		kind = 0;
 	tarn_builder_init(&b);
 	switch (kind) {
-	case 0: case 1:
+	case 0:
+	case 1:
 		m->code[m->n++] = code;
 		intend(w);
 		put_code(w, &b, code);
@@ -202,13 +204,15 @@ void contents_list_step(struct contents *w)
 		put_code(w, &b, code);
 		OK(tarn_list_insert(w->list, at, &b));
 		break;
-	case 3: case 4:
+	case 3:
+	case 4:
 		m->code[at] = code;
 		intend(w);
 		put_code(w, &b, code);
 		OK(tarn_list_set(w->list, (int64_t)at - m->n, &b));
 		break;
-	case 5: case 6:
+	case 5:
+	case 6:
 		m->n--;
 		memmove(m->code + at, m->code + at + 1, 4 * (m->n - at));
 		intend(w);
@@ -256,7 +260,8 @@ void contents_list_step(struct contents *w)
 		OK(tarn_list_del_slice(w->list, at, end, 2));
 		break;
 	}
-	case 11: case 12:
+	case 11:
+	case 12:
 		read_element(w, at);
 		break;
 	default:

@@ -66,7 +66,8 @@ static void tell(const struct property *p, const struct model *m, unsigned n)
 		deaths += m[k].deaths;
 		undone += m[k].undone;
 	}
-	scene_note("%llu operations, %u kills, %llu in the middle of one, which was not done %llu times",
+	scene_note("%llu operations, %u kills, %llu in the middle of one, which was not done %llu "
+		   "times",
 		   (unsigned long long)p->steps, p->kills, (unsigned long long)deaths,
 		   (unsigned long long)undone);
 }
@@ -102,7 +103,8 @@ struct shared_world {
 	struct ledger *line; /* of the list that all append to, and all take from */
 };
 
-static struct contents own_contents(tarn_client *c, struct shared_world *world, unsigned k, uint64_t random)
+static struct contents own_contents(tarn_client *c, struct shared_world *world, unsigned k,
+				    uint64_t random)
 {
 	char name[20];
 
@@ -143,8 +145,9 @@ static void line_step(tarn_object *line, struct ledger *l, unsigned k, struct co
 	}
 	int64_t thing = ledger_put_begin(l, k);
 
-	OK(thing % 3 == 0 ? tarn_list_appendf(line, "[qO]", thing, w->shared[thing % SHARED_OBJECTS])
-			  : tarn_list_appendf(line, "[qs]", thing, "some text, too long for a cell"));
+	OK(thing % 3 == 0
+		   ? tarn_list_appendf(line, "[qO]", thing, w->shared[thing % SHARED_OBJECTS])
+		   : tarn_list_appendf(line, "[qs]", thing, "some text, too long for a cell"));
 	ledger_put_end(l, thing, true);
 }
 
@@ -217,7 +220,8 @@ static const tarn_queue_options queue_options[QUEUES] = {
 	[SMALL] = { .maxsize = 5 },
 	[AGAIN] = { .maxsize = 30, .flags = TARN_QUEUE_JOINABLE | TARN_QUEUE_REDELIVER },
 };
-static const char *const queue_names[QUEUES] = { "small queue", "unbounded queue", "queue that redelivers" };
+static const char *const queue_names[QUEUES] = { "small queue", "unbounded queue",
+						 "queue that redelivers" };
 
 struct user {
 	unsigned k;
@@ -272,7 +276,8 @@ static int64_t read_thing(tarn_parcel *p)
 	tarn_block *b;
 
 	OK(tarn_value_int(tarn_parcel_at(p, 0), &thing));
-	const bool block = thing / PROPERTY_WORKERS % 3 == 1, text = thing / PROPERTY_WORKERS % 7 == 2;
+	const bool block = thing / PROPERTY_WORKERS % 3 == 1,
+		   text = thing / PROPERTY_WORKERS % 7 == 2;
 
 	PLAIN_EQ(tarn_parcel_count(p), 1u + block + text);
 	if (block) {
@@ -364,10 +369,15 @@ static void queue_work(const struct property *p, unsigned k, uint64_t random, vo
 		unsigned q = (unsigned)(scene_random(&u.random) % QUEUES);
 
 		switch (scene_random(&u.random) % 10) {
-		case 0: case 1: case 2: case 3:
+		case 0:
+		case 1:
+		case 2:
+		case 3:
 			put(&u, q);
 			break;
-		case 4: case 5: case 6:
+		case 4:
+		case 5:
+		case 6:
 			get(&u, q);
 			break;
 		case 7:
@@ -384,7 +394,8 @@ static void queue_work(const struct property *p, unsigned k, uint64_t random, vo
 	/* What it holds goes back with its client. */
 }
 
-PLAIN_TEST_TIMEOUT(t12_t13_queues_of_four_processes_that_are_killed_at_random_lose_and_double_nothing, HOURS)
+PLAIN_TEST_TIMEOUT(
+	t12_t13_queues_of_four_processes_that_are_killed_at_random_lose_and_double_nothing, HOURS)
 {
 	struct property p = property_open(30000);
 	struct ledger *ledger[QUEUES];
