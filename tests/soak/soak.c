@@ -220,6 +220,23 @@ static void kill_worker(void)
 	spawn_worker(c);
 }
 
+/* Not before the others have done something since the last death: on a machine that is busy otherwise
+ * they would all die in their first moments. */
+static bool time_to_kill(void)
+{
+	static uint64_t next, patience, done_before;
+	const uint64_t done = count_of(&board->allocated) + count_of(&board->called), now = now_ns();
+
+	if (next == 0)
+		next = now + SECOND / 5;
+	if (now < next || (done - done_before < 50 && now < patience))
+		return false;
+	next = now + below(&sup.random, 2 * sup.kill_every_ms + 1) * 1000000u;
+	patience = now + SECOND;
+	done_before = done;
+	return true;
+}
+
 /*
  * Kills the server, if another has come since the last time; now and then as soon as that is there,
  * while it takes over, but not so often in a row that the keeper would give up.
@@ -275,7 +292,7 @@ static bool check_now(tarn_inspector *in)
 static void let_work(uint64_t seconds, tarn_inspector *in)
 {
 	const uint64_t end = now_ns() + seconds * SECOND;
-	uint64_t next_kill = now_ns() + SECOND / 5, next_check = now_ns() + 3 * SECOND;
+	uint64_t next_check = now_ns() + 3 * SECOND;
 
 	while (now_ns() < end && count_of(&board->bad) == 0) {
 		new_channel(sup.client);
@@ -286,10 +303,8 @@ static void let_work(uint64_t seconds, tarn_inspector *in)
 			stop_and_go();
 		if (sup.servers)
 			kill_server();
-		if (now_ns() >= next_kill) {
+		if (time_to_kill())
 			kill_worker();
-			next_kill = now_ns() + below(&sup.random, 2 * sup.kill_every_ms + 1) * 1000000u;
-		}
 		if (now_ns() >= next_check) {
 			if (!check_now(in))
 				add(&board->bad, 1);
