@@ -5,6 +5,7 @@
  * done of these on the server's thread is begun again by its successor, so no call but of a creator
  * may be interrupted, and all that was put is got, once, whole, in order.
  */
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -250,6 +251,25 @@ static void part(void *world, unsigned number)
 }
 #define PARTS 7u
 
+/* A descriptor of a process that has ended, which a thread is about to close. */
+static bool has_pidfd(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	char path[300], to[64];
+	bool found = false;
+	struct dirent *e;
+
+	PLAIN_CHECK(d != NULL);
+	while (!found && (e = readdir(d)) != NULL) {
+		snprintf(path, sizeof path, "/proc/self/fd/%s", e->d_name);
+		ssize_t n = readlink(path, to, sizeof to - 1);
+		to[n > 0 ? n : 0] = '\0';
+		found = strstr(to, "pidfd") != NULL;
+	}
+	closedir(d);
+	return found;
+}
+
 static struct world world_open(const struct arena_kind *kind)
 {
 	struct world w = { 0 };
@@ -259,6 +279,7 @@ static struct world world_open(const struct arena_kind *kind)
 	OK(tarn_process_spawn(NULL, &(tarn_process_options){ .program = "/bin/true" }, &first));
 	OK(tarn_process_join(first, TARN_FOREVER));
 	tarn_process_unref(first);
+	PLAIN_WAIT_FOR(!has_pidfd());
 	w.steps = steps_start(&w.a, kind);
 	w.c = arena_client(&w.a, NULL);
 	w.d = arena_client(&w.a, NULL);
