@@ -4,6 +4,7 @@
  * is possible. (Mistakes with their own tests elsewhere are not here again.)
  */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -48,6 +49,7 @@ PLAIN_TEST(mistakes_in_a_servers_options_are_named)
 	WRONG(START(.authkey_bytes = 20), EINVAL, "authkey has 20 bytes");
 	WRONG(START(.authkey = "short", .authkey_bytes = 5), EINVAL, "authkey has 5 bytes", "16 to");
 	WRONG(START(.lifetime = (enum tarn_lifetime)5), EINVAL, "lifetime 5");
+	WRONG(START(.max_executors = 5000), EINVAL, "5000 executors", "the most is");
 	WRONG(START(.name = ""), EINVAL, "empty");
 	WRONG(START(.name = text), ENAMETOOLONG, "longer than 107");
 	WRONG(START(.process_name = text), ENAMETOOLONG, "process name", "longer than");
@@ -122,8 +124,20 @@ PLAIN_TEST(mistakes_with_blocks_and_names_are_named)
 	OK(tarn_lock_new(c, 0, &o));
 	WRONG(tarn_object_publish(o, "name", 64), EINVAL, "0x40", "TARN_PUBLISH_PINNED");
 	WRONG(tarn_object_publish(o, "", 0), EINVAL, "");
-	tarn_pending *p;
-	WRONG(tarn_call_start_n(o, 1u << 30, NULL, &p), TARN_ENOMETHOD, "1073741824");
+	tarn_pending *p[2];
+	WRONG(tarn_call_start_n(o, 1u << 30, NULL, &p[0]), TARN_ENOMETHOD, "1073741824");
+	/* Notices of two clients are not waited for at once. */
+	tarn_client *d = scene_client(&s);
+	tarn_object *theirs;
+	size_t first;
+	OK(tarn_lock_new(d, 0, &theirs));
+	OK(tarn_object_watch(o, &p[0]));
+	OK(tarn_object_watch(theirs, &p[1]));
+	WRONG(tarn_call_wait_any(p, 2, 0, &first), EPERM, "several threads or clients");
+	tarn_call_free(p[0]);
+	tarn_call_free(p[1]);
+	tarn_object_unref(theirs);
+	tarn_client_close(d);
 	tarn_object_unref(o);
 	tarn_client_close(c);
 	scene_close(&s);
@@ -308,6 +322,17 @@ PLAIN_TEST(mistakes_in_the_table_of_a_type_are_named)
 	WRONG(tarn_type_unregister(r, "T"), TARN_ENOTYPE, "T");
 	WRONG(tarn_registry_load(r, "/no/such/module.so"), ENOENT, "/no/such/module.so");
 	WRONG(tarn_registry_load(r, "libc.so.6"), ENOENT, "libc.so.6"); /* a file, not a library */
+	WRONG(tarn_registry_load(r, "/proc/self/exe"), ENOENT, "/proc/self/exe");
+	tarn_method *crowd = calloc(5001, sizeof *crowd);
+	char(*names)[16] = calloc(5000, sizeof *names);
+	PLAIN_CHECK(crowd != NULL && names != NULL);
+	for (unsigned i = 0; i < 5000; i++) {
+		snprintf(names[i], sizeof names[i], "m%u", i);
+		crowd[i] = (tarn_method){ names[i], nothing };
+	}
+	WRONG(TYPE(.name = "T", .methods = crowd), EINVAL, "5000 methods", "the most is 4096");
+	free(crowd);
+	free(names);
 #undef TYPE
 #undef METHODS
 #undef FIELDS
@@ -466,6 +491,7 @@ PLAIN_TEST(mistakes_with_values_and_faults_are_named)
 	while (r == 0 && n++ < 100000)
 		r = tarn_fault_add_frame(f, &(tarn_frame){ .function = "f" });
 	WRONG(r, E2BIG, "frames");
+	WRONG(tarn_fault_add_stack(f), E2BIG, "frames");
 	OK(tarn_fault_set_cause(g, f)); /* shared from here on */
 	WRONG(tarn_fault_add_frame(f, &(tarn_frame){ .function = "f" }), EBUSY, "does not change");
 	tarn_fault_unref(f);
