@@ -114,7 +114,7 @@ struct client {
 	uint32_t names;       /* names that end with it */
 	uint32_t departed_at; /* the next thing that is told that it is gone; NIL: none */
 	uint32_t records;     /* call records that came of its messages, whoever waits for them */
-	uint64_t spare;
+	uint64_t departed_from; /* how far that thing is with it, by its own count; 0: not told yet */
 };
 static_assert(sizeof(struct client) == 128, "two lines");
 
