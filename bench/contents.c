@@ -89,8 +89,8 @@ static void measure(unsigned round, const char *row, void (*in_place)(int), void
 {
 	run_begin(round, false);
 	pin(bench.cpu[0]);
-	record(row, "call", "ns", time_all(by_call, often(50000)), VERSUS_LINE);
-	record(row, "in place", "ns", time_all(in_place, often(500000)), "call");
+	record(row, "call", "ns", time_all(by_call, often(10000)), VERSUS_LINE);
+	record(row, "in place", "ns", time_all(in_place, often(200000)), "call");
 	unpin();
 	if (run_again())
 		measure(round, row, in_place, by_call);
