@@ -476,7 +476,8 @@ struct state_head {
 	/* By successors: the message that was begun again last, and how often. Not logged. */
 	struct {
 		uint64_t position;
-		uint32_t lane, times;
+		uint32_t lane, incarnation; /* of the lane's client: lanes are used again */
+		uint64_t times;
 	} again;
 
 	/* The object that is just told that a client is gone; likewise not logged. */
