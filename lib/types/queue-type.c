@@ -417,7 +417,6 @@ static int grow(tarn_context *ctx, void *self)
 struct repair {
 	struct view v;
 	uint32_t client;
-	bool changed;
 	uint64_t retries, least;  /* slots that are RETRY by now; the first of them */
 	uint64_t lost, again;
 };
@@ -430,7 +429,6 @@ static void repair_slot(struct repair *p, struct tarn__queue_slot *s)
 	switch (tarn__mpmc_repair(&p->v.m, &s->word, p->client, retry, &turn)) {
 	case TARN__MPMC_CLAIM:
 		stash_drop(&p->v, s, turn);
-		p->changed = true;
 		break;
 	case TARN__MPMC_TAKE:
 		/* What does not fit into this transaction goes when the run is used again. */
@@ -438,7 +436,6 @@ static void repair_slot(struct repair *p, struct tarn__queue_slot *s)
 			stash_drop(&p->v, s, turn);
 		p->lost += !retry;
 		p->again += retry;
-		p->changed = true;
 		break;
 	default:
 		break;
@@ -457,6 +454,8 @@ static void repair_slots(struct repair *p, unsigned char *slots)
 		repair_slot(p, (void *)(slots + i * p->v.m.stride));
 }
 
+/* Should the server be killed in it its successor does it again, for what is left: so the client is
+ * forgotten when all else is done. */
 static void departed(tarn_context *ctx, void *self, uint32_t client)
 {
 	struct repair p = { .client = client };
@@ -466,13 +465,11 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 
 	if (!(tarn__load_relaxed(user) & bit) || !view_open(ctx, self, &p.v))
 		return;
-	/* Relaxed: others set theirs. */
-	__atomic_fetch_and(user, ~bit, __ATOMIC_RELAXED);
 	if (p.v.run == NULL)
 		repair_slots(&p, p.v.m.base);
 	for (uint64_t i = 0; p.v.run != NULL && i < p.v.m.runs; i++)
 		repair_slots(&p, run_slots(&p.v, i));
-	if (p.changed && p.retries != 0) {
+	if (p.retries != 0) {
 		uint64_t now = tarn__load_relaxed(&q->retries);
 
 		/* Turns of more than 48 bits are beyond this: a retry is found from any turn below. */
@@ -484,6 +481,8 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 		__atomic_fetch_add(&q->lost, p.lost, __ATOMIC_RELAXED);
 	if (p.again != 0)
 		__atomic_fetch_add(&q->again, p.again, __ATOMIC_RELAXED);
+	/* Release: behind the repairs. Others set theirs. */
+	__atomic_fetch_and(user, ~bit, __ATOMIC_RELEASE);
 	/* Also what it was woken for, or was to wake others for, is looked at again. */
 	tarn__bell_ring_all(&q->items);
 	tarn__bell_ring_all(&q->space);
