@@ -4,6 +4,8 @@
  * they had, calls are answered once, and the successor's books are right: it checks all of them
  * when it takes over (TARN_VERIFY), and does not serve if there is a finding.
  */
+#include <dirent.h>
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,6 +24,7 @@
 #include "lib/types/types.h"
 #include "shm/kept.h"
 #include "tests/common/arena.h"
+#include "tests/common/seccomp.h"
 #include "tests/common/types.h"
 
 #define SECOND 1000000000ll
@@ -1162,6 +1166,137 @@ ARENA_TEST(k7_a_topic_is_repaired_though_the_server_is_killed_in_it)
 ARENA_TEST(k7_a_queue_is_repaired_though_the_server_is_killed_in_it)
 {
 	repaired_by_the_successor(kind, false);
+}
+
+/* ---- what the keeper cannot do at the moment ---- */
+
+/* It cannot watch the server that it has just forked: that one served on with nobody to replace it,
+ * or beside the next one. */
+PLAIN_TEST(k8_a_server_that_cannot_be_watched_does_not_stay)
+{
+	const tarn_server_options o = { .keep = true, .arena_bytes = 1 << 20, .name = "k8" };
+	pid_t pid = plain_fork();
+
+	if (pid == 0) {
+		PLAIN_EQ(tarn_test__refuse(SYS_pidfd_open, SYS_pidfd_open, ENOMEM), 0);
+		FAILS(tarn_server_run(&o), ENOMEM);
+		PLAIN_EQ(waitpid(-1, NULL, WNOHANG), -1);
+		PLAIN_EQ(errno, ECHILD);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(pid), 0);
+}
+
+/* In the keeper, when it says that a successor takes over: from here on it cannot fork. */
+static void forbid_forks(void *arg, int level, const char *line)
+{
+	uint32_t *said = arg;
+
+	(void)level;
+	if (strstr(line, "takes over") == NULL || *said != 0)
+		return;
+	PLAIN_EQ(tarn_test__refuse(SYS_clone, SYS_clone, EAGAIN), 0);
+	scene_say(said, 1);
+}
+PLAIN_TEST(k8_a_keeper_that_cannot_fork_can_be_ended)
+{
+	uint32_t *said = scene_shared(sizeof *said);
+	const tarn_server_options o = { .keep = true, .arena_bytes = 1 << 20, .name = "k8",
+					.log = forbid_forks, .log_arg = said };
+	pid_t pid = plain_fork();
+	tarn_client *c;
+
+	if (pid == 0)
+		_exit(tarn_server_run(&o) == 0 ? 0 : 1);
+	while (tarn_client_open("k8", NULL, &c) < 0)
+		usleep(1000);
+	PLAIN_EQ(kill(server_of(c), SIGKILL), 0);
+	scene_await(said, 1);
+	PLAIN_EQ(kill(pid, SIGTERM), 0);
+	PLAIN_EQ(plain_reap(pid), 0);
+	FAILS(tarn_client_ping(c, TARN_FOREVER), TARN_ESRVDOWN);
+	tarn_client_close(c);
+}
+
+TARN_ENTRY(fails_where_it_is_told)
+{
+	(void)arg, (void)bytes;
+	return armed("initializer") ? -ENOMEM : 0;
+}
+/* As if it had been killed, and not as the end of all. */
+ARENA_TEST(k8_a_successor_that_fails_for_now_is_followed_by_another)
+{
+	const tarn_server_options o = { .keep = true, .arena_bytes = 64u << 20,
+					.initializer = "fails_where_it_is_told" };
+	struct arena a;
+	tarn_block *b;
+
+	setenv("TARN_VERIFY", "1", 1);
+	arena_start(&a, kind, &o);
+	tarn_client *c = arena_client(&a, NULL);
+	b = arena_block(c, 5000);
+	arena_fill(b, 3);
+	arm("initializer");
+	kill_server(c);
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	PLAIN_CHECK(!armed("initializer"));
+	PLAIN_CHECK(arena_filled(b, 3));
+	tarn_block_unref(b);
+	arena_settle(c);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+static unsigned descriptors_of(pid_t pid)
+{
+	char path[64];
+	unsigned n = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	DIR *d = opendir(path);
+
+	PLAIN_CHECK(d != NULL);
+	while (readdir(d) != NULL)
+		n++;
+	closedir(d);
+	return n;
+}
+/* Each client that came or went then held the server up for the time that it waits for its keeper. */
+PLAIN_TEST_TIMEOUT(k8_a_stopped_keeper_does_not_stop_its_server, 60)
+{
+	unsigned opened = 0, refused = 0, before;
+	struct arena a;
+	pid_t server;
+
+	kept_start(&a, NULL);
+	tarn_client *c = arena_client(&a, NULL), *d;
+	arena_settle(c);
+	before = descriptors_of(a.pid);
+	PLAIN_EQ(kill(a.pid, SIGSTOP), 0);
+	while (opened < 2000 && refused < 40) {
+		if (tarn_client_open(a.name, NULL, &d) < 0) {
+			refused++;
+			continue;
+		}
+		opened++;
+		tarn_client_close(d);
+		OK(tarn_client_ping(c, TARN_FOREVER));
+	}
+	scene_note("%u opened, then %u refused", opened, refused);
+	PLAIN_EQ(refused, 40); /* a newcomer that a successor would not know */
+	server = server_of(c);
+	PLAIN_EQ(kill(a.pid, SIGCONT), 0);
+	while (tarn_client_open(a.name, NULL, &d) < 0)
+		usleep(1000);
+	tarn_client_close(d);
+	/* The keeper was told of all ends. */
+	PLAIN_WAIT_FOR(descriptors_of(a.pid) == before);
+	PLAIN_EQ(server_of(c), server);
+	kill_server(c);
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	arena_settle(c);
+	tarn_client_close(c);
+	arena_end(&a);
 }
 
 PLAIN_MAIN()
