@@ -288,8 +288,8 @@ static bool wait_for_next(struct keeper *k)
 			   "this arena is given up", how(k, text), k->fast);
 		return false;
 	}
-	keeper_log(k, 4, "the server (pid %d) %s; its successor takes over", (int)k->pid,
-		   how(k, text));
+	keeper_log(k, 4, "the server (pid %d) %s%s%s; its successor takes over", (int)k->pid,
+		   how(k, text), k->page->code < 0 ? ": " : "", k->page->code < 0 ? k->page->failure : "");
 	if (k->fast > 1) { /* 2, 4, 8 ... ms */
 		long ms = 1l << (k->fast - 1);
 

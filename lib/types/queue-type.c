@@ -495,12 +495,12 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 		__atomic_fetch_add(&q->lost, p.lost, __ATOMIC_RELAXED);
 	if (p.again != 0)
 		__atomic_fetch_add(&q->again, p.again, __ATOMIC_RELAXED);
-	/* Release: behind the repairs. Others set theirs. */
-	__atomic_fetch_and(user, ~bit, __ATOMIC_RELEASE);
 	/* Also what it was woken for, or was to wake others for, is looked at again. */
 	tarn__bell_ring_all(&q->items);
 	tarn__bell_ring_all(&q->space);
 	tarn__bell_ring_all(&q->done);
+	/* Release: behind the repairs. Others set theirs. */
+	__atomic_fetch_and(user, ~bit, __ATOMIC_RELEASE);
 }
 
 /* ---- for people ---- */

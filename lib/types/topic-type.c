@@ -310,7 +310,7 @@ static void repair(struct view *v, uint32_t client)
 }
 
 /* Should the server be killed in it its successor does it again: so the client's name is taken out when
- * all else is done. (Between the last two stores it would be told of twice.) */
+ * all else is done. (Killed after it counted the death, it is counted twice.) */
 static void departed(tarn_context *ctx, void *self, uint32_t client)
 {
 	struct tarn__topic *t = self;
@@ -335,14 +335,14 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 	/* SYNC died, release: what it published was published before. */
 	if (place != NULL && tarn__load32_relaxed(place) == client)
 		__atomic_fetch_add(&t->died, 1, __ATOMIC_RELEASE);
-	if (place != NULL)
-		tarn__store32_relaxed(place, 0);
 	/* What it was woken for, or was to wake others for, is looked at again. Anybody can have
 	 * closed the topic. */
-	if (place == NULL && !read && tarn__load32_relaxed(&t->closed) == 0)
-		return;
-	tarn__bell_ring_all(&t->items);
-	tarn__bell_ring_all(&t->space);
+	if (place != NULL || read || tarn__load32_relaxed(&t->closed) != 0) {
+		tarn__bell_ring_all(&t->items);
+		tarn__bell_ring_all(&t->space);
+	}
+	if (place != NULL)
+		tarn__store32_release(place, 0);
 }
 
 /* ---- for people ---- */
