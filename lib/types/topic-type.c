@@ -95,7 +95,7 @@ static bool drop_kept(struct view *v, struct tarn__queue_slot *s)
 
 	while (n > 0 && tarn_self_drop(v->ctx, tarn__load_relaxed(&id[n - 1])) != -E2BIG)
 		n--;
-	tarn__store_relaxed(&s->stash, n == 0 ? 0 : (word & ~UINT64_C(0xff)) | n);
+	tarn__self_store(v->ctx, &s->stash, n == 0 ? 0 : (word & ~UINT64_C(0xff)) | n);
 	return n == 0;
 }
 
@@ -107,7 +107,7 @@ static unsigned keep(struct view *v, struct tarn__queue_slot *s, const tarn_parc
 
 	for (unsigned k = 0; k < n; k++) {
 		if (tarn__stash_hold(v->ctx, tarn_parcel_at(args, k + 1), &id) == 0) {
-			tarn__store_relaxed(&ids[k], id);
+			tarn__self_store(v->ctx, &ids[k], id);
 			continue;
 		}
 		while (k-- > 0)
@@ -140,13 +140,14 @@ static int stash(tarn_context *ctx, void *self)
 	    tarn__stash_refs(before, turn) != 0)
 		return tarn_throw(ctx, "ValueError", "there is no item %llu", (unsigned long long)turn);
 	if (!drop_kept(&v, s)) {
-		tarn__store_relaxed(&s->stash, before); /* the drops are undone */
+		tarn__self_store(ctx, &s->stash, before); /* the drops are undone */
 		return -E2BIG;
 	}
 	if (n == 0)
 		return 0;
 	/* SYNC stash, sequentially consistent: who overwrites the item meanwhile sees that there is
 	 * something to be dropped, or we see its claim and drop it. */
+	tarn__self_note(ctx, &s->stash);
 	__atomic_exchange_n(&s->stash, tarn__stash_word(turn, keep(&v, s, args, n)), __ATOMIC_SEQ_CST);
 	if (tarn__mpmc_ahead(tarn__mpmc_look(&s->word), turn) != 0)
 		drop_kept(&v, s);
@@ -236,6 +237,7 @@ static int subscribe(tarn_context *ctx, void *self)
 		number = tarn__load_relaxed(&t->subscriptions) + 1;
 		tarn__store_relaxed(&t->subscriptions, number);
 		tarn__store_relaxed(&reader->number, number);
+		tarn__self_note(ctx, (const uint64_t *)(const void *)&reader->client);
 		tarn__store32_relaxed(&reader->blocks, blocks);
 		first = begin(&v, reader, client, old, blocks);
 		tarn_put_uint(tarn_context_result(ctx), k);
