@@ -211,7 +211,13 @@ static void queued_free(struct tarn__lane *l, struct tarn__queued *q)
 {
 	for (unsigned i = 0; l != NULL && i < q->n_held; i++)
 		tarn__handle_put(l, q->held[i]);
-	free(q);
+	/* Those of one slot, which most are, are used again: there are no more of them than once waited. */
+	if (tarn__likely(l != NULL && q->slots == 1)) {
+		q->next = l->calls->spare_queued;
+		l->calls->spare_queued = q;
+	} else {
+		free(q);
+	}
 }
 
 /* Posts what waits, as far as there are places. */
@@ -239,8 +245,12 @@ static int enqueue(struct tarn__lane *l, const struct tarn__message_out *m, stru
 {
 	struct tarn__calls *k = l->calls;
 	size_t bytes = (size_t)m->slots * 7 * sizeof *m->word;
-	struct tarn__queued *q = malloc(sizeof *q + bytes);
+	struct tarn__queued *q = k->spare_queued;
 
+	if (tarn__likely(m->slots == 1 && q != NULL))
+		k->spare_queued = q->next;
+	else
+		q = malloc(sizeof *q + bytes);
 	if (q == NULL)
 		return fail_memory();
 	q->next = NULL;
@@ -420,6 +430,12 @@ void tarn__pending_free_all(struct tarn__lane *l)
 
 		k->first = q->next;
 		queued_free(NULL, q); /* the client's handles go as a whole */
+	}
+	while (k->spare_queued != NULL) {
+		struct tarn__queued *q = k->spare_queued;
+
+		k->spare_queued = q->next;
+		free(q);
 	}
 	tarn__pending_lane_closed(l);
 	free(k);

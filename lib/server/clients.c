@@ -24,12 +24,13 @@
 #include "calls.h"
 #include "claims.h"
 #include "heap.h"
+#include "hot.h"
 #include "ledger.h"
 #include "lib/probe.h"
 #include "server.h"
 #include "things.h"
 
-#define RECLAIM_SLICE 64u      /* objects changed by one transaction at most */
+#define RECLAIM_SLICE 16u      /* objects changed by one transaction at most, when the short way does not go on */
 #define RECLAIM_LOOKS 1024u    /* table entries looked at by one transaction at most */
 /* Between two looks at the lanes, and one slice: who calls meanwhile is to wait less than 20 us. An epoch in
  * which nobody calls takes a twentieth of it. */
@@ -456,6 +457,9 @@ static bool reclaim_objects(struct server *s, struct client *c, uint32_t client)
 {
 	struct state *st = &s->st;
 	uint32_t changed = 0, looked = 0;
+
+	if (tarn__hot_reclaim(s, client) != 0)
+		return c->reclaim_at >= st->head->heap.objects || (c->held == 0 && c->owned == 0);
 	uint64_t at = c->reclaim_at != 0 ? c->reclaim_at : 1;
 
 	while (at < st->head->heap.objects && (c->held != 0 || c->owned != 0) &&
