@@ -123,7 +123,7 @@ static inline __attribute__((always_inline)) void effects(struct lot *b, const u
 /* Nothing but the method's own memory was changed, and what it gave is short. */
 static inline bool is_plain(const struct lot *b)
 {
-	return (b->undo->n | b->s->n_touched | b->d.n_drops | b->d.deferred |
+	return (b->undo->n | b->s->n_touched | b->s->n_later | b->d.n_drops | b->d.deferred |
 		b->run.result.n_refs) == 0 &&
 	       b->s->jobs == NULL && b->run.result.n_words <= RESULT_WORDS;
 }
