@@ -595,21 +595,22 @@ static bool hot_reclaim_line(struct batch *b, struct object *o, uint32_t client,
 	return true;
 }
 
-uint32_t tarn__hot_reclaim(struct server *s, uint32_t client)
+uint32_t tarn__hot_reclaim(struct server *s, uint32_t client, uint32_t *changed)
 {
 	struct state *st = &s->st;
 	struct client *c = &st->client[client];
-	uint64_t at = c->reclaim_at != 0 ? c->reclaim_at : 1, end = st->head->heap.objects;
-	uint32_t n = 0, changed = 0;
+	uint64_t at = c->reclaim_at, end = st->head->heap.objects;
+	uint32_t n = 0, done = 0;
 	struct batch b = { .s = s, .st = st };
 
-	while (n < LOOKS && changed < BATCH && at + n < end &&
-	       hot_reclaim_line(&b, &st->object[at + n], client, &changed))
+	while (n < LOOKS && done < BATCH && at + n < end &&
+	       hot_reclaim_line(&b, &st->object[at + n], client, &done))
 		n++;
 	if (n == 0)
 		return 0;
 	put_back(&b);
 	SET(st, c->reclaim_at, at + n);
 	tarn__commit(s);
+	*changed += done;
 	return n;
 }

@@ -16,7 +16,7 @@ uint32_t tarn__hot_calls(struct server *s, struct lane_view *v);
 uint64_t tarn__hot_apply_older(struct server *s);
 /* What is booked on a client that is being reclaimed in the next lines of the table, from its cursor on: blocks
  * of which nothing but the commonest is true. Effects and cursor are one transaction. How many lines; 0: the
- * next one goes the other way. */
-uint32_t tarn__hot_reclaim(struct server *s, uint32_t client);
+ * next one goes the other way. *@changed grows by those where something was. */
+uint32_t tarn__hot_reclaim(struct server *s, uint32_t client, uint32_t *changed);
 
 #endif
