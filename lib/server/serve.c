@@ -550,6 +550,8 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 			memcpy(ret_uuid, s->st.head->uuid, sizeof s->st.head->uuid);
 		serve(s, o, stop_wanted);
 	}
+	if (r < 0 && succeeds(s))
+		return r; /* its process ends: all that it took over is the next one's, untouched */
 	close_all(s);
 	return r;
 }
