@@ -114,12 +114,14 @@ struct tarn__run {
 	void *turn;                      /* the reactor's own */
 	bool *deferred;                  /* set by the method: an executor is to run it. NULL: cannot be */
 	bool succeeded;                  /* set by the reactor before run_end(): all of it is done */
-	bool again;                      /* set by call(): another call() may follow at once */
+	bool open;                       /* set by call(): another call() may follow at once */
+	uint64_t from;                   /* DEED_DEPARTED: where the part before left off; 0: the first */
 
 	/* Set by the host: valid until run_end(). */
 	struct tarn__payload result;     /* of a failure: what the reply says */
 	const uint64_t *result_ids;      /* of its references */
 	uint64_t instead;                /* CREATE: an object that exists; 0: none */
+	uint64_t again;                  /* DEED_DEPARTED: there is more, from here on; 0: no */
 	struct tarn_context *context;
 };
 
@@ -172,7 +174,7 @@ struct tarn__host_ops {
 	/* run() of methods one after the other, whose arguments are few values that fit their words, and
 	 * no references. They share
 	 * @run, in which the reactor changes served, offer, id, self, words, n_words and n_values. After
-	 * one that left run->again true, which only a success does, the next may follow without
+	 * one that left run->open true, which only a success does, the next may follow without
 	 * run_end(). The others, and the last, need it. context is NULL before the first, and is to be
 	 * after run_end(). Nothing else runs between them. */
 	int (*call)(struct tarn__host *h, struct tarn__run *run);

@@ -358,7 +358,7 @@ void tarn__run_init(struct turn *t, const struct tarn__served *type, struct deed
 	ret->turn = d;
 	ret->deferred = &d->deferred;
 	ret->succeeded = false;
-	ret->again = false;
+	ret->open = false;
 	ret->instead = 0;
 	ret->context = NULL;
 	d->deferred = false;
