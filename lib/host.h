@@ -114,8 +114,8 @@ struct tarn__run {
 	void *turn;                      /* the reactor's own */
 	bool *deferred;                  /* set by the method: an executor is to run it. NULL: cannot be */
 	bool succeeded;                  /* set by the reactor before run_end(): all of it is done */
-	bool open;                       /* set by call(): another call() may follow at once */
 	uint64_t from;                   /* DEED_DEPARTED: where the part before left off; 0: the first */
+	bool repeatable;                 /* set by call(): another call() may follow at once */
 
 	/* Set by the host: valid until run_end(). */
 	struct tarn__payload result;     /* of a failure: what the reply says */
@@ -172,11 +172,10 @@ struct tarn__host_ops {
 	int (*run)(struct tarn__host *h, struct tarn__run *run);
 	void (*run_end)(struct tarn__host *h, struct tarn__run *run);
 	/* run() of methods one after the other, whose arguments are few values that fit their words, and
-	 * no references. They share
-	 * @run, in which the reactor changes served, offer, id, self, words, n_words and n_values. After
-	 * one that left run->open true, which only a success does, the next may follow without
-	 * run_end(). The others, and the last, need it. context is NULL before the first, and is to be
-	 * after run_end(). Nothing else runs between them. */
+	 * no references. They share @run, in which the reactor changes served, offer, id, self, words,
+	 * n_words and n_values. After one that left run->repeatable true, which only a success does, the
+	 * next may follow without run_end(). The others, and the last, need it. context is NULL before the
+	 * first, and is to be after run_end(). Nothing else runs between them. */
 	int (*call)(struct tarn__host *h, struct tarn__run *run);
 	/* May an inline method run on object @id now? If so it is locked until leave(). */
 	bool (*enter)(struct tarn__host *h, const struct tarn__served *t,
