@@ -172,11 +172,10 @@ struct tarn__host_ops {
 	int (*run)(struct tarn__host *h, struct tarn__run *run);
 	void (*run_end)(struct tarn__host *h, struct tarn__run *run);
 	/* run() of methods one after the other, whose arguments are few values that fit their words, and
-	 * no references. They share
-	 * @run, in which the reactor changes served, offer, id, self, words, n_words and n_values. After
-	 * one that left run->repeatable true, which only a success does, the next may follow without
-	 * run_end(). The others, and the last, need it. context is NULL before the first, and is to be
-	 * after run_end(). Nothing else runs between them. */
+	 * no references. They share @run, in which the reactor changes served, offer, id, self, words,
+	 * n_words and n_values. After one that left run->repeatable true, which only a success does, the
+	 * next may follow without run_end(). The others, and the last, need it. context is NULL before the
+	 * first, and is to be after run_end(). Nothing else runs between them. */
 	int (*call)(struct tarn__host *h, struct tarn__run *run);
 	/* May an inline method run on object @id now? If so it is locked until leave(). */
 	bool (*enter)(struct tarn__host *h, const struct tarn__served *t,
