@@ -525,6 +525,8 @@ static void add_retries(struct tarn__queue *q, const struct repair *p)
 	tarn__bell_ring_all(&q->items);
 }
 
+/* Should the server be killed in it its successor does it again, for what is left: so the client is
+ * forgotten when all else is done. */
 static void departed(tarn_context *ctx, void *self, uint32_t client)
 {
 	struct repair p = { .client = client };
@@ -548,8 +550,9 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 	tarn__bell_ring_all(&q->items);
 	tarn__bell_ring_all(&q->space);
 	tarn__bell_ring_all(&q->done);
-	/* Last: until here it is told again if the server is killed. Relaxed: others set theirs. */
-	__atomic_fetch_and(user, ~bit, __ATOMIC_RELAXED);
+	/* Last: until here it is told again if the server is killed. Release: behind the repairs; others
+	 * set theirs. */
+	__atomic_fetch_and(user, ~bit, __ATOMIC_RELEASE);
 }
 
 /* ---- for people ---- */

@@ -752,4 +752,41 @@ PLAIN_TEST_TIMEOUT(t11_no_lie_about_its_shape_makes_the_server_search_a_queue_fo
 	scene_close(&s);
 }
 
+/* A server was killed after it had given the slot back and before it said so; the next one is told of the
+ * death as if it were the first. */
+PLAIN_TEST(t13_what_is_to_be_delivered_again_is_found_also_if_a_server_died_before_it_said_so)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_REDELIVER);
+	struct tarn__queue *in = tarn__object_instance(q, &tarn__type_queue);
+	uint32_t *step = scene_shared(sizeof *step);
+	struct tarn__mpmc m;
+
+	OK(tarn_object_publish(q, "q", 0));
+	OK(put(q, 3, 0));
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		tarn_client *mine;
+		tarn_parcel p;
+
+		OK(tarn_queue_get(find(&s, &mine), &p, TARN_FOREVER));
+		scene_say(step, 1);
+		for (;;)
+			pause();
+	}
+	scene_await(step, 1);
+	PLAIN_CHECK(tarn__queue_view(in, c->data, c->data_bytes, c->number, &m));
+	uint64_t *word = tarn__mpmc_slot(&m, 0), seen = tarn__mpmc_look(word);
+	PLAIN_EQ(tarn__mpmc_state(seen), TARN__MPMC_TAKE);
+	PLAIN_CHECK(tarn__mpmc_swap(word, seen, tarn__mpmc_word(0, TARN__MPMC_RETRY, 0)));
+	plain_kill(pid);
+	PLAIN_WAIT_FOR(scene_client_gone(&s, pid));
+	PLAIN_EQ(get(q, 0), 3);
+	OK(tarn_queue_task_done(q));
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 PLAIN_MAIN()
