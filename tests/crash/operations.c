@@ -276,6 +276,10 @@ static void container_use(struct world *w)
 	OK(tarn_list_newf(w->c, &l, "[OsO]", w->o[0], "between", w->o[1]));
 	OK(tarn_dict_setf(w->o[1], "sO", "list", l)); /* a cycle */
 	OK(tarn_dict_getf(w->o[1], "a", "i", &a));
+	OK(tarn_dict_setf(w->o[1], "s[iB]", "plain", 7, w->shared));
+	OK(tarn_dict_get_ref(w->o[1], "plain", &copy)); /* a container from here on */
+	OK(tarn_list_appendf(copy, "i", 8));
+	tarn_object_unref(copy);
 	OK(tarn_list_copy(l, &copy));
 	OK(tarn_list_concat(copy, l, &sum));
 	tarn_object_unref(l);

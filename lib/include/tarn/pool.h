@@ -100,7 +100,8 @@ TARN_EXPORT int tarn_pool_result_get(tarn_pool_result *result, int64_t timeout_n
 /* ---- tasks ---- */
 
 /* Runs @entry with @args (NULL: none) in some worker. -ENOENT no such entry (of a pool of another process
- * the result says that), -TARN_ESTATE the pool is closed, -EPIPE its process is gone; as tarn_pool_result_get(). @ret_result is the caller's to end. */
+ * the result says that), -TARN_ESTATE the pool is closed, -EPIPE its process is gone; as
+ * tarn_pool_result_get(). @ret_result is the caller's to end. */
 TARN_EXPORT int tarn_pool_apply(tarn_pool *pool, const char *entry, const tarn_builder *args,
 				int64_t timeout_ns, tarn_parcel *ret_result);
 TARN_EXPORT int tarn_pool_apply_async(tarn_pool *pool, const char *entry, const tarn_builder *args,
