@@ -115,6 +115,9 @@ check "option without its value" refused "'--server'" tarn --server
 check "letter without its value" refused "'-o'" tarn blocks -o
 check "flag with a value" refused "'--json' takes no value" tarn stat --json=yes
 check "time that is none" refused "--timeout: '2x'" tarn --timeout 2x stat
+for wrong in 1. .5 1.5.5 1.x 1.5d; do
+	check "time '$wrong' is none" refused "--timeout: '$wrong'" tarn --timeout "$wrong" stat
+done
 check "time with a sign" refused "--timeout: '-1'" tarn stat --timeout -1
 check "time that is too long" refused "--timeout" tarn stat --timeout 99999999999999999999
 check "column named twice" refused "twice" tarn blocks -o id,size,id
@@ -325,6 +328,12 @@ full_disk() {
 	same "$status" 2
 	one_line "cannot write"
 }
+fractions_of_times() { # waited for as long as they say: not at all, or long enough
+	tarn 0 -s "$name" --timeout 59.5 stat
+	tarn 0 -s "$name" --timeout 0.5m stat
+	tarn 0 -s "$name" top --batch --count 2 --delay 0.05
+	same "$(grep -c '^tarn top: ' "$scratch/out")" 2
+}
 name_is_taken() {
 	run 1 "$tools/tarnd" --name "$name"
 	silent out
@@ -335,6 +344,7 @@ check "refs of an id that is not there" unknown_id 5:3
 check "refs of a hexadecimal id that is not there" unknown_id 0x30000005
 check "\$TARN_SERVER" name_from_environment
 check "output that cannot be written" full_disk
+check "times with fractions" fractions_of_times
 check "a second server of the name" name_is_taken
 
 # ---- a server with something in it ----
