@@ -3,9 +3,9 @@
  * Jobs go to three workers through a queue; the queue for the answer is in the job. One worker is
  * killed with a job in its hands: another gets that job.
  */
-#include <signal.h>
-
 #include "must.h"
+
+#include <signal.h>
 
 enum { JOBS = 30, WORKERS = 3 };
 
