@@ -191,6 +191,28 @@ page_commands() {
 		<("$tools/tarn" --help | sed -n '/^Commands:/,/^$/s/^  \(.*[^ ]\)  .*/\1/p' |
 			sed 's/ *$//' | sort)
 }
+mentioned_options() { # whatever option a page speaks of, some program has
+	local command
+	comm -23 <(grep -ohP '\*\K--[a-z-]+' "$pages"/*.scd | sort -u) <(
+		{
+			help_options tarnd
+			help_options tarn
+			for command in "${commands[@]}"; do
+				help_options tarn "$command"
+			done
+		} | sort -u
+	) >"$scratch/out"
+	silent out
+}
+reads_dumps() { # those that the page says read a dump take --from
+	local command
+	diff <(tr '\n' ' ' <"$pages/tarn-dump.1.scd" | grep -oP 'The commands \K.*(?= read a dump)' |
+		grep -oP '\*\K[a-z]+(?=\*)' | sort) <(
+		for command in "${commands[@]}"; do
+			help_options tarn "$command" | grep -qx -e --from && echo "$command"
+		done | sort
+	)
+}
 is_a_page() {
 	scdoc <"$1" >"$scratch/page"
 	if command -v man >/dev/null; then
@@ -200,6 +222,8 @@ is_a_page() {
 check "options of tarn are in its page" same_options tarn.1.scd OPTIONS tarn
 check "options of tarnd are in its page" same_options tarnd.8.scd OPTIONS tarnd
 check "commands are in the page" page_commands
+check "options that pages mention are there" mentioned_options
+check "commands that read a dump are in its page" reads_dumps
 for command in "${commands[@]}"; do
 	check "options of $command are in the page" command_options "$command"
 	check "columns of $command are in the page" command_columns "$command"
