@@ -298,6 +298,9 @@ int tarn__exec_over(struct tarn__lane *l, struct tarn_context *ctx, bool succeed
 
 	/* The gate is still ours, and what comes to the reactor after the result finds it done. */
 	tarn__context_ended(ctx, succeeded && r == 0);
+	for (unsigned k = 0; succeeded && r == 0 && k < ctx->n_later; k++)
+		tarn__store_release(ctx->later[k].word, ctx->later[k].value);
+	ctx->n_later = 0;
 	return r;
 }
 

@@ -73,6 +73,9 @@ void tarn__commit(struct server *s)
 	for (uint32_t i = 0; i < s->n_touched; i++)
 		dir_publish(s, s->touched[i]);
 	s->n_touched = 0;
+	for (uint32_t i = 0; i < s->n_later; i++)
+		tarn__store_release(s->later[i].word, s->later[i].value);
+	s->n_later = 0;
 	if (tarn__unlikely(s->jobs != NULL))
 		tarn__jobs_submit(s);
 }
@@ -81,6 +84,7 @@ void tarn__rollback(struct server *s)
 {
 	tarn__meta_rollback(&s->st.meta);
 	s->n_touched = 0;
+	s->n_later = 0;
 	if (tarn__unlikely(s->jobs != NULL))
 		tarn__jobs_discard(s);
 }

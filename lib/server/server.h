@@ -103,6 +103,11 @@ struct server {
 	/* of the transaction in hand: published after its commit */
 	uint32_t touched[TOUCHED_MOST];
 	uint32_t n_touched;
+	/* Words of DATA that follow the next commit, with what they become. */
+	uint32_t n_later;
+	struct {
+		uint64_t *word, value;
+	} later[TARN__LATER];
 
 	/* of objects and calls; see calls.h */
 	struct tarn__host *host;       /* NULL: a server without types */
