@@ -114,11 +114,13 @@ struct tarn__run {
 	void *turn;                      /* the reactor's own */
 	bool *deferred;                  /* set by the method: an executor is to run it. NULL: cannot be */
 	bool succeeded;                  /* set by the reactor before run_end(): all of it is done */
+	uint64_t from;                   /* DEED_DEPARTED: where the part before left off; 0: the first */
 
 	/* Set by the host: valid until run_end(). */
 	struct tarn__payload result;     /* of a failure: what the reply says */
 	const uint64_t *result_ids;      /* of its references */
 	uint64_t instead;                /* CREATE: an object that exists; 0: none */
+	uint64_t again;                  /* DEED_DEPARTED: there is more, from here on; 0: no */
 	struct tarn_context *context;
 };
 

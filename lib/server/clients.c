@@ -538,6 +538,7 @@ static bool reclaim(struct server *s, uint32_t client, uint64_t *until, uint32_t
 		tarn__names_reclaim(s, client);
 		SET(st, c->reclaim_step, STEP_DEPARTED);
 		SET(st, c->departed_at, st->head->attending);
+		SET(st, c->departed_from, 0);
 		SET(st, c->reclaim_at, 1);
 		tarn__commit(s);
 	}
