@@ -3,10 +3,10 @@
  * Many calls at once from one thread: each takes a tenth of a second, all together hardly more. An
  * event loop waits for the answers with one descriptor; a call that takes too long is given up.
  */
+#include "must.h"
 #include <poll.h>
 #include <time.h>
 #include <tarn/type.h>
-#include "must.h"
 
 #define CALLS 20
 

@@ -3,10 +3,10 @@
  * Lists and dicts that processes share. A dict of votes, in it a list for each fruit; two other
  * processes find it by its name, and vote.
  */
+#include "must.h"
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "must.h"
 
 static tarn_object *fruit(tarn_object *votes, const char *name)
 {

@@ -3,9 +3,9 @@
  * Errors: what a method throws arrives whole, with the stack of the server and over several calls
  * with its causes; what the machinery refuses has a code and a sentence.
  */
-#include <tarn/type.h>
-
 #include "must.h"
+
+#include <tarn/type.h>
 
 static int half(tarn_context *ctx, void *self)
 {

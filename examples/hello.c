@@ -3,6 +3,7 @@
  * Two processes, one block. The parent writes a letter into shared memory and sends its
  * reference to it; the child reads it where it is, and when it drops it, it is freed.
  */
+#define _GNU_SOURCE /* environ */
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,8 +49,7 @@ int main(int argc, char **argv)
 	must(tarn_channel_new(client, 8, "letters", &letters));
 	must(tarn_channel_bind(letters, TARN_PRODUCER));
 	char *arguments[] = { argv[0], (char *)(uintptr_t)tarn_server_name(server), NULL };
-	if (posix_spawn(&pid, "/proc/self/exe", NULL, NULL, arguments, environ) != 0)
-		return 1;
+	must(-posix_spawn(&pid, "/proc/self/exe", NULL, NULL, arguments, environ));
 	must(tarn_block_new(client, 100, 0, &letter));
 	strcpy(tarn_block_data(letter), "Hello from the parent.");
 	must(tarn_channel_give(letters, letter, 0, TARN_FOREVER)); /* our reference goes along */

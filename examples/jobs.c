@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Jobs, each with the queue for its answer, go to workers. One is killed with a job in its hands: another gets it. */
-#include <signal.h>
 #include "must.h"
-
+#include <signal.h>
 enum { JOBS = 30, WORKERS = 3 };
 
 TARN_WORKER(square)

@@ -3,10 +3,10 @@
  * Two numbers whose sum is 100, behind a lock. One process is killed between the two steps of a
  * payment; the next to take the lock has it, is told, and sets right what was half done.
  */
+#include "must.h"
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include "must.h"
 
 static tarn_client *client; /* each process has its own of these */
 static tarn_object *lock, *from, *to;

@@ -3,9 +3,9 @@
  * An object with state, and typed calls: one table makes the server's methods and plain C
  * functions for callers. A wrong type does not compile.
  */
-#include <tarn/type.h>
-
 #include "must.h"
+
+#include <tarn/type.h>
 
 #define MAGNIFIER(NEW, METHOD, x)                                            \
 	NEW(x, real)                                                         \

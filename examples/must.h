@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * For the examples: what fails ends the program, with the reason. A server that it started ends
- * with it, and so does whatever its clients hold.
+ * with it, and so does whatever its clients hold. Included first, for the line below.
  */
 #ifndef EXAMPLE_MUST_H
 #define EXAMPLE_MUST_H
+
+#define _GNU_SOURCE /* environ, nanosleep() ... whatever -std= is */
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
  * Objects that keep other objects. What an object holds lives as long as it, whoever else has
  * dropped it; what is taken out lives on with its taker.
  */
-#include <tarn/type.h>
 #include "must.h"
+#include <tarn/type.h>
 
 struct box { /* remembers an id; the server counts what it holds */
 	uint64_t inside;

@@ -3,11 +3,11 @@
  * A proxy goes to another process, through a channel. There it is as good as here; the sender
  * may drop its own at once, since what is on its way keeps the object alive.
  */
+#include "must.h"
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <tarn/type.h>
-#include "must.h"
 
 struct tally {
 	int64_t n;

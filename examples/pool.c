@@ -3,9 +3,9 @@
  * A pool: worker processes that work off a list. One is killed in the middle of a task: the pool
  * replaces it and tries the task again, as often as it was told to.
  */
-#include <signal.h>
-
 #include "must.h"
+
+#include <signal.h>
 
 enum { NUMBERS = 20 };
 

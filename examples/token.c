@@ -3,22 +3,12 @@
  * A reference as text. The parent writes a token of a block to the standard input of
  * another program, which gets the block from it and sorts the numbers there in place.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <tarn/tarn.h>
+#include "must.h"
 
 static tarn_client *client; /* each process has its own of these */
 static tarn_block *numbers;
 static tarn_token token;
 static char text[TARN_TOKEN_TEXT_BYTES];
-
-static void must(int r)
-{
-	if (r >= 0)
-		return;
-	fprintf(stderr, "token: %s\n", tarn_error_last()->message);
-	exit(1); /* a server that we started ends with us */
-}
 
 static int by_value(const void *a, const void *b)
 {

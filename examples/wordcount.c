@@ -17,6 +17,7 @@
  * wordcount/ has the rest: it finds files, reads and cuts them (pieces.c), counts
  * (words.c), asks the server what the dead worker held (victim.c), and prints.
  */
+#define _GNU_SOURCE /* waitid(), whatever -std= is */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Worker processes: each sums a part of a block that all of them share, one fails, and what they
- * log appears here, under their names.
- */
+/* Worker processes: each sums a part of a block that all share, one fails, and what they log appears here. */
 #include "must.h"
 
 enum { PARTS = 4, NUMBERS = 1000 /* of each */ };

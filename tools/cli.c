@@ -2,12 +2,14 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <tarn/error.h>
 
@@ -21,8 +23,26 @@
 
 static const char *program = "tarn";
 
+/*
+ * Who starts us without standard descriptors would get our output into whatever we open next: a socket,
+ * the arena. What is read is empty then, what is printed fails, and complaints are for nobody.
+ */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do /* it gets the lowest number that is free */
+		fd = open("/dev/null", O_RDONLY);
+	while (fd == STDIN_FILENO || fd == STDOUT_FILENO);
+	if (fd >= 0)
+		close(fd);
+	if (fd == STDERR_FILENO && open("/dev/null", O_WRONLY) < 0)
+		_exit(CLI_TROUBLE);
+}
+
 void cli_init(const char *name)
 {
+	fill_standard_descriptors();
 	program = name;
 }
 
@@ -202,6 +222,16 @@ uint64_t cli_size(const char *what, const char *text)
 	return v << shift;
 }
 
+/* What follows a point, as billionths; further digits are of no weight. False: none follow. */
+static bool read_fraction(const char **at, uint64_t *ret_billionths)
+{
+	uint64_t scale = 100000000;
+
+	for (*ret_billionths = 0; **at >= '0' && **at <= '9'; (*at)++, scale /= 10)
+		*ret_billionths += scale * (uint64_t)(**at - '0');
+	return (*at)[-1] != '.';
+}
+
 int64_t cli_duration(const char *what, const char *text)
 {
 	static const struct {
@@ -209,14 +239,18 @@ int64_t cli_duration(const char *what, const char *text)
 		uint64_t ns;
 	} units[] = { { "", 1000000000 }, { "s", 1000000000 },	{ "ms", 1000000 },
 		      { "us", 1000 },	  { "m", 60000000000 }, { "h", 3600000000000 } };
+	uint64_t v, billionths = 0;
 	const char *end;
-	uint64_t v;
+	bool right = read_digits(text, 10, &v, &end);
 
-	if (read_digits(text, 10, &v, &end))
-		for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-			if (strcmp(end, units[i].name) == 0 && v <= INT64_MAX / units[i].ns)
-				return (int64_t)(v * units[i].ns);
-	cli_usage_error("%s: '%s' is not a time (such as 2, 500ms, 3s, 1m)", what, text);
+	if (right && *end == '.')
+		end++, right = read_fraction(&end, &billionths);
+	for (size_t i = 0; right && i < sizeof units / sizeof *units; i++)
+		/* Nothing in here is beyond 64 bits. */
+		if (strcmp(end, units[i].name) == 0 && v < INT64_MAX / units[i].ns)
+			return (int64_t)(v * units[i].ns +
+					 billionths * (units[i].ns / 1000) / 1000000);
+	cli_usage_error("%s: '%s' is not a time (such as 2, 0.5, 500ms, 3s, 1m)", what, text);
 }
 
 unsigned cli_choice(const char *what, const char *text, const char *const *choices)

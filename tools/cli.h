@@ -29,7 +29,8 @@ struct cli_option {
 };
 #define CLI_LONG 256
 
-/* Names the program in messages: "tarn". Call first. */
+/* Names the program in messages: "tarn". Call first: it also sees to it that there are three standard
+ * descriptors, whatever the program was started with. */
 void cli_init(const char *program);
 
 /* "PROGRAM: ..." and a newline to stderr. */

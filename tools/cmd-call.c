@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tarn call: calls a method of an object. */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,7 +74,11 @@ static void put_arguments(struct context *c, tarn_client *client, const char *si
 		int r = put_argument(client, text, letter_at(signature, (unsigned)i - 2), b);
 
 		if (r < 0)
-			cli_usage_error("argument %d: '%s' is no value: %s", i - 1, text, cli_last_error(r));
+			cli_usage_error("argument %d: '%s' is no value: %s%s", i - 1, text,
+					cli_last_error(r),
+					isalpha((unsigned char)text[0])
+						? " A string is in quotes, as in '\"abc\"'."
+						: "");
 		if (tarn_builder_count(b) != before + 1)
 			cli_usage_error("argument %d: '%s' is not one value", i - 1, text);
 	}
@@ -184,9 +189,7 @@ static int run(struct context *c)
 		return CLI_TROUBLE;
 	if (!find_object(client, c->arguments[0], &object, &status))
 		return status;
-	status = call(c, client, object);
-	/* The end of the program ends the client: a server that hangs is not waited for. */
-	return status;
+	return call(c, client, object);
 }
 
 const struct command command_call = {

@@ -111,7 +111,7 @@ static int ask_object(struct context *c, struct found *f)
 	if (r < 0)
 		return cli_library_error(r);
 	tarn_object_unref(object);
-	tarn_client_close(client);
+	detach();
 	return CLI_OK;
 }
 
@@ -166,18 +166,16 @@ static void print_text(struct context *c, const struct found *f)
 	if (!c->table.noheadings) {
 		printf("%s %s, %u refs%s%s\n", f->object.type_name, id, f->object.claims + f->object.edges,
 		       f->object.preview[0] != '\0' ? ": " : "", f->object.preview);
-		for (size_t i = 0; i < f->n_refs; i++) {
-			const tarn_claim_row *r = &f->refs[i];
-
-			if (r->id == f->id) {
-				holder(r, text);
+		for (size_t i = 0; i < f->n_refs; i++)
+			if (f->refs[i].id == f->id) {
+				holder(&f->refs[i], text);
 				printf("held by %s\n", text);
 			}
-			if (held_by_it(f, r)) {
-				cli_format_id(id, r->id);
+		for (size_t i = 0; i < f->n_refs; i++)
+			if (held_by_it(f, &f->refs[i])) {
+				cli_format_id(id, f->refs[i].id);
 				printf("holds %s\n", id);
 			}
-		}
 		printf("\n");
 	}
 	table_print(&c->table, f->methods, sizeof *f->methods, f->n_methods);

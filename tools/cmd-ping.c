@@ -94,7 +94,7 @@ static int run(struct context *c)
 	}
 	r = measure(client, c->timeout_ns, rows);
 	if (r == 0) {
-		tarn_client_close(client);
+		detach();
 		print(c, rows);
 	}
 	free(rows);

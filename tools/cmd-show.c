@@ -148,7 +148,7 @@ static int run(struct context *c)
 		return cli_library_error(r);
 	tarn_object_unref(v.iterator);
 	tarn_object_unref(v.object);
-	tarn_client_close(client);
+	detach();
 	return CLI_OK;
 }
 

@@ -75,9 +75,9 @@ static int run_screen(const struct context *c)
 		status = top_look(c, &now);
 		if (status != CLI_OK)
 			break;
-		if (i == 0 && !screen_open()) {
+		if (i == 0 && (!table_screen() || !screen_open())) {
 			top_look_free(&now);
-			return print_all(c, true);
+			return print_all(c, table_screen());
 		}
 		snprintf(foot, sizeof foot, "q quit   s sort (by %s)   space look now", top_sort_names[sort]);
 		if (top_frame(&f, &before, &now, sort))

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "objects.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <tarn/token.h>
@@ -80,14 +82,32 @@ _Static_assert(sizeof object_columns / sizeof *object_columns == N_OBJECT_COLUMN
 
 /* ---- the object that is meant ---- */
 
+static tarn_client *attached;
+
+void detach(void)
+{
+	tarn_client *client = attached;
+
+	attached = NULL;
+	tarn_client_close(client);
+}
+
+static void detach_at_exit(void)
+{
+	if (tarn_error_last()->code != -ETIMEDOUT)
+		detach();
+}
+
 tarn_client *attach(const struct context *c)
 {
 	const tarn_client_options options = { .connect_timeout_ns = c->timeout_ns };
+	static bool registered;
 	tarn_inspector *there;
-	tarn_client *client;
 	tarn_stat stat;
-	int r = tarn_inspector_open(c->server, 0, &there); /* 0: it is there or not */
+	int r;
 
+	detach(); /* what an earlier look of --watch left that found no object */
+	r = tarn_inspector_open(c->server, 0, &there); /* 0: it is there or not */
 	/* Some of what follows waits longer than one wants to: not for a server that hangs already. */
 	if (r == 0) {
 		tarn_inspector_timeout_set(there, c->timeout_ns);
@@ -95,12 +115,14 @@ tarn_client *attach(const struct context *c)
 		tarn_inspector_close(there);
 	}
 	if (r == 0)
-		r = tarn_client_open(c->server, &options, &client);
+		r = tarn_client_open(c->server, &options, &attached);
 	if (r < 0) {
 		cli_library_error(r);
 		return NULL;
 	}
-	return client;
+	if (!registered)
+		registered = atexit(detach_at_exit) == 0;
+	return attached;
 }
 
 static bool is_token(const char *text, tarn_token *ret)

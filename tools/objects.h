@@ -17,10 +17,13 @@ const char *flag_names(uint64_t flags, const char *const *names, unsigned n);
 
 /*
  * Attaches for as long as it takes to use an object. A server that is not there is not waited
- * for, one that does not answer as long as --timeout says. Says why not and returns NULL. A client
- * of a server that stopped answering is not to be closed: the program's end does that.
+ * for, one that does not answer as long as --timeout says. Says why not and returns NULL.
+ * The program's end detaches, whichever way it ends, unless the server has stopped answering: that
+ * would have to be waited for.
  */
 tarn_client *attach(const struct context *c);
+/* Detaches now, which commands do that --watch runs again and again. */
+void detach(void);
 
 /*
  * The object that @text means: an id, a token, or a name under which one is published. The

@@ -128,6 +128,9 @@ static void on_event(void *arg, enum tarn_server_event event, const char *name)
 	}
 	snprintf(text, sizeof text, "READY=1\nSTATUS=Serving %s", name);
 	systemd_notify(text);
+	/* Who started it by hand tries Ctrl-C. */
+	if (log_plain)
+		fprintf(stderr, "%s: Ctrl-C is ignored; \"kill %d\" ends the server\n", who, (int)getpid());
 }
 
 /* ---- signals ---- */

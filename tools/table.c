@@ -246,15 +246,21 @@ static bool is_right(const struct column *c)
 	       c->kind == VALUE_PERCENT || c->kind == VALUE_SHORT;
 }
 
-bool table_colour(void)
+bool table_screen(void)
 {
 	static int answer = -1;
-	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+	const char *term = getenv("TERM");
 
 	if (answer < 0)
-		answer = isatty(STDOUT_FILENO) == 1 && (no == NULL || *no == '\0') &&
-			 term != NULL && strcmp(term, "dumb") != 0;
+		answer = isatty(STDOUT_FILENO) == 1 && term != NULL && strcmp(term, "dumb") != 0;
 	return answer;
+}
+
+bool table_colour(void)
+{
+	const char *no = getenv("NO_COLOR");
+
+	return (no == NULL || *no == '\0') && table_screen();
 }
 
 static const char *paint(enum tint tint)

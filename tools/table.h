@@ -64,6 +64,8 @@ struct table {
 
 /* Whether stdout takes colours: a terminal, and the user does not object (NO_COLOR). */
 bool table_colour(void);
+/* Stdout is a terminal that can be cleared. */
+bool table_screen(void);
 
 /* Columns as in "ID,SIZE"; NULL: those not hidden, in JSON all. Ends the program if one
  * does not exist. */

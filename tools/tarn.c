@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #define DEFAULT_TIMEOUT_NS INT64_C(5000000000)
 #define DEFAULT_WATCH_NS 1000000000u
@@ -295,7 +294,7 @@ void context_print(const struct context *c, const struct source *s, const char *
  * other. A server that is gone ends it, too. */
 static int watch(const struct command *cmd, struct context *c)
 {
-	bool screen = isatty(STDOUT_FILENO) == 1 && !c->table.json;
+	bool screen = table_screen() && !c->table.json;
 	int status;
 
 	for (;;) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Options, progress and the report. */
+#define _GNU_SOURCE /* clock_gettime(), whatever -std= is */
 #include "wordcount/show.h"
 
 #include <getopt.h>

@@ -3,6 +3,7 @@
  * Text is what has none of the bytes 0 to 8 in its first 4 KiB. That rule needs no names:
  * it finds gzip (whose third byte is 8), images, programs and most PDF.
  */
+#define _GNU_SOURCE /* nftw(), whatever -std= is */
 #include "wordcount/texts.h"
 
 #include <errno.h>

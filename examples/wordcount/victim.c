@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The same questions that `tarn clients`, `tarn refs` and `tarn blocks` ask. */
+#define _GNU_SOURCE /* usleep(), whatever -std= is */
 #include "wordcount/victim.h"
 
 #include <stdlib.h>

@@ -3,6 +3,7 @@
  * A hash table with open addressing. Slots hold indices of words, so that they are small,
  * growing moves no word, and clearing touches only the slots that are in use.
  */
+#define _GNU_SOURCE /* qsort_r(), whatever -std= is */
 #include "wordcount/words.h"
 
 #include <stdio.h>

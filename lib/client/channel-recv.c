@@ -611,117 +611,103 @@ int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *r
 	return r;
 }
 
-static int take_channel(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
-			int64_t timeout_ns, struct tarn_channel **ret)
+/* ---- channels and objects ---- */
+
+/* A handle on what this process has none of. NULL: the last failure says why. */
+static struct tarn_block *other_handle(struct tarn__lane *l, enum tarn_item kind, uint64_t id)
 {
-	struct tarn_client *c = l->client;
-	struct tarn_block *b = tarn__table_find(c, i->id);
-	struct tarn_channel *got;
+	struct tarn_channel *ch;
+	struct tarn_object *o;
+
+	if (kind == TARN_ITEM_CHANNEL) {
+		ch = tarn__channel_handle(l->client, id);
+		return ch != NULL ? &ch->base : NULL;
+	}
+	o = tarn__object_handle(l, id);
+	return o != NULL ? &o->base : NULL;
+}
+
+static void free_other_handle(struct tarn__lane *l, enum tarn_item kind, struct tarn_block *b)
+{
+	if (kind == TARN_ITEM_CHANNEL)
+		tarn__channel_handle_free(b);
+	else
+		tarn__handle_free(l, b);
+}
+
+/* As take_block(), of the two others. */
+static int take_other(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
+		      int64_t timeout_ns, struct tarn_block **ret)
+{
+	const enum tarn_item kind = kind_of(i);
+	const uint64_t mark = kind == TARN_ITEM_CHANNEL ? REF_CHANNEL : REF_OBJECT;
+	struct tarn_block *b = tarn__table_find(l->client, i->id), *got;
 	int r;
 
-	if (b != NULL && !(tarn__refs(b) & REF_CHANNEL)) {
+	if (b != NULL && !(tarn__refs(b) & mark)) {
 		tarn__handle_put(l, b);
 		return skip(ch, l, i);
 	}
-	if (b != NULL) {
-		r = take_known(ch, l, i, timeout_ns, b);
-	} else {
-		r = prepare(l, timeout_ns);
-		if (r < 0)
-			return r;
-		got = tarn__channel_handle(c, i->id);
+	r = b != NULL ? take_known(ch, l, i, timeout_ns, b) : prepare(l, timeout_ns);
+	if (r < 0)
+		return r;
+	if (b == NULL) {
+		got = other_handle(l, kind, i->id);
 		if (got == NULL) {
 			tarn__hold_return(l);
 			r = tarn_error_last()->code;
 			return r == -ENOMEM ? r : skip(ch, l, i);
 		}
 		say(ch, l, TARN__MSG_RECV, ch->consumer.position, i->id);
-		b = tarn__table_merge(c, &got->base);
-		if (b != &got->base) {
-			tarn__channel_handle_free(&got->base);
+		b = tarn__table_merge(l->client, got);
+		if (b != got) {
+			free_other_handle(l, kind, got);
 			tarn__hold_return(l);
 		}
 	}
-	if (r < 0)
-		return r;
 	ch->consumer.position++;
-	*ret = tarn__channel_of_base(b);
+	*ret = b;
 	follow_up(ch, l);
 	return 0;
 }
 
-int tarn_channel_recv_channel(tarn_channel *channel, tarn_channel **ret_channel, uint64_t *ret_tag,
-			      int64_t timeout_ns)
+static int recv_other(struct tarn_channel *ch, enum tarn_item kind, struct tarn_block **ret,
+		      uint64_t *ret_tag, int64_t timeout_ns)
 {
 	struct tarn__lane *l;
 	struct item i;
-	int r = tarn__lane_enter(channel->base.client, &l);
+	int r = tarn__lane_enter(ch->base.client, &l);
 
 	if (r < 0)
 		return r;
-	r = next_of(channel, l, TARN_ITEM_CHANNEL, timeout_ns, false, &i);
+	r = next_of(ch, l, kind, timeout_ns, false, &i);
 	if (r == 0)
-		r = take_channel(channel, l, &i, timeout_ns, ret_channel);
+		r = take_other(ch, l, &i, timeout_ns, ret);
 	tarn__lane_leave(l);
 	if (r == 0 && ret_tag != NULL)
 		*ret_tag = i.tag;
 	return r;
 }
 
-static int take_object(struct tarn_channel *ch, struct tarn__lane *l, const struct item *i,
-		       int64_t timeout_ns, struct tarn_object **ret)
+int tarn_channel_recv_channel(tarn_channel *channel, tarn_channel **ret_channel, uint64_t *ret_tag,
+			      int64_t timeout_ns)
 {
-	struct tarn_client *c = l->client;
-	struct tarn_block *b = tarn__table_find(c, i->id);
-	struct tarn_object *got;
-	int r;
+	struct tarn_block *b;
+	int r = recv_other(channel, TARN_ITEM_CHANNEL, &b, ret_tag, timeout_ns);
 
-	if (b != NULL && !(tarn__refs(b) & REF_OBJECT)) {
-		tarn__handle_put(l, b);
-		return skip(ch, l, i);
-	}
-	if (b != NULL) {
-		r = take_known(ch, l, i, timeout_ns, b);
-		if (r < 0)
-			return r;
-	} else {
-		r = prepare(l, timeout_ns);
-		if (r < 0)
-			return r;
-		got = tarn__object_handle(l, i->id);
-		if (got == NULL) {
-			tarn__hold_return(l);
-			r = tarn_error_last()->code;
-			return r == -ENOMEM ? r : skip(ch, l, i);
-		}
-		say(ch, l, TARN__MSG_RECV, ch->consumer.position, i->id);
-		b = tarn__table_merge(c, &got->base);
-		if (b != &got->base) {
-			tarn__handle_free(l, &got->base);
-			tarn__hold_return(l);
-		}
-	}
-	ch->consumer.position++;
-	*ret = tarn__object_of_base(b);
-	follow_up(ch, l);
-	return 0;
+	if (r == 0)
+		*ret_channel = tarn__channel_of_base(b);
+	return r;
 }
 
 int tarn_channel_recv_object(tarn_channel *channel, tarn_object **ret_object, uint64_t *ret_tag,
 			     int64_t timeout_ns)
 {
-	struct tarn__lane *l;
-	struct item i;
-	int r = tarn__lane_enter(channel->base.client, &l);
+	struct tarn_block *b;
+	int r = recv_other(channel, TARN_ITEM_OBJECT, &b, ret_tag, timeout_ns);
 
-	if (r < 0)
-		return r;
-	r = next_of(channel, l, TARN_ITEM_OBJECT, timeout_ns, false, &i);
 	if (r == 0)
-		r = take_object(channel, l, &i, timeout_ns, ret_object);
-	tarn__lane_leave(l);
-	if (r == 0 && ret_tag != NULL)
-		*ret_tag = i.tag;
+		*ret_object = tarn__object_of_base(b);
 	return r;
 }
 

@@ -264,7 +264,7 @@ int tarn_pool_iterator_next(tarn_pool_iterator *iterator, int64_t timeout_ns, ta
 	const struct tarn__part *p;
 
 	if (iterator->part == iterator->result->n_parts)
-		return 1;
+		return tarn__fail_static(-TARN_EOF, "All results have been given.");
 	p = await_part(iterator, timeout_ns);
 	if (p == NULL)
 		return tarn__fail(-ETIMEDOUT, "The next result is not there yet.");

@@ -242,6 +242,11 @@ int tarn_stream_await_renew(tarn_stream *stream, int64_t timeout_ns)
 
 /* ---- consuming ---- */
 
+static int at_end(void)
+{
+	return tarn__fail_static(-TARN_EOF, "The round is over: all suppliers have ended, and all is taken.");
+}
+
 int tarn_stream_next(tarn_stream *stream, tarn_parcel *ret_item, int64_t timeout_ns)
 {
 	const uint64_t deadline = tarn__deadline(timeout_ns);
@@ -253,12 +258,12 @@ int tarn_stream_next(tarn_stream *stream, tarn_parcel *ret_item, int64_t timeout
 		if (r < 0)
 			return r;
 		if (tarn__stream_round(state) != stream->round)
-			return 1;
+			return at_end();
 		r = tarn_queue_get(stream->queue, ret_item, 0);
 		if (r != -EAGAIN)
 			return r;
 		if (all_ended(stream, state))
-			return 1;
+			return at_end();
 		if (tarn__now() >= deadline)
 			return tarn__fail_static(-ETIMEDOUT, "The stream has no item now.");
 		r = rest(stream, state, true, deadline);

@@ -449,7 +449,7 @@ int tarn_completion_next(tarn_completion *completion, size_t *ret_index)
 			first = e;
 	}
 	if (first == NULL)
-		return 1;
+		return tarn__fail_static(-TARN_EOF, "All of them have been given.");
 	first->given = true;
 	*ret_index = (size_t)(first - w->entry);
 	return 0;

@@ -214,13 +214,13 @@ int tarn_array_typecode(tarn_object *array)
 	return r < 0 ? r : a.code;
 }
 
-int tarn_array_length(tarn_object *array, size_t *ret_length)
+int tarn_array_len(tarn_object *array, uint64_t *ret_n)
 {
 	struct array a;
 	int r = array_of(array, &a);
 
 	if (r == 0)
-		*ret_length = a.length;
+		*ret_n = a.length;
 	return r;
 }
 

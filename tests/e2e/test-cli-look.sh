@@ -470,6 +470,12 @@ if command -v script >/dev/null; then
 		grep -q GROUP "$scratch/typescript"
 		! grep -q $'\033' "$scratch/typescript"
 	}
+	not_cleared() { # where a terminal cannot be cleared, one look is below the other
+		TERM=dumb on_a_terminal "$tools/tarn -s $name top --count 2 --delay 20ms"
+		same "$(grep -c "^tarn top: $name, " "$scratch/typescript")" 2
+		! grep -q $'\033' "$scratch/typescript"
+	}
+	check "top on a dumb terminal prints lines" not_cleared
 	check "colours on a terminal" coloured
 	check "no colours with NO_COLOR" plain NO_COLOR=1
 	check "no colours on a dumb terminal" plain TERM=dumb

@@ -157,6 +157,8 @@ introspect() {
 	tarn 0 -s "$name" introspect lens
 	grep -qE "^Lens $outer, 4 refs: Lens of 2\$" "$scratch/out"
 	grep -qE "^holds $inner\$" "$scratch/out"
+	# Who holds it is said first, then what it holds, and neither in between.
+	same "$(grep -oE '^(held|holds)' "$scratch/out" | uniq | tr '\n' ' ')" 'held holds '
 	grep -qE "^held by client $number \(test-cli-client $holder\)\$" "$scratch/out"
 	grep -qE '^METHOD +ARGUMENTS +RESULT +RESULTTYPE +FLAGS$' "$scratch/out"
 	grep -qE '^label +sq +s +- +inline,read$' "$scratch/out"
@@ -250,6 +252,34 @@ trace() {
 	grep -qE "^ *[0-9]+ +[0-9.]+(us|ms|s|m) +$number +$holder +$outer +Lens +linger +running\$" "$scratch/out"
 }
 check "trace_shows_the_call_that_goes_on" trace
+deaths() { "$tools/tarn" -s "$name" stat --json | jq .clients.deaths; }
+no_deaths() { # who looks and calls detaches in order, also when it fails
+	local before
+	before=$(deaths)
+	tarn 0 -s "$name" call lens scale 1
+	tarn 2 -s "$name" call lens nosuch
+	tarn 2 -s "$name" call lens echo '{'
+	tarn 1 -s "$name" call lens crack 7
+	tarn 1 -s "$name" call nosuch scale 1
+	tarn 1 -s "$name" introspect "$channel"
+	tarn 0 -s "$name" introspect lens
+	tarn 0 -s "$name" show lens
+	tarn 1 -s "$name" show 77:77
+	tarn 0 -s "$name" ping
+	same "$(deaths)" "$before"
+}
+check "commands_that_attach_are_no_deaths" no_deaths
+without_stdout() { # what is printed reaches nobody, the server and its memory least of all
+	local status=0
+	"$tools/tarn" -s "$name" call lens scale 1 >&- 2>"$scratch/err" || status=$?
+	same "$status" 2
+	one_line "cannot write"
+	status=0
+	"$tools/tarn" -s "$name" call lens scale 1 <&- >&- 2>&- || status=$?
+	same "$status" 2
+	tarn 0 -s "$name" check
+}
+check "call_with_stdout_closed" without_stdout
 timed_out() {
 	tarn 2 -s "$name" --timeout 50ms call lens linger
 	silent out
@@ -290,6 +320,7 @@ check "an_id_of_a_channel" absent "$channel" introspect "$channel"
 check "a_method_that_is_none" refused "nosuch" call lens nosuch
 check "an_argument_that_is_none" refused "argument 2: '{'" call lens echo 1 '{'
 check "an_argument_that_is_two" refused "argument 1: '1 2'" call lens echo '1 2'
+check "text_without_quotes_where_any_value_goes" refused "A string is in quotes" call lens echo nice
 check "an_argument_that_is_nothing" refused "argument 1: ''" call lens echo ''
 check "a_reference_that_is_none" refused "reference: '5:'" call lens echo @5:
 check "a_reference_that_nothing_has" absent "88:8" call lens echo '[<@88:8>]'

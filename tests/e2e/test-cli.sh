@@ -115,6 +115,9 @@ check "option without its value" refused "'--server'" tarn --server
 check "letter without its value" refused "'-o'" tarn blocks -o
 check "flag with a value" refused "'--json' takes no value" tarn stat --json=yes
 check "time that is none" refused "--timeout: '2x'" tarn --timeout 2x stat
+for wrong in 1. .5 1.5.5 1.x 1.5d; do
+	check "time '$wrong' is none" refused "--timeout: '$wrong'" tarn --timeout "$wrong" stat
+done
 check "time with a sign" refused "--timeout: '-1'" tarn stat --timeout -1
 check "time that is too long" refused "--timeout" tarn stat --timeout 99999999999999999999
 check "column named twice" refused "twice" tarn blocks -o id,size,id
@@ -188,6 +191,28 @@ page_commands() {
 		<("$tools/tarn" --help | sed -n '/^Commands:/,/^$/s/^  \(.*[^ ]\)  .*/\1/p' |
 			sed 's/ *$//' | sort)
 }
+mentioned_options() { # whatever option a page speaks of, some program has
+	local command
+	comm -23 <(grep -ohP '\*\K--[a-z-]+' "$pages"/*.scd | sort -u) <(
+		{
+			help_options tarnd
+			help_options tarn
+			for command in "${commands[@]}"; do
+				help_options tarn "$command"
+			done
+		} | sort -u
+	) >"$scratch/out"
+	silent out
+}
+reads_dumps() { # those that the page says read a dump take --from
+	local command
+	diff <(tr '\n' ' ' <"$pages/tarn-dump.1.scd" | grep -oP 'The commands \K.*(?= read a dump)' |
+		grep -oP '\*\K[a-z]+(?=\*)' | sort) <(
+		for command in "${commands[@]}"; do
+			help_options tarn "$command" | grep -qx -e --from && echo "$command"
+		done | sort
+	)
+}
 is_a_page() {
 	scdoc <"$1" >"$scratch/page"
 	if command -v man >/dev/null; then
@@ -197,6 +222,8 @@ is_a_page() {
 check "options of tarn are in its page" same_options tarn.1.scd OPTIONS tarn
 check "options of tarnd are in its page" same_options tarnd.8.scd OPTIONS tarnd
 check "commands are in the page" page_commands
+check "options that pages mention are there" mentioned_options
+check "commands that read a dump are in its page" reads_dumps
 for command in "${commands[@]}"; do
 	check "options of $command are in the page" command_options "$command"
 	check "columns of $command are in the page" command_columns "$command"
@@ -325,6 +352,12 @@ full_disk() {
 	same "$status" 2
 	one_line "cannot write"
 }
+fractions_of_times() { # waited for as long as they say: not at all, or long enough
+	tarn 0 -s "$name" --timeout 59.5 stat
+	tarn 0 -s "$name" --timeout 0.5m stat
+	tarn 0 -s "$name" top --batch --count 2 --delay 0.05
+	same "$(grep -c '^tarn top: ' "$scratch/out")" 2
+}
 name_is_taken() {
 	run 1 "$tools/tarnd" --name "$name"
 	silent out
@@ -335,6 +368,7 @@ check "refs of an id that is not there" unknown_id 5:3
 check "refs of a hexadecimal id that is not there" unknown_id 0x30000005
 check "\$TARN_SERVER" name_from_environment
 check "output that cannot be written" full_disk
+check "times with fractions" fractions_of_times
 check "a second server of the name" name_is_taken
 
 # ---- a server with something in it ----

@@ -352,6 +352,23 @@ else
 	skip "systemd-analyze finds nothing wrong with the units" "no systemd-analyze"
 fi
 
+# ---- by hand ----
+
+if command -v script >/dev/null; then
+	told_how_to_end_it() { # as whoever sees that Ctrl-C does nothing reads it
+		local end
+		script -qefc "$tools/tarnd --name $name --size 4M" "$scratch/typescript" >/dev/null 2>&1 </dev/null &
+		wait_for grep -q 'kill [0-9]' "$scratch/typescript"
+		end=$(grep -o 'kill [0-9]*' "$scratch/typescript")
+		$end
+		wait $!
+		grep -q '^tarnd: ends' "$scratch/typescript"
+	}
+	check "on a terminal it is said how to end it" told_how_to_end_it
+else
+	skip "on a terminal it is said how to end it" "no script(1)"
+fi
+
 # ---- what is left ----
 
 no_sockets() {

@@ -721,7 +721,7 @@ static void ask(const struct scene *s, uint32_t *rounds, const uint32_t *stop)
 		int told = 0, r;
 
 		OK(tarn_pool_imap_unordered(pool, "square", tarn_parcel_at(&items, 0), 0, &it));
-		for (; (r = tarn_pool_iterator_next(it, TARN_FOREVER, &p)) != 1; told++) {
+		for (; (r = tarn_pool_iterator_next(it, TARN_FOREVER, &p)) != -TARN_EOF; told++) {
 			if (r == 0)
 				tarn_parcel_fini(&p);
 			else

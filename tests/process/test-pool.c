@@ -331,8 +331,8 @@ PLAIN_TEST(q9_imap_gives_results_in_order_and_the_failed_at_their_place)
 			PLAIN_EQ(y, i * i);
 			tarn_parcel_fini(&p);
 		}
-		PLAIN_EQ(tarn_pool_iterator_next(it, TARN_FOREVER, &p), 1);
-		PLAIN_EQ(tarn_pool_iterator_next(it, TARN_FOREVER, &p), 1);
+		FAILS(tarn_pool_iterator_next(it, TARN_FOREVER, &p), TARN_EOF);
+		FAILS(tarn_pool_iterator_next(it, TARN_FOREVER, &p), TARN_EOF);
 		tarn_pool_iterator_free(it);
 	}
 	tarn_parcel_fini(&items);
@@ -361,7 +361,7 @@ PLAIN_TEST(q9_imap_unordered_gives_each_once_as_they_get_done)
 				seen[k] = true;
 			}
 	}
-	PLAIN_EQ(tarn_pool_iterator_next(it, 0, &p), 1);
+	FAILS(tarn_pool_iterator_next(it, 0, &p), TARN_EOF);
 	tarn_pool_iterator_free(it);
 	tarn_parcel_fini(&items);
 	PLAIN_CHECK(!tarn_pool_result_ready(slow));
@@ -637,7 +637,7 @@ PLAIN_TEST_TIMEOUT(q9_random_kills_lose_no_task_unsaid, 240)
 
 	numbers(&items, 600);
 	OK(tarn_pool_imap_unordered(u.pool, "square", tarn_parcel_at(&items, 0), 0, &it));
-	while ((r = tarn_pool_iterator_next(it, TARN_FOREVER, &p)) != 1) {
+	while ((r = tarn_pool_iterator_next(it, TARN_FOREVER, &p)) != -TARN_EOF) {
 		if (r == 0) {
 			done++;
 			tarn_parcel_fini(&p);

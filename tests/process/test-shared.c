@@ -151,7 +151,7 @@ PLAIN_TEST(t4_the_pointer_and_the_elements_are_the_same_memory)
 	size_t n;
 
 	OK(tarn_array_new(u.c, 'i', 1000, &a));
-	OK(tarn_array_length(a, &n));
+	OK(tarn_array_len(a, &n));
 	PLAIN_EQ(n, 1000);
 	PLAIN_EQ(tarn_array_typecode(a), 'i');
 	OK(tarn_array_data(a, &data));
@@ -193,7 +193,7 @@ PLAIN_TEST(t4_the_pointer_and_the_elements_are_the_same_memory)
 	tarn_object_unref(a);
 	FAILS(tarn_array_new(u.c, 'x', 1, &a), EINVAL);
 	OK(tarn_array_new(u.c, 'd', 0, &a));
-	OK(tarn_array_length(a, &n));
+	OK(tarn_array_len(a, &n));
 	PLAIN_EQ(n, 0);
 	FAILS(tarn_array_get(a, 0, &got), ERANGE);
 	tarn_object_unref(a);

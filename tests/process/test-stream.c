@@ -45,7 +45,7 @@ static int put(tarn_stream *s, int64_t x)
 	return r;
 }
 
-/* The next number; 1: the end. */
+/* The next number; -TARN_EOF: the end. */
 static int next(tarn_stream *s, int64_t timeout_ns, int64_t *ret)
 {
 	tarn_parcel p;
@@ -99,7 +99,7 @@ TARN_WORKER(multiply)
 		r = put(out, x * y);
 		n++;
 	}
-	if (r == 1)
+	if (r == -TARN_EOF)
 		r = tarn_stream_end(out);
 	tarn_stream_close(in);
 	tarn_stream_close(out);
@@ -135,7 +135,7 @@ static size_t take_all(tarn_stream *s, int64_t *ret, size_t room)
 
 	while ((r = next(s, TARN_FOREVER, &ret[n])) == 0)
 		PLAIN_CHECK(++n < room);
-	PLAIN_EQ(r, 1);
+	PLAIN_EQ(r, -TARN_EOF);
 	qsort(ret, n, sizeof *ret, compare);
 	return n;
 }
@@ -160,10 +160,10 @@ PLAIN_TEST(u9_a_stream_ends_and_goes_into_another_round)
 	join(spawn(&u, "multiply", in, out, 2));
 	PLAIN_EQ(take_all(out, got, 8), 4);
 	PLAIN_CHECK(memcmp(got, one, sizeof one) == 0);
-	PLAIN_EQ(next(out, TARN_FOREVER, &none), 1); /* it stays so */
+	FAILS(next(out, TARN_FOREVER, &none), TARN_EOF); /* it stays so */
 	OK(tarn_stream_renew(in));
 	OK(tarn_stream_renew(out));
-	PLAIN_EQ(next(out, TARN_FOREVER, &none), 1); /* this one is in the first round */
+	FAILS(next(out, TARN_FOREVER, &none), TARN_EOF); /* this one is in the first round */
 	OK(tarn_stream_await_renew(in, TARN_FOREVER));
 	OK(tarn_stream_await_renew(out, TARN_FOREVER));
 	FAILS(tarn_stream_await_renew(out, 10000000), ETIMEDOUT);

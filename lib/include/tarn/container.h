@@ -133,7 +133,8 @@ TARN_EXPORT int tarn_list_repeat_in_place(tarn_object *list, int64_t times);
 /*
  * nil, a bool, a number, a string or bytes. Numbers that are equal are one key, as in Python (1, 1.0);
  * unlike there, true is a key of its own (and in C an int: say tarn_key_bool(true)). TARN_KEY() makes one of what it is given, and the
- * functions below take either: tarn_dict_get(d, "name", &p), tarn_dict_get(d, 5, &p).
+ * functions below take either: tarn_dict_get(d, "name", &p), tarn_dict_get(d, 5, &p). In C++ there are
+ * only those whose names end in _key: tarn_dict_get_key(d, tarn_key_string("name"), &p).
  */
 typedef struct tarn_key {
 	enum tarn_kind kind;

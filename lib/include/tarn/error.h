@@ -40,7 +40,7 @@ enum tarn_code {
 	TARN_EARGS,     /* wrong number or kinds of arguments */
 	TARN_EINTERRUPTED, /* the server ended while the method ran */
 	TARN_EBROKEN,   /* a barrier is broken: a party died, gave up or said so */
-	TARN_EOF,       /* an iterator is at its end */
+	TARN_EOF,       /* there are no more: of an iterator, a round of a stream, a set of results */
 	TARN_ELAST,
 };
 

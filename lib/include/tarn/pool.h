@@ -129,8 +129,8 @@ TARN_EXPORT int tarn_pool_imap(tarn_pool *pool, const char *entry, tarn_value it
 			       tarn_pool_iterator **ret_iterator);
 TARN_EXPORT int tarn_pool_imap_unordered(tarn_pool *pool, const char *entry, tarn_value items,
 					 size_t chunk, tarn_pool_iterator **ret_iterator);
-/* 0: @ret_values, the caller's to end, has what one item returned; 1: there are no more;
- * -TARN_EREMOTE an item failed; -ETIMEDOUT. */
+/* What one item returned, in @ret_values, the caller's to end. -TARN_EOF there are no more,
+ * -TARN_EREMOTE an item failed, -ETIMEDOUT. */
 TARN_EXPORT int tarn_pool_iterator_next(tarn_pool_iterator *iterator, int64_t timeout_ns,
 					tarn_parcel *ret_values);
 TARN_EXPORT tarn_pool_iterator *tarn_pool_iterator_free(tarn_pool_iterator *iterator);

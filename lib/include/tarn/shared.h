@@ -44,7 +44,7 @@ TARN_EXPORT int tarn_shared_cas(tarn_object *value, int64_t expected, int64_t de
 TARN_EXPORT int tarn_array_new(tarn_client *client, char typecode, size_t length,
 			       tarn_object **ret_array);
 TARN_EXPORT int tarn_array_typecode(tarn_object *array);
-TARN_EXPORT int tarn_array_length(tarn_object *array, size_t *ret_length);
+TARN_EXPORT int tarn_array_len(tarn_object *array, uint64_t *ret_n);
 /* Where the numbers are, without a copy: valid as long as the proxy. */
 TARN_EXPORT int tarn_array_data(tarn_object *array, void **ret_data);
 /* One of them; a negative index counts from the end. -ERANGE there is none. */

@@ -5,7 +5,7 @@
  *	supplier                                consumer
  *	tarn_stream_put(s, &item, timeout);     while ((r = tarn_stream_next(s, &item, timeout)) == 0)
  *	...                                             ...
- *	tarn_stream_end(s);                     r is 1: every supplier has ended, and all is taken
+ *	tarn_stream_end(s);                     r is -TARN_EOF: every supplier has ended, and all is taken
  *
  * There are no markers among the items: any value is an item, and a consumer that comes late sees the
  * end, too. What is passed to other processes is the object, tarn_stream_object(); each consumer opens
@@ -44,8 +44,8 @@ TARN_EXPORT tarn_object *tarn_stream_object(tarn_stream *stream);
 TARN_EXPORT int tarn_stream_put(tarn_stream *stream, const tarn_builder *item, int64_t timeout_ns);
 /* One supplier has ended. -TARN_ESTATE all have. */
 TARN_EXPORT int tarn_stream_end(tarn_stream *stream);
-/* The next item, the caller's to end; 1: there are no more in this round; -ETIMEDOUT, -ECANCELED stop
- * is set; as tarn_queue_get(). */
+/* The next item, the caller's to end. -TARN_EOF there are no more in this round, -ETIMEDOUT, -ECANCELED
+ * stop is set; as tarn_queue_get(). */
 TARN_EXPORT int tarn_stream_next(tarn_stream *stream, tarn_parcel *ret_item, int64_t timeout_ns);
 
 /* Begins the next round, in which all suppliers have to end again. -TARN_ESTATE not all have ended, or

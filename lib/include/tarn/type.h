@@ -243,18 +243,34 @@ TARN_EXPORT tarn_fault **tarn_context_fault(tarn_context *ctx);
 /* ---- references that an object keeps ---- */
 
 /*
- * The object keeps @ref (a block; objects and channels by a cast-free call each) alive until
- * it drops it or ends itself. Held twice must be dropped twice. Takes effect when the method
+ * The object keeps @ref alive until it drops it or ends itself. Held twice must be dropped twice. Takes effect when the method
  * has succeeded. -TARN_ESTATE in a destructor, -ENOMEM, -ENOSPC.
  */
 TARN_EXPORT int tarn_self_hold_block(tarn_context *ctx, tarn_block *block);
 TARN_EXPORT int tarn_self_hold_object(tarn_context *ctx, tarn_object *object);
 TARN_EXPORT int tarn_self_hold_channel(tarn_context *ctx, tarn_channel *channel);
-/* By whatever tarn_value_block() and its like return. */
+/* Any of the three, by what @ref is. */
+#ifdef __cplusplus
+extern "C++" {
+static inline int tarn_self_hold(tarn_context *ctx, tarn_block *ref)
+{
+	return tarn_self_hold_block(ctx, ref);
+}
+static inline int tarn_self_hold(tarn_context *ctx, tarn_object *ref)
+{
+	return tarn_self_hold_object(ctx, ref);
+}
+static inline int tarn_self_hold(tarn_context *ctx, tarn_channel *ref)
+{
+	return tarn_self_hold_channel(ctx, ref);
+}
+}
+#else
 #define tarn_self_hold(ctx, ref)                            \
 	_Generic((ref), tarn_block * : tarn_self_hold_block,    \
 		 tarn_object * : tarn_self_hold_object,         \
 		 tarn_channel * : tarn_self_hold_channel)((ctx), (ref))
+#endif
 
 /* The reverse; by id, which is what an instance remembers. -ENOENT: it does not hold it. An
  * executor's method hears of that only in the server's log. */

@@ -104,7 +104,7 @@ TARN_EXPORT int tarn_wait(const tarn_waitable *what, size_t n, enum tarn_wait_un
 typedef struct tarn_completion tarn_completion;
 TARN_EXPORT int tarn_completion_new(const tarn_waitable *what, size_t n, int64_t timeout_ns,
 				    tarn_completion **ret_completion);
-/* 0 and the next one; 1: all have been; -ETIMEDOUT the time is over; as tarn_wait(). */
+/* The next one. -TARN_EOF all have been, -ETIMEDOUT the time is over; as tarn_wait(). */
 TARN_EXPORT int tarn_completion_next(tarn_completion *completion, size_t *ret_index);
 TARN_EXPORT tarn_completion *tarn_completion_free(tarn_completion *completion);
 
