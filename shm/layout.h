@@ -23,7 +23,7 @@
 #include "id.h"
 #include "sizeclass.h"
 
-#define TARN__LAYOUT_VERSION 3u
+#define TARN__LAYOUT_VERSION 4u
 #define TARN__REQUESTS 1024u       /* slots of a request ring */
 #define TARN__REPLIES 256u         /* slots of a reply ring */
 #define TARN__MESSAGE_SLOTS 32u    /* most slots of one message or reply */

@@ -45,6 +45,17 @@ void tarn__context_ended(struct tarn_context *ctx, bool succeeded)
 	}
 }
 
+uint64_t tarn__departed_from(const tarn_context *ctx)
+{
+	return ctx->run != NULL ? ctx->run->from : 0;
+}
+
+void tarn__departed_again(tarn_context *ctx, uint64_t from)
+{
+	if (ctx->run != NULL)
+		ctx->run->again = from;
+}
+
 int tarn__self_hold_id(tarn_context *ctx, uint64_t id)
 {
 	struct tarn_block *b;

@@ -12,6 +12,15 @@
 /* It grows as it is used; its size is a cap, as DATA's is. */
 #define VIEW_LEAST (64ull << 20)
 
+static int store_new(struct server *s, uint64_t roots, uint64_t seed)
+{
+	int r = tarn__store_new(&s->view_segment, roots, seed, &s->store);
+
+	if (r == 0 && s->st.data_most != 0)
+		s->st.view_taken = tarn__store_share(s->store, &s->st.head->heap.committed, s->st.data_most);
+	return r;
+}
+
 /*
  * Of a server that is dead: the same segment, which clients have mapped, without contents. What
  * chunks there are and who counts on them was known to the process alone, so containers are
@@ -27,8 +36,7 @@ static int take_over(struct server *s)
 	if (r < 0)
 		return r;
 	view = (struct tarn__view){ .base = s->view_segment.base, .bytes = s->view_segment.bytes };
-	return tarn__store_new(&s->view_segment, s->st.head->max_objects + 1,
-			       tarn__view_head(&view)->seed, &s->store);
+	return store_new(s, s->st.head->max_objects + 1, tarn__view_head(&view)->seed);
 }
 
 void tarn__contents_forget(struct server *s, uint64_t id)
@@ -58,11 +66,12 @@ int tarn__contents_open(struct server *s)
 		r = tarn__segment_create(s->backing, "view", bytes, &s->view_segment);
 	if (r == 0)
 		r = tarn__segment_open_readonly(&s->view_segment, &s->view_readonly);
-	return r == 0 ? tarn__store_new(&s->view_segment, roots, seed, &s->store) : r;
+	return r == 0 ? store_new(s, roots, seed) : r;
 }
 
 void tarn__contents_close(struct server *s)
 {
+	s->st.view_taken = NULL;
 	tarn__store_free(s->store);
 	s->store = NULL;
 	tarn__segment_close(&s->view_segment);

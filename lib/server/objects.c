@@ -358,7 +358,9 @@ void tarn__run_init(struct turn *t, const struct tarn__served *type, struct deed
 	ret->turn = d;
 	ret->deferred = &d->deferred;
 	ret->succeeded = false;
+	ret->again = false;
 	ret->instead = 0;
+	ret->context = NULL;
 	d->deferred = false;
 	d->t = t;
 	d->n_made = 0;
