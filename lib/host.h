@@ -115,7 +115,7 @@ struct tarn__run {
 	bool *deferred;                  /* set by the method: an executor is to run it. NULL: cannot be */
 	bool succeeded;                  /* set by the reactor before run_end(): all of it is done */
 	uint64_t from;                   /* DEED_DEPARTED: where the part before left off; 0: the first */
-	bool again;                      /* set by call(): another call() may follow at once */
+	bool repeatable;                 /* set by call(): another call() may follow at once */
 
 	/* Set by the host: valid until run_end(). */
 	struct tarn__payload result;     /* of a failure: what the reply says */
@@ -174,7 +174,7 @@ struct tarn__host_ops {
 	/* run() of methods one after the other, whose arguments are few values that fit their words, and
 	 * no references. They share
 	 * @run, in which the reactor changes served, offer, id, self, words, n_words and n_values. After
-	 * one that left run->again true, which only a success does, the next may follow without
+	 * one that left run->repeatable true, which only a success does, the next may follow without
 	 * run_end(). The others, and the last, need it. context is NULL before the first, and is to be
 	 * after run_end(). Nothing else runs between them. */
 	int (*call)(struct tarn__host *h, struct tarn__run *run);

@@ -91,7 +91,7 @@ int tarn__inline_call(struct tarn__host *host, struct tarn__run *run)
 	struct tarn_context *ctx = run->context;
 	int r;
 
-	run->again = false;
+	run->repeatable = false;
 	if (tarn__unlikely(ctx == NULL)) {
 		ctx = &h->reactor[h->depth++];
 		begin(h, ctx, run);
@@ -112,7 +112,7 @@ int tarn__inline_call(struct tarn__host *host, struct tarn__run *run)
 	run->result.n_words = (uint32_t)(ctx->result.next - run->result.words);
 	run->result.n_values = (uint8_t)(run->result.n_words / TARN__SLOT_WORDS);
 	run->result.n_refs = 0;
-	run->again = true;
+	run->repeatable = true;
 	return 0;
 }
 

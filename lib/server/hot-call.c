@@ -179,7 +179,7 @@ static inline enum way call_one(struct lot *b, const struct tarn__slot *slot)
 
 	int code = h->ops->call(h, &b->run);
 
-	if (tarn__unlikely(!b->run.again || !is_plain(b)))
+	if (tarn__unlikely(!b->run.repeatable || !is_plain(b)))
 		return end_slowly(b, slot, code);
 	effects(b, w);
 	commit(b->st);
