@@ -121,7 +121,7 @@ struct tarn__run {
 	struct tarn__payload result;     /* of a failure: what the reply says */
 	const uint64_t *result_ids;      /* of its references */
 	uint64_t instead;                /* CREATE: an object that exists; 0: none */
-	uint64_t rest;                   /* DEED_DEPARTED: there is more, from here on; 0: no */
+	uint64_t again;                  /* DEED_DEPARTED: there is more, from here on; 0: no */
 	struct tarn_context *context;
 };
 

@@ -53,7 +53,7 @@ uint64_t tarn__departed_from(const tarn_context *ctx)
 void tarn__departed_again(tarn_context *ctx, uint64_t from)
 {
 	if (ctx->run != NULL)
-		ctx->run->rest = from;
+		ctx->run->again = from;
 }
 
 int tarn__self_hold_id(tarn_context *ctx, uint64_t id)

@@ -445,7 +445,7 @@ static uint64_t tell(struct server *s, const struct thing *t, uint32_t client)
 
 	s->host->ops->run(s->host, &run);
 	s->host->ops->run_end(s->host, &run);
-	return run.rest;
+	return run.again;
 }
 
 bool tarn__things_departed(struct server *s, uint32_t client, uint32_t *budget)
