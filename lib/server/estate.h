@@ -79,7 +79,7 @@ struct estate {
 /* What starter, keeper and servers tell each other; in memory that they share. */
 struct keeper_page {
 	uint64_t uuid[2];    /* by the server, before it is ready */
-	uint32_t server_pid; /* atomic; by the keeper: 0 while there is none */
+	uint32_t server_pid; /* atomic; by the server and the keeper: 0 while there is none */
 	int32_t code;        /* of a failure, by whoever fails; its sentence: */
 	char failure[512];
 	struct last_words {  /* by the handler of a signal that ends a server; see crash.c */

@@ -107,6 +107,9 @@ static _Noreturn void be_server(struct keeper *k, int socket)
 	struct estate_note bye = { .kind = ESTATE_BYE };
 	const struct timeval patience = { .tv_sec = 1 };
 
+	/* Also by itself: when it is ready the starter must know it, and the keeper may not have come so far,
+	 * or may be dead. Release: as in start(). */
+	__atomic_store_n(&k->page->server_pid, (uint32_t)getpid(), __ATOMIC_RELEASE);
 	/* Before signals are let in: a SIGTERM that came to the keeper meanwhile is sent on. */
 	close(k->signals);
 	close(k->socket);
@@ -164,7 +167,8 @@ static int start(struct keeper *k)
 		close(k->socket);
 		return r;
 	}
-	/* Release: whoever reads it finds that server under the name, or soon. */
+	/* Release: whoever reads it finds that server under the name, or soon. The same word as the server
+	 * stores, who cannot have ended for us before watch(). */
 	__atomic_store_n(&k->page->server_pid, (uint32_t)k->pid, __ATOMIC_RELEASE);
 	return 0;
 }
