@@ -68,6 +68,8 @@ bool tarn__served_withdrawn(const struct tarn__served *t);
 enum tarn__deed { TARN__DEED_METHOD, TARN__DEED_CREATE, TARN__DEED_DESTROY, TARN__DEED_DEPARTED };
 
 struct tarn__run;
+struct tarn__view_root;
+struct tarn__ending;
 
 /* What something is that a message names. */
 struct tarn__look {
@@ -88,6 +90,8 @@ struct tarn__reactor_ops {
 		    void **ret_self);
 	/* Its creator has succeeded. */
 	void (*made)(struct tarn__run *run, uint64_t id);
+	/* Container @root->id has that when this is committed. NULL: those methods change none. */
+	void (*contents)(struct tarn__run *run, const struct tarn__view_root *root);
 };
 
 struct tarn__run {
@@ -161,6 +165,8 @@ struct tarn__host_ops {
 	/* 0 or the method's code, with run->result set in any case. */
 	int (*run)(struct tarn__host *h, struct tarn__run *run);
 	void (*run_end)(struct tarn__host *h, struct tarn__run *run);
+	/* The transaction of a run that ended is committed, or rolled back: what is sealed is settled. */
+	void (*settle)(struct tarn__host *h, bool committed);
 	/* May an inline method run on object @id now? If so it is locked until leave(). */
 	bool (*enter)(struct tarn__host *h, const struct tarn__served *t,
 		      const struct tarn__offer *offer, uint64_t id);
@@ -176,6 +182,7 @@ struct tarn__host {
 	const struct tarn__host_ops *ops;
 	struct tarn__catalog *catalog;
 	struct tarn__store *store;       /* contents of containers; the server's */
+	struct tarn__ending *sealed;     /* the reactor's: changes of containers that wait for the commit */
 };
 
 /* A host of @catalog, which it takes over, with the real functions. @data: where the server has

@@ -139,12 +139,10 @@ static inline enum way call_one(struct lot *b, const struct tarn__slot *slot)
 		SET(b->st, b->l->position, b->l->position + 1);
 		b->run.succeeded = true;
 		h->ops->run_end(h, &b->run);
+		/* What it changed in containers is part of this. */
+		commit(b->st);
+		tarn__settle(b->s, true);
 		h->ops->leave(h, w[1]);
-		/* Whoever wanted to know that it is done may have asked for more. */
-		if (tarn__unlikely(b->s->n_touched != 0 || b->s->jobs != NULL))
-			tarn__commit(b->s);
-		else
-			commit(b->st);
 		tarn__deed_over(&b->t);
 		return DONE;
 	}
@@ -153,7 +151,7 @@ static inline enum way call_one(struct lot *b, const struct tarn__slot *slot)
 	enum verdict verdict = tarn__call_over(&b->t, &b->run, &b->d, code);
 
 	h->ops->run_end(h, &b->run);
-	h->ops->leave(h, w[1]);
+	b->s->inside = w[1];
 	tarn__turn_end(&b->t, verdict);
 	return LAST;
 }

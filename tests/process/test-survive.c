@@ -1,0 +1,560 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Containers whose server is killed: their contents, and what these refer to, are what they were; a
+ * change has been made as a whole or has not been made; readers in place see whole values throughout.
+ * Each successor checks its books and its containers before it serves (TARN_VERIFY).
+ */
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/common/arena.h"
+#include "tests/common/containers.h"
+
+/* ---- servers ---- */
+
+static void kept_start(struct arena *a, const struct arena_kind *kind)
+{
+	const tarn_server_options options = { .keep = true, .arena_bytes = 64u << 20 };
+
+	setenv("TARN_VERIFY", "1", 1);
+	arena_start(a, kind, &options);
+}
+
+static void kill_server(const tarn_client *c)
+{
+	pid_t pid = (pid_t)tarn_client_server_pid(c);
+
+	PLAIN_EQ(kill(pid, SIGKILL), 0);
+	PLAIN_WAIT_FOR((pid_t)tarn_client_server_pid(c) != pid);
+}
+
+/* Calls that may be interrupted. True: it was not. */
+static uint64_t interrupted;
+static bool went(int r)
+{
+	interrupted += r == -TARN_EINTERRUPTED;
+	PLAIN_CHECKF(r == 0 || r == -TARN_EINTERRUPTED, "%s", tarn_error_last()->message);
+	return r == 0;
+}
+
+/* ---- 1: an idle server ---- */
+
+static tarn_block *block_of(tarn_client *c, unsigned seed)
+{
+	tarn_block *b = arena_block(c, 1000);
+
+	arena_fill(b, seed);
+	return b;
+}
+
+static void list_put_block(tarn_object *list, tarn_block *b)
+{
+	tarn_builder one;
+
+	tarn_builder_init(&one);
+	OK(tarn_put_block(&one, b));
+	OK(tarn_list_append(list, &one));
+	tarn_builder_fini(&one);
+}
+
+static void is_block(tarn_object *list, int64_t at, unsigned seed)
+{
+	tarn_block *b;
+	tarn_parcel p;
+
+	OK(tarn_list_get(list, at, &p));
+	OK(tarn_parcel_get(&p, "B", &b));
+	PLAIN_CHECK(arena_filled(b, seed));
+	tarn_parcel_fini(&p);
+}
+
+ARENA_TEST(v1_contents_outlive_their_server)
+{
+	static const char text[] = "a string that is longer than a cell has room for";
+	tarn_object *list, *dict, *ns, *inner, *got, *copy;
+	struct arena a;
+	tarn_parcel p;
+	double half;
+	int x;
+
+	kept_start(&a, kind);
+	tarn_client *c = arena_client(&a, NULL), *d;
+	OK(tarn_list_newf(c, &list, "[isd[i[s]]n]", 7, text, 2.5, 1, "deep"));
+	OK(tarn_dict_newf(c, &dict, "{s:d i:s}", "x", 1.5, 5, text));
+	OK(tarn_ns_newf(c, &ns, "{s:i}", "y", 3));
+	OK(tarn_list_newf(c, &inner, "[s]", "inside"));
+	OK(tarn_dict_setf(dict, "sO", "inner", inner));
+	OK(tarn_object_publish(dict, "the dict", 0));
+	tarn_object_unref(inner);
+	tarn_block *b = block_of(c, 9);
+	list_put_block(list, b);
+	tarn_block_unref(b);
+	OK(tarn_list_copy(list, &copy));
+	OK(tarn_list_appendf(list, "i", 8));
+	for (unsigned round = 0; round < 3; round++) {
+		OK(tarn_list_getf(list, 0, "i", &x));
+		PLAIN_EQ(x, 7);
+		OK(tarn_list_get(list, 1, &p));
+		text_is(__LINE__, &p, "\"a string that is longer than a cell has room for\"");
+		OK(tarn_list_get(list, 3, &p));
+		text_is(__LINE__, &p, "[1, [\"deep\"]]");
+		is_block(list, 5, 9);
+		is_block(copy, -1, 9);
+		OK(tarn_dict_get(dict, 5, &p));
+		text_is(__LINE__, &p, "\"a string that is longer than a cell has room for\"");
+		OK(tarn_dict_get_object(dict, "inner", &got));
+		LIST_IS(got, "[\"inside\"]");
+		tarn_object_unref(got);
+		OK(tarn_ns_getf(ns, "y", "i", &x));
+		PLAIN_EQ(x, 3 + (int)round);
+		/* And they go on. */
+		OK(tarn_ns_setf(ns, "y", "i", x + 1));
+		OK(tarn_list_appendf(list, "s", text));
+		OK(tarn_list_pop(list, -1, &p));
+		text_is(__LINE__, &p, "\"a string that is longer than a cell has room for\"");
+		arena_settle(c);
+		arena_check(&a);
+		kill_server(c);
+	}
+	d = arena_client(&a, NULL); /* one that maps VIEW only now */
+	tarn_object_unref(dict);
+	OK(tarn_object_lookup(d, "the dict", TARN_FOREVER, &got));
+	OK(tarn_dict_getf(got, "x", "d", &half));
+	PLAIN_CHECK(half == 1.5);
+	tarn_object_unref(got);
+	OK(tarn_object_unpublish(c, "the dict"));
+	tarn_object_unref(list);
+	tarn_object_unref(copy);
+	tarn_object_unref(ns);
+	tarn_client_close(d);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+/* Chunks of all sizes, trees of several levels, ends of large ones. */
+ARENA_TEST(v1_large_contents_outlive_their_server_and_are_freed_by_the_next)
+{
+	enum { N = 20000 };
+	static char text[40000];
+	tarn_object *list, *dict;
+	struct arena a;
+	tarn_parcel p;
+	uint64_t n;
+	int x;
+
+	kept_start(&a, kind);
+	tarn_client *c = arena_client(&a, NULL);
+	OK(tarn_list_new(c, &list));
+	OK(tarn_dict_new(c, &dict));
+	for (int k = 0; k < N; k += 100) {
+		tarn_builder many;
+
+		tarn_builder_init(&many);
+		for (int i = k; i < k + 100; i++)
+			tarn_put_int(&many, i);
+		OK(tarn_list_extend(list, &many));
+		tarn_builder_fini(&many);
+		memset(text, 'a' + k % 26, (size_t)k * 2 < sizeof text ? (size_t)k * 2 : sizeof text - 1);
+		OK(tarn_dict_setf(dict, "is", k, text));
+	}
+	for (unsigned round = 0; round < 2; round++) {
+		kill_server(c);
+		OK(tarn_list_len(list, &n));
+		PLAIN_EQ(n, N);
+		for (int k = 0; k < N; k += 97) {
+			OK(tarn_list_getf(list, k, "i", &x));
+			PLAIN_EQ(x, k);
+		}
+		for (int k = 0; k < N; k += 100) {
+			OK(tarn_dict_get(dict, k, &p));
+			const char *s;
+			size_t bytes;
+
+			OK(tarn_value_string(tarn_parcel_at(&p, 0), &s, &bytes));
+			PLAIN_CHECK(bytes == 0 || s[0] == 'a' + k % 26 || bytes < sizeof text);
+			PLAIN_CHECK(bytes == 0 || s[(size_t)k * 2 < sizeof text ? (size_t)k * 2 - 1 : 0] == 'a' + k % 26);
+			tarn_parcel_fini(&p);
+		}
+	}
+	OK(tarn_list_del_slice(list, 100, TARN_OMIT, TARN_OMIT));
+	OK(tarn_dict_clear(dict));
+	arena_settle(c);
+	kill_server(c);
+	OK(tarn_list_len(list, &n));
+	PLAIN_EQ(n, 100);
+	OK(tarn_dict_len(dict, &n));
+	PLAIN_EQ(n, 0);
+	tarn_object_unref(dict);
+	tarn_object_unref(list);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+ARENA_TEST(v1_iterators_go_on_where_they_were)
+{
+	tarn_object *list, *dict, *items, *keys;
+	struct arena a;
+	tarn_parcel p;
+	int x, k;
+
+	kept_start(&a, kind);
+	tarn_client *c = arena_client(&a, NULL);
+	OK(tarn_list_newf(c, &list, "[iii]", 1, 2, 3));
+	OK(tarn_dict_newf(c, &dict, "{i:i i:i}", 10, 11, 20, 21));
+	OK(tarn_list_iter(list, &items));
+	OK(tarn_dict_iter(dict, TARN_ITERATE_ITEMS, &keys));
+	OK(tarn_iter_nextf(items, "i", &x));
+	PLAIN_EQ(x, 1);
+	OK(tarn_list_clear(list));
+	kill_server(c);
+	OK(tarn_iter_nextf(items, "i", &x));
+	PLAIN_EQ(x, 2);
+	OK(tarn_iter_nextf(keys, "ii", &k, &x));
+	PLAIN_CHECK(k == 10 && x == 11);
+	OK(tarn_dict_clear(dict));
+	kill_server(c);
+	OK(tarn_iter_nextf(keys, "ii", &k, &x));
+	PLAIN_CHECK(k == 20 && x == 21);
+	OK(tarn_iter_nextf(items, "i", &x));
+	PLAIN_EQ(x, 3);
+	FAILS(tarn_iter_next(items, &p), TARN_EOF);
+	FAILS(tarn_iter_next(keys, &p), TARN_EOF);
+	tarn_object_unref(items);
+	tarn_object_unref(keys);
+	tarn_object_unref(dict);
+	tarn_object_unref(list);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+/* What was made before the change of servers must not be taken for something that a change after it
+ * made itself: stamps of changes begin anew with each process. */
+ARENA_TEST(v1_snapshots_stay_what_they_are_when_the_next_server_writes)
+{
+	tarn_object *list, *copy[20];
+	char wanted[200] = "[";
+	struct arena a;
+
+	kept_start(&a, kind);
+	tarn_client *c = arena_client(&a, NULL);
+	OK(tarn_list_new(c, &list));
+	for (int k = 0; k < 20; k++) {
+		OK(tarn_list_appendf(list, "i", k));
+		OK(tarn_list_copy(list, &copy[k]));
+	}
+	kill_server(c);
+	for (int k = 0; k < 20; k++)
+		OK(tarn_list_setf(list, k, "i", -k));
+	for (int k = 0; k < 20; k++) {
+		snprintf(wanted + strlen(wanted), 8, k == 0 ? "%d" : ", %d", k);
+		strcat(wanted, "]");
+		LIST_IS(copy[k], wanted);
+		wanted[strlen(wanted) - 1] = '\0';
+		tarn_object_unref(copy[k]);
+	}
+	tarn_object_unref(list);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+/* ---- 2: under load ---- */
+
+#define WRITERS 3u
+#define READERS 2u
+#define KILLS 12u
+#define MOST 300
+
+struct load {
+	uint32_t ready, stop;
+	uint64_t changes, interrupted, in_place;
+};
+
+/* A list and what must be in it: numbers, or blocks that are filled with them. */
+struct book {
+	tarn_client *c;
+	tarn_object *list;
+	bool blocks;
+	int n, v[MOST + 200];
+	uint64_t random;
+	uint64_t changes;
+};
+
+static void put(const struct book *b, tarn_builder *to, int v)
+{
+	if (!b->blocks) {
+		tarn_put_int(to, v);
+		return;
+	}
+	tarn_block *block = block_of(b->c, (unsigned)v);
+
+	tarn_put_block(to, block);
+	tarn_block_unref(block);
+}
+
+/* Is it that? Reads again what is interrupted. */
+static bool is(const struct book *b, const int *v, int n)
+{
+	for (int k = 0; k <= n; k++) {
+		tarn_block *block;
+		int r, x = -1;
+		tarn_parcel p;
+
+		while ((r = tarn_list_get(b->list, k, &p)) == -TARN_EINTERRUPTED)
+			;
+		if (k == n || r != 0)
+			return k == n && r == -TARN_EREMOTE; /* IndexError */
+		bool same = b->blocks ? tarn_parcel_get(&p, "B", &block) == 0 &&
+						arena_filled(block, (unsigned)v[k])
+				      : tarn_parcel_get(&p, "i", &x) == 0 && x == v[k];
+		tarn_parcel_fini(&p);
+		if (!same)
+			return false;
+	}
+	return true;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Another list of the same contents, which takes its place: calls and objects within the server. */
+static int become_copy(struct book *b)
+{
+	tarn_object *made;
+	int r = tarn_list_copy(b->list, &made);
+
+	if (r == 0) {
+		tarn_object_unref(b->list);
+		b->list = made;
+	}
+	return r;
+}
+
+static int change(struct book *b, int *v, int *n)
+{
+	uint64_t roll = scene_random(&b->random);
+	/* Small ones are the reactor's, large ones an executor's. */
+	int many = roll >> 20 & 1 ? b->blocks ? 20 : 90 : 3, at = *n != 0 ? (int)(roll >> 32) % *n : 0, r;
+	tarn_builder args;
+
+	at = at < 0 ? -at : at;
+	tarn_builder_init(&args);
+	switch (*n > MOST - 100 ? 6 : roll % 9) {
+	case 0: case 1: case 2:
+		for (int k = 0; k < many; k++) {
+			v[*n + k] = (int)(scene_random(&b->random) % 100);
+			put(b, &args, v[*n + k]);
+		}
+		r = tarn_list_extend(b->list, &args);
+		*n += many;
+		break;
+	case 3:
+		memmove(v + at + 1, v + at, sizeof *v * (size_t)(*n - at));
+		v[at] = (int)(roll >> 8 & 63);
+		put(b, &args, v[at]);
+		r = tarn_list_insert(b->list, at, &args);
+		++*n;
+		break;
+	case 4:
+		v[*n] = (int)(roll >> 8 & 63);
+		put(b, &args, v[*n]);
+		r = *n != 0 ? tarn_list_set(b->list, -1, &args) : tarn_list_append(b->list, &args);
+		if (*n != 0)
+			v[*n - 1] = v[*n];
+		*n += *n == 0;
+		break;
+	case 5:
+		r = *n != 0 ? tarn_list_pop(b->list, -1, NULL) : 0;
+		*n -= *n != 0;
+		break;
+	case 6:
+		/* All but the first few. */
+		at = roll >> 40 & 1 ? at : at / 8;
+		r = tarn_list_del_slice(b->list, at, TARN_OMIT, TARN_OMIT);
+		*n = at;
+		break;
+	case 7:
+		if (!b->blocks) {
+			qsort(v, (size_t)*n, sizeof *v, by_value);
+			r = tarn_list_sort(b->list, false);
+			break;
+		} /* fall through */
+	default:
+		r = become_copy(b);
+	}
+	tarn_builder_fini(&args);
+	return r;
+}
+
+static void write_and_check(struct book *b)
+{
+	int v[MOST + 200], n = b->n;
+
+	memcpy(v, b->v, sizeof v);
+	if (!went(change(b, v, &n))) {
+		/* All of it or nothing. */
+		bool done = is(b, v, n);
+
+		PLAIN_CHECKF(done || is(b, b->v, b->n), "neither %d elements nor %d", b->n, n);
+		if (!done)
+			return;
+	}
+	memcpy(b->v, v, sizeof v);
+	b->n = n;
+	b->changes++;
+}
+
+static void write_lists(const struct arena *a, struct load *l, unsigned number)
+{
+	tarn_client *c = arena_client(a, NULL);
+	struct book b[2] = { { .c = c, .random = 77 + number }, { .c = c, .blocks = true, .random = 99 + number } };
+	uint64_t checks = 0;
+
+	for (unsigned k = 0; k < 2; k++)
+		OK(tarn_list_new(c, &b[k].list));
+	__atomic_add_fetch(&l->ready, 1, __ATOMIC_ACQ_REL);
+	for (; !__atomic_load_n(&l->stop, __ATOMIC_ACQUIRE); checks++)
+		for (unsigned k = 0; k < 2; k++) {
+			write_and_check(&b[k]);
+			PLAIN_CHECK(checks % 32 != 0 || is(&b[k], b[k].v, b[k].n));
+		}
+	for (unsigned k = 0; k < 2; k++) {
+		PLAIN_CHECK(is(&b[k], b[k].v, b[k].n));
+		tarn_object_unref(b[k].list);
+		__atomic_add_fetch(&l->changes, b[k].changes, __ATOMIC_RELAXED);
+	}
+	__atomic_add_fetch(&l->interrupted, interrupted, __ATOMIC_RELAXED);
+	tarn_client_close(c);
+	_exit(0);
+}
+
+/* A dict whose values are of one letter each, and lists of a number and its negative. */
+#define KEYS 64
+
+static void write_dict(const struct arena *a, struct load *l)
+{
+	tarn_client *c = arena_client(a, NULL);
+	uint64_t random = 5;
+	tarn_object *dict;
+	char text[400];
+
+	OK(tarn_dict_new(c, &dict));
+	OK(tarn_object_publish(dict, "letters", 0));
+	__atomic_add_fetch(&l->ready, 1, __ATOMIC_ACQ_REL);
+	while (!__atomic_load_n(&l->stop, __ATOMIC_ACQUIRE)) {
+		uint64_t roll = scene_random(&random);
+		int key = (int)(roll % KEYS);
+
+		memset(text, 'a' + (int)(roll >> 8) % 26, sizeof text);
+		text[20 + (roll >> 16) % 370] = '\0';
+		switch (roll >> 32 & 7) {
+		case 0:
+			tarn_dict_del(dict, key); /* it may not be there */
+			break;
+		case 1:
+			went(tarn_dict_updatef(dict, "{i:s i:s i:[ii]}", key, text, (key + 1) % KEYS, text,
+					       1000 + key, key, -key));
+			break;
+		case 2:
+			if (roll >> 40 & 7)
+				break;
+			went(tarn_dict_clear(dict));
+			break;
+		default:
+			went(tarn_dict_setf(dict, "is", key, text));
+		}
+	}
+	tarn_object_unref(dict);
+	OK(tarn_object_unpublish(c, "letters"));
+	tarn_client_close(c);
+	_exit(0);
+}
+
+static void look_at(tarn_parcel *p, int key)
+{
+	const char *text;
+	size_t bytes;
+	int x, y;
+
+	if (key >= 1000) {
+		OK(tarn_parcel_get(p, "[ii]", &x, &y));
+		PLAIN_CHECK(x == key - 1000 && y == -x);
+	} else {
+		OK(tarn_value_string(tarn_parcel_at(p, 0), &text, &bytes));
+		PLAIN_CHECK(bytes >= 20 && bytes < 400);
+		for (size_t k = 1; k < bytes; k++)
+			PLAIN_CHECKF(text[k] == text[0], "a torn value: %s", text);
+	}
+	tarn_parcel_fini(p);
+}
+
+static void read_dict(const struct arena *a, struct load *l, unsigned number)
+{
+	tarn_client *c = arena_client(a, NULL);
+	uint64_t random = 31 + number, n = 0;
+	tarn_object *dict;
+
+	OK(tarn_object_lookup(c, "letters", TARN_FOREVER, &dict));
+	__atomic_add_fetch(&l->ready, 1, __ATOMIC_ACQ_REL);
+	for (; !__atomic_load_n(&l->stop, __ATOMIC_ACQUIRE); n++) {
+		uint64_t roll = scene_random(&random);
+		int key = (int)(roll % KEYS) + (roll >> 20 & 1 ? 1000 : 0);
+		tarn_parcel p;
+		int r = tarn_dict_find(dict, key, &p);
+
+		PLAIN_CHECKF(r >= 0 || r == -TARN_EINTERRUPTED, "%s", tarn_error_last()->message);
+		if (r == 1)
+			look_at(&p, key);
+	}
+	__atomic_add_fetch(&l->in_place, n, __ATOMIC_RELAXED);
+	tarn_object_unref(dict);
+	tarn_client_close(c);
+	_exit(0);
+}
+
+static pid_t worker(const struct arena *a, struct load *l, unsigned w)
+{
+	pid_t pid = plain_fork();
+
+	if (pid != 0)
+		return pid;
+	if (w == 0)
+		write_dict(a, l);
+	if (w <= READERS)
+		read_dict(a, l, w);
+	write_lists(a, l, w);
+	return 0;
+}
+
+ARENA_TEST_TIMEOUT(v2_under_load_a_change_is_whole_or_none_and_readers_see_whole_values, 240)
+{
+	struct arena a;
+	struct load *l = arena_shared(sizeof *l);
+	pid_t pid[1 + READERS + WRITERS];
+	uint64_t random = 4711;
+
+	kept_start(&a, kind);
+	tarn_client *c = arena_client(&a, NULL);
+	for (unsigned w = 0; w < 1 + READERS + WRITERS; w++)
+		pid[w] = worker(&a, l, w);
+	arena_await(&l->ready, 1 + READERS + WRITERS);
+	for (unsigned k = 0; k < KILLS; k++) {
+		const struct timespec pause = { .tv_nsec = 60000000 + (long)(scene_random(&random) % 100000000) };
+
+		nanosleep(&pause, NULL);
+		kill_server(c);
+	}
+	arena_step(&l->stop, 1);
+	for (unsigned w = 0; w < 1 + READERS + WRITERS; w++)
+		PLAIN_EQ(plain_reap(pid[w]), 0);
+	PLAIN_CHECK(l->changes != 0 && l->in_place != 0);
+	scene_note("%u kills, %llu changes, %llu calls interrupted, %llu values read", KILLS,
+		   (unsigned long long)l->changes, (unsigned long long)l->interrupted,
+		   (unsigned long long)l->in_place);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+PLAIN_MAIN()
