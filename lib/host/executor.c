@@ -19,6 +19,7 @@
 #include "lib/client/call.h"
 #include "lib/error.h"
 #include "lib/value/fault.h"
+#include "shm/meta.h"
 #include "shm/view.h"
 
 __thread uint64_t tarn__call_running;
@@ -285,6 +286,7 @@ static int say_holds(struct tarn__lane *l, struct tarn_context *ctx, bool succee
 						   : tarn__ref_word(tarn__load_relaxed(&w->handle->size),
 								    (tarn__refs(w->handle) & REF_SEALED) != 0),
 					   0, 0, 0);
+		TARN__META_STORED(); /* what is said here is as good as stored there: tests kill here, too */
 		tarn__handle_put(l, w->handle);
 	}
 	return r;
@@ -294,10 +296,13 @@ static int say_drops(struct tarn__lane *l, const struct tarn_context *ctx)
 {
 	int r = 0;
 
-	for (unsigned k = 0; k < ctx->n_wishes && r == 0; k++)
-		if (!ctx->wish[k].more)
-			r = tarn__lane_say(l, tarn__header(TARN__MSG_UNHOLD, 1, 0, 0), ctx->id,
-					   ctx->wish[k].id, 0, 0, 0, 0);
+	for (unsigned k = 0; k < ctx->n_wishes && r == 0; k++) {
+		if (ctx->wish[k].more)
+			continue;
+		r = tarn__lane_say(l, tarn__header(TARN__MSG_UNHOLD, 1, 0, 0), ctx->id, ctx->wish[k].id, 0, 0,
+				   0, 0);
+		TARN__META_STORED();
+	}
 	return r;
 }
 
@@ -319,6 +324,7 @@ static int say_contents(struct tarn__lane *l, const struct tarn_context *ctx)
 			r = tarn__lane_say(l, tarn__header(TARN__MSG_CONTENTS, 1, 0, 0), root->id,
 					   root->version, root->order, root->index, root->next,
 					   root->kind);
+		TARN__META_STORED();
 	}
 	return r;
 }

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "tests/common/arena.h"
+#include "tests/common/books.h"
 #include "tests/common/types.h"
 
 #define VARIABLE "TARN_STEPS_FILE"
@@ -56,7 +57,9 @@ void tarn__meta_hook(void)
 	if (!looked)
 		s = steps_map(getenv(VARIABLE));
 	looked = true;
-	if (s == NULL || s->left == 0 || --s->left != 0)
+	/* Executors come by here, too. */
+	if (s == NULL || __atomic_load_n(&s->left, __ATOMIC_RELAXED) <= 0 ||
+	    __atomic_sub_fetch(&s->left, 1, __ATOMIC_RELAXED) != 0)
 		return;
 	s->left = s->again;
 	s->again = 0;
@@ -76,6 +79,9 @@ struct world {
 	unsigned linked;         /* which lens the link holds */
 	int64_t n;               /* of the counter */
 	uint64_t interrupted;
+	struct book book[2];     /* of numbers, of blocks */
+	tarn_object *dict;
+	int x;                   /* what is in it */
 };
 
 /* A call that may be interrupted. True: it was not. */
@@ -197,6 +203,66 @@ static void come_and_go(struct world *w)
 	PLAIN_EQ(pthread_join(t, NULL), 0);
 }
 
+/* The reactor's changes of containers, and executors'. */
+static void use_lists(struct world *w)
+{
+	for (unsigned k = 0; k < 2; k++) {
+		struct book *b = &w->book[k];
+
+		book_change(b, BOOK_EXTEND, 2);
+		book_change(b, BOOK_SET, 1);
+		book_change(b, BOOK_EXTEND, k == 0 ? 70 : 14);
+		book_change(b, BOOK_INSERT, 3);
+		book_change(b, BOOK_COPY, 0);
+		book_change(b, BOOK_POP, 0);
+		book_change(b, BOOK_CUT, 0);
+		PLAIN_CHECK(book_is_right(b));
+	}
+	w->interrupted += book_interrupted;
+	book_interrupted = 0;
+}
+
+static int dict_x(const struct world *w)
+{
+	int r, x = 0;
+
+	while ((r = tarn_dict_getf(w->dict, "x", "i", &x)) == -TARN_EINTERRUPTED)
+		;
+	OK(r);
+	return x;
+}
+
+/* With an iterator, and a dict in the dict. */
+static void use_dict(struct world *w)
+{
+	tarn_object *inner, *items;
+	int r;
+
+	if (went(w, tarn_dict_setf(w->dict, "si", "x", w->x + 1)))
+		w->x++;
+	else
+		w->x = dict_x(w);
+	PLAIN_EQ(dict_x(w), w->x);
+	if (went(w, tarn_dict_newf(w->c, &inner, "{s:s}", "a", "a string that is a chunk of its own"))) {
+		went(w, tarn_dict_setf(w->dict, "sO", "inner", inner));
+		tarn_object_unref(inner);
+	}
+	if (went(w, tarn_dict_iter(w->dict, TARN_ITERATE_KEYS, &items))) {
+		const char *key;
+		tarn_parcel p;
+
+		while ((r = tarn_iter_next(items, &p)) == -TARN_EINTERRUPTED)
+			;
+		OK(r);
+		OK(tarn_parcel_get(&p, "s", &key));
+		PLAIN_CHECK(strcmp(key, "x") == 0);
+		tarn_parcel_fini(&p);
+		tarn_object_unref(items);
+	}
+	r = tarn_dict_del(w->dict, "inner"); /* KeyError: it is not there */
+	PLAIN_CHECK(r == 0 || r == -TARN_EINTERRUPTED || r == -TARN_EREMOTE);
+}
+
 /* Each part on its own, so that the numbers of stores stay small. */
 static void part(struct world *w, unsigned number)
 {
@@ -217,13 +283,19 @@ static void part(struct world *w, unsigned number)
 	case 4:
 		use_tokens_and_names(w);
 		break;
+	case 5:
+		use_lists(w);
+		break;
+	case 6:
+		use_dict(w);
+		break;
 	default:
 		come_and_go(w);
 	}
 	arena_settle(w->c);
 	arena_settle(w->d);
 }
-#define PARTS 6u
+#define PARTS 8u
 
 /* ---- the schedule ---- */
 
@@ -252,6 +324,11 @@ static struct world world_open(const struct arena_kind *kind)
 	w.link = NEW(w.c, "Link", "");
 	w.lens[0] = NEW(w.c, "Magnifier", "d", 2.0);
 	w.lens[1] = NEW(w.c, "Magnifier", "d", 3.0);
+	for (unsigned k = 0; k < 2; k++) {
+		w.book[k] = (struct book){ .c = w.c, .blocks = k == 1, .random = 7 + k };
+		OK(tarn_list_new(w.c, &w.book[k].list));
+	}
+	OK(tarn_dict_newf(w.c, &w.dict, "{s:i}", "x", 0));
 	for (unsigned i = 0; i < PARTS; i++)
 		part(&w, i);
 	return w;
@@ -259,6 +336,9 @@ static struct world world_open(const struct arena_kind *kind)
 
 static void world_close(struct world *w)
 {
+	tarn_object_unref(w->dict);
+	tarn_object_unref(w->book[0].list);
+	tarn_object_unref(w->book[1].list);
 	tarn_object_unref(w->counter);
 	tarn_object_unref(w->link);
 	tarn_object_unref(w->lens[0]);

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "tests/common/arena.h"
-#include "tests/common/containers.h"
+#include "tests/common/books.h"
 
 /* ---- servers ---- */
 
@@ -29,24 +29,7 @@ static void kill_server(const tarn_client *c)
 	PLAIN_WAIT_FOR((pid_t)tarn_client_server_pid(c) != pid);
 }
 
-/* Calls that may be interrupted. True: it was not. */
-static uint64_t interrupted;
-static bool went(int r)
-{
-	interrupted += r == -TARN_EINTERRUPTED;
-	PLAIN_CHECKF(r == 0 || r == -TARN_EINTERRUPTED, "%s", tarn_error_last()->message);
-	return r == 0;
-}
-
 /* ---- 1: an idle server ---- */
-
-static tarn_block *block_of(tarn_client *c, unsigned seed)
-{
-	tarn_block *b = arena_block(c, 1000);
-
-	arena_fill(b, seed);
-	return b;
-}
 
 static void list_put_block(tarn_object *list, tarn_block *b)
 {
@@ -87,7 +70,7 @@ ARENA_TEST(v1_contents_outlive_their_server)
 	OK(tarn_dict_setf(dict, "sO", "inner", inner));
 	OK(tarn_object_publish(dict, "the dict", 0));
 	tarn_object_unref(inner);
-	tarn_block *b = block_of(c, 9);
+	tarn_block *b = book_block(c, 9);
 	list_put_block(list, b);
 	tarn_block_unref(b);
 	OK(tarn_list_copy(list, &copy));
@@ -263,148 +246,11 @@ ARENA_TEST(v1_snapshots_stay_what_they_are_when_the_next_server_writes)
 #define WRITERS 3u
 #define READERS 2u
 #define KILLS 12u
-#define MOST 300
 
 struct load {
 	uint32_t ready, stop;
 	uint64_t changes, interrupted, in_place;
 };
-
-/* A list and what must be in it: numbers, or blocks that are filled with them. */
-struct book {
-	tarn_client *c;
-	tarn_object *list;
-	bool blocks;
-	int n, v[MOST + 200];
-	uint64_t random;
-	uint64_t changes;
-};
-
-static void put(const struct book *b, tarn_builder *to, int v)
-{
-	if (!b->blocks) {
-		tarn_put_int(to, v);
-		return;
-	}
-	tarn_block *block = block_of(b->c, (unsigned)v);
-
-	tarn_put_block(to, block);
-	tarn_block_unref(block);
-}
-
-/* Is it that? Reads again what is interrupted. */
-static bool is(const struct book *b, const int *v, int n)
-{
-	for (int k = 0; k <= n; k++) {
-		tarn_block *block;
-		int r, x = -1;
-		tarn_parcel p;
-
-		while ((r = tarn_list_get(b->list, k, &p)) == -TARN_EINTERRUPTED)
-			;
-		if (k == n || r != 0)
-			return k == n && r == -TARN_EREMOTE; /* IndexError */
-		bool same = b->blocks ? tarn_parcel_get(&p, "B", &block) == 0 &&
-						arena_filled(block, (unsigned)v[k])
-				      : tarn_parcel_get(&p, "i", &x) == 0 && x == v[k];
-		tarn_parcel_fini(&p);
-		if (!same)
-			return false;
-	}
-	return true;
-}
-
-static int by_value(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
-/* Another list of the same contents, which takes its place: calls and objects within the server. */
-static int become_copy(struct book *b)
-{
-	tarn_object *made;
-	int r = tarn_list_copy(b->list, &made);
-
-	if (r == 0) {
-		tarn_object_unref(b->list);
-		b->list = made;
-	}
-	return r;
-}
-
-static int change(struct book *b, int *v, int *n)
-{
-	uint64_t roll = scene_random(&b->random);
-	/* Small ones are the reactor's, large ones an executor's. */
-	int many = roll >> 20 & 1 ? b->blocks ? 20 : 90 : 3, at = *n != 0 ? (int)(roll >> 32) % *n : 0, r;
-	tarn_builder args;
-
-	at = at < 0 ? -at : at;
-	tarn_builder_init(&args);
-	switch (*n > MOST - 100 ? 6 : roll % 9) {
-	case 0: case 1: case 2:
-		for (int k = 0; k < many; k++) {
-			v[*n + k] = (int)(scene_random(&b->random) % 100);
-			put(b, &args, v[*n + k]);
-		}
-		r = tarn_list_extend(b->list, &args);
-		*n += many;
-		break;
-	case 3:
-		memmove(v + at + 1, v + at, sizeof *v * (size_t)(*n - at));
-		v[at] = (int)(roll >> 8 & 63);
-		put(b, &args, v[at]);
-		r = tarn_list_insert(b->list, at, &args);
-		++*n;
-		break;
-	case 4:
-		v[*n] = (int)(roll >> 8 & 63);
-		put(b, &args, v[*n]);
-		r = *n != 0 ? tarn_list_set(b->list, -1, &args) : tarn_list_append(b->list, &args);
-		if (*n != 0)
-			v[*n - 1] = v[*n];
-		*n += *n == 0;
-		break;
-	case 5:
-		r = *n != 0 ? tarn_list_pop(b->list, -1, NULL) : 0;
-		*n -= *n != 0;
-		break;
-	case 6:
-		/* All but the first few. */
-		at = roll >> 40 & 1 ? at : at / 8;
-		r = tarn_list_del_slice(b->list, at, TARN_OMIT, TARN_OMIT);
-		*n = at;
-		break;
-	case 7:
-		if (!b->blocks) {
-			qsort(v, (size_t)*n, sizeof *v, by_value);
-			r = tarn_list_sort(b->list, false);
-			break;
-		} /* fall through */
-	default:
-		r = become_copy(b);
-	}
-	tarn_builder_fini(&args);
-	return r;
-}
-
-static void write_and_check(struct book *b)
-{
-	int v[MOST + 200], n = b->n;
-
-	memcpy(v, b->v, sizeof v);
-	if (!went(change(b, v, &n))) {
-		/* All of it or nothing. */
-		bool done = is(b, v, n);
-
-		PLAIN_CHECKF(done || is(b, b->v, b->n), "neither %d elements nor %d", b->n, n);
-		if (!done)
-			return;
-	}
-	memcpy(b->v, v, sizeof v);
-	b->n = n;
-	b->changes++;
-}
 
 static void write_lists(const struct arena *a, struct load *l, unsigned number)
 {
@@ -417,15 +263,15 @@ static void write_lists(const struct arena *a, struct load *l, unsigned number)
 	__atomic_add_fetch(&l->ready, 1, __ATOMIC_ACQ_REL);
 	for (; !__atomic_load_n(&l->stop, __ATOMIC_ACQUIRE); checks++)
 		for (unsigned k = 0; k < 2; k++) {
-			write_and_check(&b[k]);
-			PLAIN_CHECK(checks % 32 != 0 || is(&b[k], b[k].v, b[k].n));
+			book_change_any(&b[k]);
+			PLAIN_CHECK(checks % 32 != 0 || book_is_right(&b[k]));
 		}
 	for (unsigned k = 0; k < 2; k++) {
-		PLAIN_CHECK(is(&b[k], b[k].v, b[k].n));
+		PLAIN_CHECK(book_is_right(&b[k]));
 		tarn_object_unref(b[k].list);
 		__atomic_add_fetch(&l->changes, b[k].changes, __ATOMIC_RELAXED);
 	}
-	__atomic_add_fetch(&l->interrupted, interrupted, __ATOMIC_RELAXED);
+	__atomic_add_fetch(&l->interrupted, book_interrupted, __ATOMIC_RELAXED);
 	tarn_client_close(c);
 	_exit(0);
 }
@@ -454,16 +300,16 @@ static void write_dict(const struct arena *a, struct load *l)
 			tarn_dict_del(dict, key); /* it may not be there */
 			break;
 		case 1:
-			went(tarn_dict_updatef(dict, "{i:s i:s i:[ii]}", key, text, (key + 1) % KEYS, text,
+			book_went(tarn_dict_updatef(dict, "{i:s i:s i:[ii]}", key, text, (key + 1) % KEYS, text,
 					       1000 + key, key, -key));
 			break;
 		case 2:
 			if (roll >> 40 & 7)
 				break;
-			went(tarn_dict_clear(dict));
+			book_went(tarn_dict_clear(dict));
 			break;
 		default:
-			went(tarn_dict_setf(dict, "is", key, text));
+			book_went(tarn_dict_setf(dict, "is", key, text));
 		}
 	}
 	tarn_object_unref(dict);
