@@ -218,7 +218,7 @@ static void kill_one(struct job *job)
 		return; /* it is dead already */
 	int client = victim_look(job->inspector, pid, victim);
 	must(client, "look at the worker");
-	if (victim->texts == 0) { /* not at work; another time */
+	if (victim->texts == 0) { /* not at work */
 		must(tarn_process_signal(worker->process, SIGCONT), "let a worker go on");
 		return;
 	}
@@ -233,18 +233,29 @@ static void kill_one(struct job *job)
 	replace(job, worker);
 }
 
-/* Has the texts of this round counted. */
-static void count_round(struct job *job)
+/* Puts texts of this round into the queue. */
+static void put_texts(struct job *job, size_t begin, size_t end)
 {
-	double begin = now_s();
-	int r;
-
-	for (size_t i = 0; i < job->pieces.n; i++) {
+	for (size_t i = begin; i < end; i++) {
 		const struct piece *piece = &job->pieces.piece[i];
 
 		must(tarn_queue_putf(job->queue, TARN_FOREVER, "QBQQ", (uint64_t)i, piece->block,
 				     (uint64_t)piece->at, (uint64_t)piece->bytes), "put a text");
 	}
+}
+
+/* Has the texts of this round counted. If a worker is to be killed, half of them come when the
+ * others are nearly done, and the worker is chosen right then: so there is one at work. */
+static void count_round(struct job *job)
+{
+	bool kill = job->options.kill && job->facts.victim.pid == 0;
+	size_t n = job->pieces.n, n_put = kill ? n / 2 : n;
+	uint64_t before = job->facts.texts;
+	double begin = now_s();
+	bool more;
+	int r;
+
+	put_texts(job, 0, n_put);
 	do {
 		r = tarn_queue_join(job->queue, MILLISECOND);
 		if (r != -ETIMEDOUT) /* not all done yet */
@@ -253,13 +264,19 @@ static void count_round(struct job *job)
 		for (unsigned i = 0; i < job->options.workers; i++)
 			if (tarn_process_done(job->worker[i].process))
 				replace(job, &job->worker[i]);
-		if (job->options.kill && job->facts.victim.pid == 0 &&
-		    job->files_done * 2 >= job->texts.n)
+		more = kill && n_put < n && (r == 0 || job->facts.texts - before >= n / 4);
+		if (more) {
+			put_texts(job, n_put, n);
+			n_put = n;
+		}
+		for (unsigned i = 0; kill && n_put == n && i < job->options.workers; i++) {
 			kill_one(job);
+			kill = job->facts.victim.pid == 0;
+		}
 		show_progress("counting", job->files_done, job->texts.n);
-	} while (r == -ETIMEDOUT);
+	} while (r == -ETIMEDOUT || more);
 	show_progress(NULL, 0, 0);
-	for (size_t i = 0; i < job->pieces.n; i++)
+	for (size_t i = 0; i < n; i++)
 		if (!job->pieces.piece[i].counted)
 			give_up("count", "a text was lost");
 	job->facts.counting_s += now_s() - begin;

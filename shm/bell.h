@@ -63,6 +63,18 @@ static inline void tarn__bell_ring(struct tarn__bell *b, bool fence)
 		tarn__bell_wake(b);
 }
 
+/* The same for all who sleep: what was brought about concerns each. */
+static inline void tarn__bell_ring_each(struct tarn__bell *b, bool fence)
+{
+	tarn__post_barrier(fence);
+	/* SYNC bell. */
+	if (tarn__unlikely(tarn__load32_relaxed(&b->asleep) != 0)) {
+		/* Relaxed: the one who wakes is this thread. */
+		__atomic_fetch_or(&b->asleep, TARN__BELL_ALL, __ATOMIC_RELAXED);
+		tarn__bell_wake(b);
+	}
+}
+
 /* The same for all, with a fence of its own. */
 static inline void tarn__bell_ring_all(struct tarn__bell *b)
 {

@@ -374,14 +374,12 @@ static inline enum tarn__mpmc_state tarn__mpmc_repair(const struct tarn__mpmc *q
 
 /* ---- what is done ---- */
 
-/* Is nothing left of the items below tail? Moves low on; @ret_at is where it stands. */
-static inline bool tarn__mpmc_settled(const struct tarn__mpmc *q, uint64_t *ret_at)
+/* The first turn from @t on, below @end, whose item is not done; @end if there is none. @but_mine: what
+ * q->me has in its hands counts as done. */
+static inline uint64_t tarn__mpmc_first_open(const struct tarn__mpmc *q, uint64_t t, uint64_t end,
+					     bool but_mine)
 {
-	uint64_t tail = tarn__load_acquire(&q->tail->turn);
-	uint64_t low = tarn__load_acquire(&q->head->low);
-	uint64_t t = tarn__mpmc_least(q, low, tail);
-
-	for (; (int64_t)(tail - t) > 0; t++) {
+	for (; (int64_t)(end - t) > 0; t++) {
 		const uint64_t *slot = tarn__mpmc_slot(q, t);
 		uint64_t seen = slot != NULL ? tarn__mpmc_look(slot) : 0;
 
@@ -389,16 +387,37 @@ static inline bool tarn__mpmc_settled(const struct tarn__mpmc *q, uint64_t *ret_
 			t += q->n - 1 - t % q->n; /* its run was over */
 			continue;
 		}
-		if (tarn__mpmc_ahead(seen, t) <= 0 && tarn__mpmc_state(seen) != TARN__MPMC_DONE &&
-		    tarn__mpmc_state(seen) != TARN__MPMC_TOMB)
-			break;
+		if (tarn__mpmc_ahead(seen, t) > 0 || tarn__mpmc_state(seen) == TARN__MPMC_DONE ||
+		    tarn__mpmc_state(seen) == TARN__MPMC_TOMB)
+			continue;
+		if (!but_mine || seen != tarn__mpmc_word(t, TARN__MPMC_TAKE, q->me))
+			return t;
 	}
+	return t;
+}
+
+/* Is nothing left of the items below tail? Moves low on; @ret_at is where it stands. */
+static inline bool tarn__mpmc_settled(const struct tarn__mpmc *q, uint64_t *ret_at)
+{
+	uint64_t tail = tarn__load_acquire(&q->tail->turn);
+	uint64_t low = tarn__load_acquire(&q->head->low);
+	uint64_t t = tarn__mpmc_first_open(q, tarn__mpmc_least(q, low, tail), tail, false);
+
 	if (t != low)
 		/* Relaxed on failure: somebody else looked, too. */
 		__atomic_compare_exchange_n(&q->head->low, &low, t, false, __ATOMIC_ACQ_REL,
 					    __ATOMIC_RELAXED);
 	*ret_at = t;
 	return (int64_t)(tail - t) <= 0;
+}
+
+/* Is an item below tail not done, and not in the hands of q->me either? */
+static inline bool tarn__mpmc_others_have(const struct tarn__mpmc *q)
+{
+	uint64_t tail = tarn__load_acquire(&q->tail->turn), at;
+
+	return !tarn__mpmc_settled(q, &at) &&
+	       (int64_t)(tail - tarn__mpmc_first_open(q, at, tail, true)) > 0;
 }
 
 #endif

@@ -89,7 +89,7 @@ static inline uint64_t tarn__retries_word(uint64_t generation, uint64_t n)
 struct tarn__queue_slot {
 	uint64_t word;      /* SYNC mpmc: see mpmc.h */
 	uint64_t stash;     /* by the server: tarn__stash_word() when it has the references */
-	uint64_t head;      /* by the owner: tarn__item_head() */
+	uint64_t head;      /* by the owner: tarn__item_head(); by the server when it dies: losses */
 	uint64_t payload[]; /* words of values, then id and second word of each reference */
 };
 static_assert(offsetof(struct tarn__queue_slot, payload) == 24, "three words");
@@ -105,6 +105,12 @@ static inline uint32_t tarn__item_words(uint64_t h) { return (uint32_t)h; }
 static inline unsigned tarn__item_values(uint64_t h) { return (unsigned)(h >> 32 & 0xff); }
 static inline unsigned tarn__item_refs(uint64_t h) { return (unsigned)(h >> 40 & 0xff); }
 static inline unsigned tarn__item_flags(uint64_t h) { return (unsigned)(h >> 48 & 0xff); }
+/* How many consumers died with the item; it stays at 255. */
+static inline unsigned tarn__item_losses(uint64_t h) { return (unsigned)(h >> 56); }
+static inline uint64_t tarn__item_lost_once_more(uint64_t h)
+{
+	return tarn__item_losses(h) == 255 ? h : h + (UINT64_C(1) << 56);
+}
 
 /* Words of payload that a slot has room for. */
 static inline uint32_t tarn__item_room(uint32_t stride)

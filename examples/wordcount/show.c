@@ -198,7 +198,7 @@ static void show_death(const struct victim *v, uint64_t again)
 	line("");
 	printf("%s objects and %s free block%s (%s bytes); the last it logged: %s\n",
 	       grouped(v->objects), grouped(v->cached_blocks), v->cached_blocks == 1 ? "" : "s",
-	       grouped(v->cached_bytes), v->said);
+	       grouped(v->cached_bytes), v->said[0] == 0 ? "nothing" : v->said);
 	line("reclaimed");
 	printf("%s after %.1f ms; the queue gave %s text%s to another worker\n",
 	       v->left == 0 ? "all of it" : "NOT ALL", v->reclaimed_s * 1e3, grouped(again),

@@ -422,10 +422,24 @@ struct repair {
 	uint64_t lost, again;
 };
 
+/* Is the item in the dead one's hands? Counts that, before the slot is another's. A successor of a server
+ * that was killed between this and the repair counts once more. */
+static void count_loss(const struct repair *p, struct tarn__queue_slot *s)
+{
+	uint64_t seen = tarn__mpmc_look(&s->word);
+
+	/* Relaxed: the owner is dead; the next one sees it by SYNC mpmc. */
+	if (tarn__mpmc_state(seen) == TARN__MPMC_TAKE && tarn__mpmc_owner(seen) == p->client)
+		tarn__store_relaxed(&s->head, tarn__item_lost_once_more(tarn__load_relaxed(&s->head)));
+}
+
 static void repair_slot(struct repair *p, struct tarn__queue_slot *s)
 {
 	bool retry = (p->v.q->flags & TARN__QUEUE_RETRY) != 0;
 	uint64_t turn, seen;
+
+	if (retry)
+		count_loss(p, s);
 
 	switch (tarn__mpmc_repair(&p->v.m, &s->word, p->client, retry, &turn)) {
 	case TARN__MPMC_CLAIM:

@@ -132,7 +132,7 @@ static int claim(const struct view *v, uint64_t *ret_turn, uint64_t **ret_slot, 
 		if (tarn__unlikely(closed(v))) {
 			if (got == TARN__MPMC_OK)
 				tarn__mpmc_abandon(&v->m, *ret_slot, *ret_turn);
-			tarn__bell_ring(&v->q->items, v->client->fence);
+			tarn__bell_ring_each(&v->q->items, v->client->fence);
 			return tarn__fail_static(-TARN_ECLOSED, "The queue is closed.");
 		}
 		if (tarn__likely(got == TARN__MPMC_OK))
@@ -272,6 +272,36 @@ static uint64_t *slot_in_hand(const struct view *v, uint64_t turn)
 		       ? slot : NULL;
 }
 
+/* Has this thread got an item that is not acknowledged? */
+static bool has_open(const struct view *v)
+{
+	for (unsigned i = 0; i < n_opened; i++)
+		if (open_is(v, &opened[i]) && slot_in_hand(v, opened[i].turn) != NULL)
+			return true;
+	return false;
+}
+
+static bool redelivers(const struct view *v)
+{
+	/* Relaxed: constant. */
+	return (tarn__load32_relaxed(&v->q->flags) & TARN__QUEUE_RETRY) != 0;
+}
+
+/* An item is done: of a closed queue that may be what consumers waited for to leave. SYNC closed: the
+ * slot's swap, then this look; a consumer looks at closed, then at slots. */
+static void tell_done(const struct view *v)
+{
+	tarn__bell_ring(&v->q->done, v->client->fence);
+	if (redelivers(v) && closed(v))
+		tarn__bell_ring_each(&v->q->items, v->client->fence);
+}
+
+static int fail_not_open(uint64_t number)
+{
+	return tarn__fail(-TARN_ESTATE, "This process has no item %llu of the queue that is not "
+			  "acknowledged.", (unsigned long long)number);
+}
+
 /* Acknowledges. -TARN_ESTATE: it is not ours. */
 static int finish(const struct view *v, uint64_t turn)
 {
@@ -286,18 +316,19 @@ static int finish(const struct view *v, uint64_t turn)
 			break;
 		}
 	if (slot == NULL)
-		return tarn__fail(-TARN_ESTATE, "This process has no item %llu of the queue that is not "
-				  "acknowledged.", (unsigned long long)turn);
+		return fail_not_open(turn);
 	if (tarn__item_refs(tarn__load_relaxed(&s->head)) == 0) {
 		if (!tarn__mpmc_release(&v->m, slot, turn))
 			return fail_lost(v);
-		tarn__bell_ring(&v->q->done, v->client->fence);
+		tell_done(v);
 		return 0;
 	}
 	tarn_builder_init(&b);
 	tarn_put_uint(&b, turn);
 	r = tarn_call_n(v->object, TARN__QUEUE_DONE, &b, NULL, TARN_FOREVER);
 	tarn_builder_fini(&b);
+	if (r == 0)
+		tell_done(v);
 	return r;
 }
 
@@ -321,7 +352,16 @@ static enum tarn__mpmc_result retake(const struct view *v, uint64_t *ret_turn, u
 	return r;
 }
 
-/* One look. 0, 1 nothing is there, or -TARN_ECLOSED, without a sentence. */
+/* The queue is closed, and nothing is there. 1: another process may die with an item that then comes back.
+ * -EDEADLK: so it is, and this thread has one, too; who waits for each other's would wait for ever. */
+static int try_leave(const struct view *v)
+{
+	if (!redelivers(v) || !tarn__mpmc_others_have(&v->m))
+		return -TARN_ECLOSED;
+	return has_open(v) ? -EDEADLK : 1;
+}
+
+/* One look. 0, 1 nothing is there, -TARN_ECLOSED or -EDEADLK, without a sentence. */
 static inline int try_take(const struct view *v, uint64_t *ret_turn, uint64_t **ret_slot)
 {
 	bool over = closed(v); /* before the look: what was put before counts */
@@ -333,7 +373,7 @@ static inline int try_take(const struct view *v, uint64_t *ret_turn, uint64_t **
 	r = tarn__mpmc_take(&v->m, ret_turn, ret_slot);
 	if (tarn__likely(r == TARN__MPMC_OK))
 		return 0;
-	return over && r == TARN__MPMC_AGAIN ? -TARN_ECLOSED : 1;
+	return tarn__unlikely(over && r == TARN__MPMC_AGAIN) ? try_leave(v) : 1;
 }
 
 /* The item at @turn is ours. */
@@ -369,9 +409,16 @@ static void finish_before(const struct view *v)
 	}
 }
 
-static int fail_closed(void)
+/* @r: as of try_take(). */
+static int fail_over(int r, int64_t timeout_ns)
 {
-	return tarn__fail_static(-TARN_ECLOSED, "The queue is closed, and empty.");
+	if (r == -TARN_ECLOSED)
+		return tarn__fail_static(r, "The queue is closed, and empty.");
+	if (timeout_ns == 0)
+		return tarn__fail_static(-EAGAIN, "The queue is empty");
+	return tarn__fail_static(r, "The queue is closed. Other processes have items that may come back, "
+				 "and this thread has items, too: acknowledge them before you wait "
+				 "for those.");
 }
 
 static int get(const struct view *v, tarn_parcel *ret, uint64_t *ret_turn, int64_t timeout_ns)
@@ -385,7 +432,7 @@ static int get(const struct view *v, tarn_parcel *ret, uint64_t *ret_turn, int64
 		finish_before(v);
 	while ((r = try_take(v, ret_turn, &slot)) != 0) {
 		if (r < 0)
-			return fail_closed();
+			return fail_over(r, timeout_ns);
 		r = tarn__pause_next(&p);
 		if (r < 0)
 			return fail_late(r, timeout_ns, "The queue is empty");
@@ -478,13 +525,15 @@ int tarn__queue_ready(tarn_object *queue)
 
 	if (r < 0)
 		return r;
-	return (tarn__load_relaxed(&v.q->retries) & 0xffffffff) != 0 || closed(&v) ||
-	       tarn__mpmc_ready(&v.m);
+	return (tarn__load_relaxed(&v.q->retries) & 0xffffffff) != 0 || tarn__mpmc_ready(&v.m) ||
+	       (closed(&v) && try_leave(&v) < 0);
 }
 
 /* One look at all. 0, 1 there is nothing, -TARN_ECLOSED all are closed, or a failure. */
-static int look_at_any(tarn_object *const *queues, size_t n, tarn_parcel *ret, size_t *ret_index)
+static int look_at_any(tarn_object *const *queues, size_t n, tarn_parcel *ret, size_t *ret_index,
+		       int64_t timeout_ns)
 {
+	int last = -TARN_ECLOSED;
 	size_t over = 0;
 
 	for (size_t i = 0; i < n; i++) {
@@ -499,9 +548,10 @@ static int look_at_any(tarn_object *const *queues, size_t n, tarn_parcel *ret, s
 			*ret_index = i;
 			return receive(&v, turn, slot, ret);
 		}
-		over += r == -TARN_ECLOSED;
+		over += r < 0;
+		last = r == -EDEADLK ? r : last;
 	}
-	return over == n ? fail_closed() : 1;
+	return over == n ? fail_over(last, timeout_ns) : 1;
 }
 
 /* Sleeps until one of them may have something. */
@@ -519,7 +569,7 @@ static int sleep_for_any(tarn_object *const *queues, size_t n, tarn_parcel *ret,
 			return r;
 		word[i] = w;
 	}
-	r = look_at_any(queues, n, ret, ret_index);
+	r = look_at_any(queues, n, ret, ret_index, TARN_FOREVER);
 	if (r <= 0)
 		return r;
 	now = tarn__now();
@@ -549,7 +599,7 @@ int tarn_queue_get_any(tarn_object *const *queues, size_t n, tarn_parcel *ret_it
 			finish_before(&v);
 	}
 	for (;;) {
-		r = look_at_any(queues, n, ret_item, ret_index);
+		r = look_at_any(queues, n, ret_item, ret_index, timeout_ns);
 		if (r <= 0)
 			return r;
 		if (timeout_ns == 0)
@@ -572,6 +622,20 @@ static int view_keeping(tarn_object *queue, struct view *v)
 		return tarn__fail(-TARN_ESTATE, "Items of this queue are done when they are got: it was "
 				  "made without TARN_QUEUE_JOINABLE and TARN_QUEUE_REDELIVER.");
 	return r;
+}
+
+int tarn_queue_attempts(tarn_object *queue, uint64_t number)
+{
+	const struct tarn__queue_slot *s;
+	struct view v;
+	int r = view_keeping(queue, &v);
+
+	if (r < 0)
+		return r;
+	s = (const void *)slot_in_hand(&v, number);
+	/* Relaxed: it is in our hands. */
+	return s != NULL ? (int)tarn__item_losses(tarn__load_relaxed(&s->head)) + 1
+			 : fail_not_open(number);
 }
 
 int tarn_queue_ack(tarn_object *queue, uint64_t number)

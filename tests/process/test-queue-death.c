@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "lib/client/object.h"
+#include "lib/types/queue-wait.h"
 #include "lib/types/queue.h"
 #include "lib/types/types.h"
 #include "tests/common/types.h"
@@ -235,6 +236,199 @@ PLAIN_TEST(t12_who_sleeps_beside_the_dead_is_woken)
 	scene_close(&s);
 }
 
+/* ---- closed while items are open ---- */
+
+/* A child takes @takes items, acknowledges @acks of them when *@step is 2, and says 3. */
+static pid_t holds_items(const struct scene *s, uint32_t *step, int takes, int acks)
+{
+	pid_t pid = plain_fork();
+
+	if (pid == 0) {
+		tarn_client *c;
+		tarn_object *q = find(s, &c);
+
+		for (int i = 0; i < takes; i++)
+			get(q, TARN_FOREVER);
+		scene_say(step, 1);
+		scene_await(step, 2);
+		for (int i = 0; i < acks; i++)
+			OK(tarn_queue_task_done(q));
+		scene_say(step, 3);
+		for (;;)
+			pause();
+	}
+	scene_await(step, 1);
+	return pid;
+}
+
+struct home {
+	uint32_t up, got[5];
+};
+
+/* Takes until the queue is over, and leaves only when all is done. */
+static pid_t goes_home(const struct scene *s, struct home *h)
+{
+	pid_t pid = plain_fork();
+	tarn_client *c;
+	tarn_parcel p;
+	int r;
+
+	if (pid != 0)
+		return pid;
+	tarn_object *q = find(s, &c);
+
+	__atomic_fetch_add(&h->up, 1, __ATOMIC_SEQ_CST);
+	while ((r = tarn_queue_get(q, &p, TARN_FOREVER)) == 0) {
+		__atomic_fetch_add(&h->got[read_item(&p)], 1, __ATOMIC_SEQ_CST);
+		tarn_parcel_fini(&p);
+		OK(tarn_queue_task_done(q));
+	}
+	PLAIN_EQ(r, -TARN_ECLOSED);
+	for (int i = 0; i < 5; i++)
+		PLAIN_EQ(__atomic_load_n(&h->got[i], __ATOMIC_SEQ_CST), 1);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	_exit(0);
+}
+
+/* Consumers were told that the queue is closed and empty, and left; then the item came back. */
+PLAIN_TEST(t13_nobody_leaves_a_closed_queue_to_which_an_item_may_come_back)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_REDELIVER);
+	uint32_t *step = scene_shared(sizeof *step);
+	struct home *h = scene_shared(sizeof *h);
+	pid_t holder, consumer[3];
+	tarn_parcel p;
+
+	OK(tarn_object_publish(q, "q", 0));
+	for (int i = 0; i < 5; i++)
+		OK(put(q, i, 0));
+	holder = holds_items(&s, step, 5, 0);
+	OK(tarn_queue_close(q));
+	FAILS(tarn_queue_get(q, &p, 0), EAGAIN); /* not -TARN_ECLOSED */
+	for (int k = 0; k < 3; k++)
+		consumer[k] = goes_home(&s, h);
+	PLAIN_WAIT_FOR(__atomic_load_n(&h->up, __ATOMIC_SEQ_CST) == 3);
+	plain_kill(holder);
+	for (int k = 0; k < 3; k++)
+		PLAIN_EQ(plain_reap(consumer[k]), 0);
+	FAILS(tarn_queue_get(q, &p, TARN_FOREVER), TARN_ECLOSED);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* Who waits for what others have open leaves when they acknowledge it. */
+PLAIN_TEST(t13_the_last_acknowledgement_of_a_closed_queue_sends_all_home)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_REDELIVER), *ended = queue_new(c, 4, 0);
+	uint32_t *step = scene_shared(sizeof *step), *up = scene_shared(sizeof *up);
+	pid_t holder, consumer[4];
+	tarn_parcel p;
+	size_t which;
+
+	OK(tarn_object_publish(q, "q", 0));
+	OK(tarn_queue_close(ended));
+	for (int i = 0; i < 2; i++)
+		OK(put(q, i, 0)); /* the second one has references: the server ends it */
+	holder = holds_items(&s, step, 2, 2);
+	OK(tarn_queue_close(q));
+	for (int k = 0; k < 4; k++) {
+		consumer[k] = plain_fork();
+		if (consumer[k] == 0) {
+			tarn_object *mine = find(&s, &c);
+
+			__atomic_fetch_add(up, 1, __ATOMIC_SEQ_CST);
+			FAILS(tarn_queue_get(mine, &p, TARN_FOREVER), TARN_ECLOSED);
+			PLAIN_EQ(__atomic_load_n(step, __ATOMIC_SEQ_CST) >= 2, true);
+			tarn_object_unref(mine);
+			tarn_client_close(c);
+			_exit(0);
+		}
+	}
+	PLAIN_WAIT_FOR(__atomic_load_n(up, __ATOMIC_SEQ_CST) == 4);
+	FAILS(tarn_queue_get_any((tarn_object *[]){ q, ended }, 2, &p, &which, 0), EAGAIN);
+	PLAIN_EQ(tarn__queue_ready(q), 0);
+	scene_say(step, 2);
+	FAILS(tarn_queue_get_any((tarn_object *[]){ q, ended }, 2, &p, &which, TARN_FOREVER), TARN_ECLOSED);
+	PLAIN_EQ(tarn__queue_ready(q), 1);
+	for (int k = 0; k < 4; k++)
+		PLAIN_EQ(plain_reap(consumer[k]), 0);
+	plain_kill(holder);
+	tarn_object_unref(ended);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+PLAIN_TEST(t13_who_has_items_open_itself_is_not_kept_waiting_for_others)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_REDELIVER);
+	uint32_t *step = scene_shared(sizeof *step);
+	pid_t holder;
+	tarn_parcel p;
+	size_t which;
+
+	OK(tarn_object_publish(q, "q", 0));
+	for (int i = 0; i < 3; i++)
+		OK(put(q, i, 0));
+	holder = holds_items(&s, step, 1, 1);
+	PLAIN_EQ(get(q, 0), 1);
+	PLAIN_EQ(get(q, 0), 2);
+	OK(tarn_queue_close(q));
+	/* Two who do this would wait for each other. */
+	FAILS(tarn_queue_get(q, &p, TARN_FOREVER), EDEADLK);
+	FAILS(tarn_queue_get_any(&q, 1, &p, &which, TARN_FOREVER), EDEADLK);
+	FAILS(tarn_queue_get(q, &p, 0), EAGAIN);
+	PLAIN_EQ(tarn__queue_ready(q), 1);
+	scene_say(step, 2);
+	scene_await(step, 3);
+	/* Nobody else has one: what is ours comes back only if we are not there to get it. */
+	FAILS(tarn_queue_get(q, &p, TARN_FOREVER), TARN_ECLOSED);
+	OK(tarn_queue_task_done(q));
+	OK(tarn_queue_task_done(q));
+	FAILS(tarn_queue_get(q, &p, TARN_FOREVER), TARN_ECLOSED);
+	plain_kill(holder);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+PLAIN_TEST(t13_an_item_says_how_often_it_was_delivered)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_REDELIVER);
+	uint64_t number;
+	tarn_parcel p;
+
+	OK(tarn_object_publish(q, "q", 0));
+	for (int i = 0; i < 3; i++)
+		OK(put(q, i, 0));
+	killed_with_items(&s, 1);
+	killed_with_items(&s, 2);
+	for (int i = 0; i < 3; i++) {
+		OK(tarn_queue_get_item(q, &p, &number, TARN_FOREVER));
+		PLAIN_EQ(read_item(&p), i); /* whole, each time */
+		tarn_parcel_fini(&p);
+		PLAIN_EQ(tarn_queue_attempts(q, number), 3 - i);
+		OK(tarn_queue_ack(q, number));
+		FAILS(tarn_queue_attempts(q, number), TARN_ESTATE);
+	}
+	tarn_object_unref(q);
+	q = queue_new(c, 4, 0);
+	FAILS(tarn_queue_attempts(q, 0), TARN_ESTATE);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 /* ---- at random ---- */
 
 #define SIDE 4
@@ -344,13 +538,17 @@ static void killed_at_random(size_t maxsize, unsigned flags, int kills)
 	__atomic_store_n(&b->stop, 1, __ATOMIC_SEQ_CST);
 	for (int k = 0; k < SIDE; k++)
 		PLAIN_EQ(plain_reap(pid[k]), 0);
-	/* Whatever the dead had is delivered before the queue closes. */
-	PLAIN_WAIT_FOR(scene_stat(&s).clients <= 1 + SIDE);
-	if (acks)
-		OK(tarn_queue_join(q, TARN_FOREVER));
 	OK(tarn_queue_close(q));
+	if (acks) {
+		/* What this one has comes back to the closed queue, where the others wait for it. */
+		plain_kill(pid[SIDE]);
+		dead_consumers++;
+		pid[SIDE] = start(&s, b, SIDE, acks);
+	}
 	for (int k = SIDE; k < 2 * SIDE; k++)
 		PLAIN_EQ(plain_reap(pid[k]), 0);
+	if (acks)
+		OK(tarn_queue_join(q, TARN_FOREVER));
 	for (int k = 0; k < SIDE; k++) {
 		for (uint32_t n = 0; n < b->attempt[k]; n++) {
 			total += b->put[k][n];

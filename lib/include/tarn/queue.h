@@ -75,6 +75,9 @@ TARN_EXPORT int tarn_queue_putf(tarn_object *queue, int64_t timeout_ns, const ch
  * Gets the next item; the caller ends @ret_item with tarn_parcel_fini().
  * -EAGAIN, -ETIMEDOUT there is none, -TARN_ECLOSED there is none and the queue is closed; -ENOMEM
  * what it refers to could not be had: the item is lost.
+ * With REDELIVER a closed queue is over when nothing can come back to it: while another process has
+ * an item open, this waits. -EDEADLK it would, but the calling thread itself has items open, and the
+ * others might wait for those: acknowledge them, then ask again.
  */
 TARN_EXPORT int tarn_queue_get(tarn_object *queue, tarn_parcel *ret_item, int64_t timeout_ns);
 /* The same, with the item's number for tarn_queue_ack(). */
@@ -93,7 +96,10 @@ TARN_EXPORT int tarn_queue_get_any(tarn_object *const *queues, size_t n, tarn_pa
  * no such item, or the queue has neither JOINABLE nor REDELIVER.
  */
 TARN_EXPORT int tarn_queue_ack(tarn_object *queue, uint64_t number);
-/* The same for the oldest item that this thread got and has not acknowledged; if it has none, of
+/* How often the item that this process has open under @number was delivered, this time included: more
+ * than 1 if consumers died with it (at most 256 is said). -TARN_ESTATE as above. */
+TARN_EXPORT int tarn_queue_attempts(tarn_object *queue, uint64_t number);
+/* Acknowledges the oldest item that this thread got and has not acknowledged; if it has none, of
  * any thread of this process. -TARN_ESTATE none is open: called too many times. */
 TARN_EXPORT int tarn_queue_task_done(tarn_object *queue);
 /*
@@ -102,9 +108,8 @@ TARN_EXPORT int tarn_queue_task_done(tarn_object *queue);
  */
 TARN_EXPORT int tarn_queue_join(tarn_object *queue, int64_t timeout_ns);
 
-/* Nothing more can be put; what is there can be got. Whoever waits is told. Idempotent. With
- * REDELIVER, close when all is done (tarn_queue_join()): consumers that have left because the queue
- * was closed and empty do not come back for what the last of them leaves by its death. */
+/* Nothing more can be put; what is there can be got, also what comes back (REDELIVER). Whoever waits is
+ * told. Idempotent. */
 TARN_EXPORT int tarn_queue_close(tarn_object *queue);
 TARN_EXPORT int tarn_queue_closed(tarn_object *queue); /* 1, 0, or negative */
 
