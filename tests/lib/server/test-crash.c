@@ -506,7 +506,7 @@ static const struct act {
 	ACT(call_short), ACT(call_short_oneway), ACT(call_many_short),
 	ACT(call_queued), ACT(call_queued_oneway), ACT(result_plain), ACT(result_refers),
 	ACT(result_stale), ACT(result_error), ACT(result_of_a_creator), ACT(result_of_a_failed_creator),
-	ACT(cancel_call), ACT(death_in_a_call), ACT(death_of_the_host), ACT(hold), ACT(unhold),
+	ACT(cancel_call), ACT(death_in_a_call), ACT(death_of_the_host), ACT(hold), ACT(unhold), ACT(contents),
 	ACT(destroyed), ACT(release_object), ACT(release_cycle), ACT(release_queued), ACT(grab),
 	ACT(watch), ACT(watch_until_the_end), ACT(forgery), ACT(name_given), ACT(name_replaced),
 	ACT(name_taken_back), ACT(name_of_the_dead),
