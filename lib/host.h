@@ -39,7 +39,8 @@ struct tarn__served {
 	struct tarn__offer describe; /* TARN__METHOD_DESCRIBE */
 	uint32_t header;          /* bytes before the instance in its block */
 	uint64_t bytes;           /* of the block */
-	bool in_place;            /* one of Tarn's own: clients change instances, too, in place */
+	bool own;                 /* one of Tarn's: its inline methods are made to be begun again */
+	bool in_place;            /* of these, one whose instances clients change, too */
 	struct tarn__entry *entry; /* of the registry */
 };
 
@@ -92,6 +93,12 @@ struct tarn__reactor_ops {
 	void (*made)(struct tarn__run *run, uint64_t id);
 	/* Container @root->id has that when this is committed. NULL: those methods change none. */
 	void (*contents)(struct tarn__run *run, const struct tarn__view_root *root);
+	/* @word of DATA is about to change: a successor that runs the method again puts back what it is.
+	 * NULL: there is no need. */
+	void (*note)(struct tarn__run *run, const uint64_t *word);
+	/* @word becomes @value when all of it is committed. NULL: those methods have nothing such. */
+#define TARN__LATER 3u
+	void (*later)(struct tarn__run *run, uint64_t *word, uint64_t value);
 };
 
 struct tarn__run {

@@ -318,13 +318,14 @@ static inline bool tarn__mpmc_ready(const struct tarn__mpmc *q)
 	return false;
 }
 
-/* An item that a dead consumer had: from @from on, below head. AGAIN: there is none. */
+/* An item that a dead consumer had: from @from on, up to head, which it may not have moved on. AGAIN: there
+ * is none. */
 static inline enum tarn__mpmc_result tarn__mpmc_retake(const struct tarn__mpmc *q, uint64_t from,
 						       uint64_t *ret_turn, uint64_t **ret_slot)
 {
 	uint64_t head = tarn__load_acquire(&q->head->turn);
 
-	for (uint64_t t = tarn__mpmc_least(q, from, head); (int64_t)(head - t) > 0; t++) {
+	for (uint64_t t = tarn__mpmc_least(q, from, head); (int64_t)(head - t) >= 0; t++) {
 		uint64_t *slot = tarn__mpmc_slot(q, t);
 		uint64_t seen = slot != NULL ? tarn__mpmc_look(slot) : 0;
 

@@ -81,7 +81,6 @@ static inline void tarn__sem_repair(void *self)
 static inline void tarn__sem_departed(struct tarn__sem *s, uint32_t client)
 {
 	const uint32_t used = tarn__sem_used(s);
-	bool marked = false;
 
 	for (uint32_t i = 0; i < used; i++) {
 		uint32_t h = tarn__load32_relaxed(&s->holder[i]);
@@ -89,9 +88,11 @@ static inline void tarn__sem_departed(struct tarn__sem *s, uint32_t client)
 		for (unsigned k = 0; k < TARN__GUARD_TRIES && tarn__owner_client(h) == client &&
 				     h >= TARN__SEM_UNIT; k++)
 			if (tarn__word_swap(&s->holder[i], &h, 0, __ATOMIC_RELAXED))
-				marked = true;
+				break;
 	}
-	tarn__guard_departed(&s->guard, client, marked);
+	/* Marked in any case: a server that was killed in here may have taken the names away, and what they
+	 * had is to be counted again. */
+	tarn__guard_departed(&s->guard, client, used != 0);
 	/* Permits have come back, or the dead one was called, or owed a wake: all may look. */
 	if (tarn__load32_relaxed(&s->slept) != 0) {
 		__atomic_fetch_add(&s->wake, 1, __ATOMIC_RELEASE);
@@ -188,29 +189,37 @@ static_assert(offsetof(struct tarn__cond, own) == 16 && offsetof(struct tarn__co
 
 #define TARN__COND_REWAKES 32u /* the rest look by themselves within a slice of their sleep */
 
+/* Calls the next that waits, from @head on. */
+static inline void tarn__cond_pass(struct tarn__cond *c, uint32_t head)
+{
+	for (uint32_t k = 0; k < TARN__SLOTS; k++)
+		if (tarn__slot_call(&c->slots.slot[(head + k) % TARN__SLOTS], TARN__SLOT_CALLED))
+			return;
+}
+
 static inline void tarn__cond_departed(struct tarn__cond *c, uint32_t client)
 {
 	const uint32_t used = tarn__slots_used(&c->slots), head = tarn__load32_relaxed(&c->head);
-	unsigned pass = 0, rewakes = 0;
+	unsigned rewakes = 0;
 
 	tarn__mutex_departed(&c->own, client);
 	for (uint32_t i = 0; i < used; i++) {
 		uint32_t *slot = &c->slots.slot[i], w = tarn__load32_acquire(slot);
 
 		if (tarn__owner_client(w) == client) {
-			/* Called, and it never came: the call is another's. */
-			for (unsigned k = 0; k < TARN__GUARD_TRIES && tarn__owner_client(w) == client; k++)
-				if (tarn__word_swap(slot, &w, 0, __ATOMIC_ACQ_REL)) {
-					pass += (w & TARN__SLOT_CALLED) != 0;
+			/* Called, and it never came: the call is another's, and that first: a server that is
+			 * killed in between calls one too many, and not one too few. */
+			for (unsigned k = 0; k < TARN__GUARD_TRIES && tarn__owner_client(w) == client; k++) {
+				if (w & TARN__SLOT_CALLED)
+					tarn__cond_pass(c, head);
+				if (tarn__word_swap(slot, &w, 0, __ATOMIC_ACQ_REL))
 					break;
-				}
+			}
 		} else if ((w & TARN__SLOT_CALLED) && rewakes < TARN__COND_REWAKES) {
 			rewakes++; /* the dead one may have owed it */
 			tarn__futex_wake(slot, 1);
 		}
 	}
-	for (uint32_t k = 0; k < TARN__SLOTS && pass > 0; k++)
-		pass -= tarn__slot_call(&c->slots.slot[(head + k) % TARN__SLOTS], TARN__SLOT_CALLED);
 }
 
 /* ---- barrier ----
@@ -291,11 +300,11 @@ static inline void tarn__barrier_departed(struct tarn__barrier *b, uint32_t clie
 				     !(w & TARN__SLOT_DEAD); k++) {
 			uint32_t to = w & TARN__SLOT_WAITING ? TARN__SLOT_DEAD : 0;
 
-			if (tarn__word_swap(slot, &w, to, __ATOMIC_ACQ_REL)) {
-				marked |= to != 0;
+			if (tarn__word_swap(slot, &w, to, __ATOMIC_ACQ_REL))
 				break;
-			}
 		}
+		/* Also one that a server marked which was killed before it said so. */
+		marked |= (tarn__load32_relaxed(slot) & TARN__SLOT_DEAD) != 0;
 	}
 	if (!tarn__guard_departed(&b->guard, client, marked))
 		return;

@@ -33,6 +33,7 @@ struct tarn__topic_reader {
 	uint64_t spare[5];
 };
 static_assert(sizeof(struct tarn__topic_reader) == 64, "a line");
+static_assert(offsetof(struct tarn__topic_reader, client) == 8, "client and blocks: a word of the server's");
 
 struct tarn__topic {
 	/* Written by the server, before anybody knows the topic. */

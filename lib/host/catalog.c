@@ -81,7 +81,9 @@ static int serve(struct tarn__served *s, uint32_t index, struct tarn__entry *ent
 	s->entry = entry;
 	s->header = (uint32_t)align; /* room for struct tarn__instance, and aligned */
 	s->bytes = s->header + (t->size != 0 ? t->size : 1);
-	s->in_place = strncmp(t->name, TARN__BUILTIN_PREFIX, strlen(TARN__BUILTIN_PREFIX)) == 0;
+	s->own = strncmp(t->name, TARN__BUILTIN_PREFIX, strlen(TARN__BUILTIN_PREFIX)) == 0;
+	/* Who can change it at any time is kept away by no gate. */
+	s->in_place = s->own && t->concurrency == TARN_PARALLEL;
 	s->n_offers = count_offers(t, &bytes);
 	s->offer = calloc(s->n_offers + 1u, sizeof *s->offer);
 	s->names = calloc(1, bytes + 1);

@@ -427,6 +427,29 @@ int tarn__self_memory(tarn_context *ctx, uint64_t id, struct tarn__memory *ret)
 	return 0;
 }
 
+void tarn__self_note(tarn_context *ctx, const uint64_t *word)
+{
+	if (ctx->run != NULL && ctx->run->ops->note != NULL)
+		ctx->run->ops->note(ctx->run, word);
+}
+
+void tarn__self_store(tarn_context *ctx, uint64_t *word, uint64_t value)
+{
+	tarn__self_note(ctx, word);
+	tarn__store_release(word, value);
+}
+
+void tarn__self_later(tarn_context *ctx, uint64_t *word, uint64_t value)
+{
+	if (ctx->run != NULL) {
+		ctx->run->ops->later(ctx->run, word, value);
+		return;
+	}
+	assert(ctx->n_later < TARN__LATER);
+	ctx->later[ctx->n_later].word = word;
+	ctx->later[ctx->n_later++].value = value;
+}
+
 int tarn__self_put(tarn_context *ctx, uint64_t id)
 {
 	struct tarn__look at;

@@ -41,6 +41,10 @@ struct tarn_context {
 	tarn_parcel args;
 	tarn_builder result;
 	struct tarn__ending *endings;  /* lib/types/inside.h */
+	unsigned n_later;              /* executors: lib/types/memory.h */
+	struct {
+		uint64_t *word, value;
+	} later[TARN__LATER];
 	uint64_t result_ids[TARN__CALL_REFS];
 
 	/* lent: on the reactor all handles, on an executor none but the object's own */
@@ -110,6 +114,7 @@ static inline void tarn__context_init(struct tarn_context *ctx, struct host *h, 
 	ctx->owned = NULL;
 	ctx->n_owned = ctx->owned_room = 0;
 	ctx->endings = NULL;
+	ctx->n_later = 0;
 	tarn_builder_init(&ctx->result);
 }
 /* Runs the method: checks the arguments, calls it, and puts what it failed with into the

@@ -8,9 +8,10 @@
 #include "lib/value/fault.h"
 #include "pool.h"
 
-static int check_entry(const char *entry)
+static int check_entry(const tarn_pool *pool, const char *entry)
 {
-	if (entry == NULL || tarn__worker_find(entry) == NULL)
+	/* Which there are in another program, its worker says. */
+	if (entry == NULL || (pool->kind->here && tarn__worker_find(entry) == NULL))
 		return tarn__fail(-ENOENT, "There is no entry \"%s\" in this program.",
 				  entry != NULL ? entry : "(NULL)");
 	return strlen(entry) < sizeof ((struct tarn__task *)0)->entry
@@ -29,7 +30,7 @@ static int post(tarn_pool *pool, const char *entry, const tarn_builder *request,
 	t->result = tarn_pool_result_ref(result);
 	t->part = part;
 	snprintf(t->entry, sizeof t->entry, "%s", entry);
-	int r = tarn__carried_new(tarn__pool_client(pool), request, &t->item);
+	int r = tarn__carried_new(pool->client, request, &t->item);
 	if (r < 0) {
 		tarn__task_free(t);
 		return r;
@@ -45,7 +46,7 @@ int tarn_pool_apply_async(tarn_pool *pool, const char *entry, const tarn_builder
 	tarn_pool_result *result;
 	tarn_builder request;
 	tarn_parcel values;
-	int r = check_entry(entry);
+	int r = check_entry(pool, entry);
 
 	tarn_parcel_init(&values);
 	if (r == 0 && args != NULL)
@@ -121,7 +122,7 @@ static int map(tarn_pool *pool, const char *entry, tarn_value items, size_t chun
 	       enum tarn__task_mode mode, tarn_pool_result **ret)
 {
 	const size_t n = tarn_value_count(items);
-	int r = check_entry(entry);
+	int r = check_entry(pool, entry);
 
 	if (r == 0 && tarn_value_kind(items) != TARN_KIND_LIST)
 		r = tarn__fail(-TARN_EKIND, "The items of a map are a list, not %s.",
@@ -129,7 +130,7 @@ static int map(tarn_pool *pool, const char *entry, tarn_value items, size_t chun
 	if (r < 0)
 		return r;
 	if (chunk == 0)
-		chunk = (n + 4 * tarn__pool_workers(pool) - 1) / (4 * tarn__pool_workers(pool));
+		chunk = (n + 4 * pool->kind->workers(pool) - 1) / (4 * pool->kind->workers(pool));
 	if (chunk == 0)
 		chunk = 1;
 	const size_t parts = (n + chunk - 1) / chunk;

@@ -144,7 +144,7 @@ static void call_each(const struct server *s, tarn__worker_entry *fn, const char
 	tarn_builder_fini(&args);
 }
 
-static int do_task(const struct server *s, const tarn_parcel *task, tarn_builder *answer)
+static int do_values(const struct server *s, const tarn_parcel *task, tarn_builder *answer)
 {
 	const char *entry;
 	int64_t mode;
@@ -168,6 +168,29 @@ static int do_task(const struct server *s, const tarn_parcel *task, tarn_builder
 	return 0;
 }
 
+/* Negative: the item is no task. */
+static int do_task(const struct server *s, struct tarn_block *item, tarn_builder *answer)
+{
+	tarn_parcel task;
+	int r = tarn__carried_read(item, &task);
+
+	if (r < 0)
+		return r;
+	r = do_values(s, &task, answer);
+	tarn_parcel_fini(&task);
+	return r;
+}
+
+/* The thread's last failure, instead of all that is in @answer. */
+static void put_failure(tarn_builder *answer)
+{
+	tarn_fault *f = tarn_fault_from_last();
+
+	tarn_builder_reset(answer);
+	tarn_put(answer, "be", false, f);
+	tarn_fault_unref(f);
+}
+
 /* What is too large to be told as it is, is told as that. */
 static int answer_with(const struct server *s, tarn_builder *answer, uint64_t tag)
 {
@@ -175,10 +198,7 @@ static int answer_with(const struct server *s, tarn_builder *answer, uint64_t ta
 
 	if (r == 0 || r == -TARN_ECLOSED)
 		return r;
-	tarn_fault *f = tarn_fault_from_last();
-	tarn_builder_reset(answer);
-	tarn_put(answer, "be", false, f);
-	tarn_fault_unref(f);
+	put_failure(answer);
 	return send_values(s->worker->client, s->answers, answer, tag);
 }
 
@@ -205,19 +225,19 @@ static int call_once(const struct server *s, const char *entry, tarn_value args,
 static int serve(const struct server *s)
 {
 	for (;;) {
+		struct tarn_block *item;
 		tarn_builder answer;
-		tarn_parcel task;
 		uint64_t tag;
-		int r = recv_values(s->tasks, &task, &tag, TARN_FOREVER);
+		int r = recv_item(s->tasks, &item, &tag, TARN_FOREVER);
 
 		if (r < 0)
 			return r == -TARN_ECLOSED ? 0 : r;
 		tarn_builder_init(&answer);
-		r = do_task(s, &task, &answer);
-		if (r == 0)
-			r = answer_with(s, &answer, tag);
+		if (do_task(s, item, &answer) < 0)
+			put_failure(&answer);
+		r = answer_with(s, &answer, tag);
 		tarn_builder_fini(&answer);
-		tarn_parcel_fini(&task);
+		tarn__carried_drop(item);
 		if (r < 0)
 			return r;
 	}
@@ -352,6 +372,12 @@ int tarn__station_recv(struct tarn__station *s, tarn_parcel *ret_answer, uint64_
 		       int64_t timeout_ns)
 {
 	return recv_values(s->answers, ret_answer, ret_tag, timeout_ns);
+}
+
+int tarn__station_recv_item(struct tarn__station *s, struct tarn_block **ret_item, uint64_t *ret_tag,
+			    int64_t timeout_ns)
+{
+	return recv_item(s->answers, ret_item, ret_tag, timeout_ns);
 }
 
 void tarn__station_close(struct tarn__station *s)

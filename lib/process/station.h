@@ -40,6 +40,9 @@ int tarn__station_send(struct tarn__station *s, struct tarn_block *item, uint64_
 /* Likewise; an answer, the caller's to end. */
 int tarn__station_recv(struct tarn__station *s, tarn_parcel *ret_answer, uint64_t *ret_tag,
 		       int64_t timeout_ns);
+/* The same, as the item that it comes as. */
+int tarn__station_recv_item(struct tarn__station *s, struct tarn_block **ret_item, uint64_t *ret_tag,
+			    int64_t timeout_ns);
 /* No more tasks: the process ends when it has done those that it has. */
 void tarn__station_close(struct tarn__station *s);
 /* Waits until it has closed its channel, too; answers that come are dropped. */

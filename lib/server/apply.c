@@ -71,13 +71,16 @@ void tarn__commit(struct server *s)
 		s->undo_high = s->st.head->undo.n;
 	commit(&s->st);
 	tarn__settle(s, true);
+	for (uint32_t i = 0; i < s->n_touched; i++)
+		dir_publish(s, s->touched[i]);
+	s->n_touched = 0;
+	for (uint32_t i = 0; i < s->n_later; i++)
+		tarn__store_release(s->later[i].word, s->later[i].value);
+	s->n_later = 0;
 	if (tarn__unlikely(s->inside != 0)) {
 		s->host->ops->leave(s->host, s->inside); /* a job may be for this very object */
 		s->inside = 0;
 	}
-	for (uint32_t i = 0; i < s->n_touched; i++)
-		dir_publish(s, s->touched[i]);
-	s->n_touched = 0;
 	if (tarn__unlikely(s->jobs != NULL))
 		tarn__jobs_submit(s);
 }
@@ -87,6 +90,7 @@ void tarn__rollback(struct server *s)
 	tarn__meta_rollback(&s->st.meta);
 	tarn__settle(s, false);
 	s->n_touched = 0;
+	s->n_later = 0;
 	if (tarn__unlikely(s->jobs != NULL))
 		tarn__jobs_discard(s);
 }

@@ -34,13 +34,31 @@ static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run,
 	if (tarn__likely(t->s->heritage == NULL))
 		return;
 	now->id = run->id;
+	now->own = run->served->own;
 	now->saved_bytes = reads || run->served->in_place || run->served->type->size > RUNNING_SAVED
 				   ? 0 : run->served->type->size;
+	now->notes = 0;
 	if (now->saved_bytes != 0)
 		memcpy(now->saved, run->self, now->saved_bytes);
 	tarn__store_relaxed(&now->position, t->st->lane[t->v->lane].position);
 	tarn__compiler_barrier();
 	tarn__store32_relaxed(&now->lane, t->v->lane);
+	tarn__compiler_barrier();
+}
+
+/* The word is about to change: before that, what it was. */
+static inline void tarn__deed_note(struct turn *t, const uint64_t *word)
+{
+	struct running *now = &t->st->head->running;
+	const uint64_t n = now->notes;
+
+	/* More than that no method changes: with each goes a reference, or an id. */
+	if (t->s->heritage == NULL || n >= RUNNING_NOTES || now->saved_bytes != 0)
+		return;
+	now->note[n].offset = (uint64_t)((const unsigned char *)word - t->st->data.base);
+	now->note[n].was = tarn__load_relaxed(word);
+	tarn__compiler_barrier();
+	tarn__store_relaxed(&now->notes, n + 1);
 	tarn__compiler_barrier();
 }
 

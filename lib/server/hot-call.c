@@ -95,7 +95,7 @@ static inline void reply(struct lot *b, const uint64_t *w, const struct tarn__pa
 /* Nothing but the method's own memory was changed, and what it gave is short. */
 static inline bool is_plain(const struct lot *b)
 {
-	return (b->st->head->undo.n | b->s->n_touched | b->d.n_drops | b->d.deferred |
+	return (b->st->head->undo.n | b->s->n_touched | b->s->n_later | b->d.n_drops | b->d.deferred |
 		b->run.result.n_refs) == 0 &&
 	       b->s->jobs == NULL && b->run.result.n_words <= RESULT_WORDS;
 }

@@ -291,9 +291,27 @@ static void wish_contents(struct tarn__run *run, const struct tarn__view_root *r
 		tarn__contents_set(st, tarn__thing_of(st, o), &to);
 }
 
+static void wish_note(struct tarn__run *run, const uint64_t *word)
+{
+	const struct deed *d = run->turn;
+
+	tarn__deed_note(d->t, word);
+}
+
+static void wish_later(struct tarn__run *run, uint64_t *word, uint64_t value)
+{
+	const struct deed *d = run->turn;
+	struct server *s = d->t->s;
+
+	assert(s->n_later < TARN__LATER);
+	s->later[s->n_later].word = word;
+	s->later[s->n_later++].value = value;
+}
+
 static const struct tarn__reactor_ops wishes = {
 	.hold = wish_hold, .drop = wish_drop, .look = wish_look, .make = wish_make, .made = wish_made,
 	.contents = wish_contents,
+	.note = wish_note, .later = wish_later,
 };
 
 /* The method failed: what it made is told so and vanishes with the rollback. */

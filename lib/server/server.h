@@ -104,6 +104,11 @@ struct server {
 	uint32_t touched[TOUCHED_MOST];
 	uint32_t n_touched;
 	uint64_t inside;               /* object whose gate is left after it; 0: none */
+	/* Words of DATA that follow the next commit, with what they become. */
+	uint32_t n_later;
+	struct {
+		uint64_t *word, value;
+	} later[TARN__LATER];
 
 	/* of objects and calls; see calls.h */
 	struct tarn__host *host;       /* NULL: a server without types */

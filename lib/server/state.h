@@ -395,6 +395,8 @@ static_assert(sizeof(struct heap) % 8 == 0, "whole words");
 /* ---- the head ---- */
 
 #define RUNNING_SAVED 4096u /* bytes; of larger instances nothing is saved */
+#define RUNNING_NOTES (RUNNING_SAVED / 16u)
+#define AGAIN_MOST 8u      /* so often a method of Tarn's own types is begun: perhaps it is the reason */
 #define DIED_MOST 32u
 
 struct state_head {
@@ -465,11 +467,23 @@ struct state_head {
 	struct running {
 		uint64_t position;
 		uint32_t lane;           /* NIL: none */
-		uint32_t pad;
+		uint32_t own;            /* 1: of one of Tarn's types, and may be begun again */
 		/* The instance as it was: the successor puts it back, so that such a call has not been. */
 		uint64_t id, saved_bytes; /* 0: it is not here */
-		unsigned char saved[RUNNING_SAVED];
+		uint64_t notes;           /* or: words of DATA as they were, the oldest first */
+		union {
+			unsigned char saved[RUNNING_SAVED];
+			struct {
+				uint64_t offset, was;
+			} note[RUNNING_NOTES];
+		};
 	} running;
+
+	/* By successors: the message that was begun again last, and how often. Not logged. */
+	struct {
+		uint64_t position;
+		uint32_t lane, times;
+	} again;
 
 	/* The object that is just told that a client is gone; likewise not logged. */
 	struct telling {

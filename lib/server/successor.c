@@ -55,7 +55,8 @@ int tarn__succeed_state(struct server *s)
 
 /* ---- who was there ---- */
 
-/* The object of the call is as it was before. */
+/* The object of the call is as it was before, or the words that its method said would change. Done
+ * twice it is the same. */
 static void put_back(struct server *s, const struct running *now)
 {
 	const struct object *o = tarn__object_find(&s->st, now->id);
@@ -64,6 +65,27 @@ static void put_back(struct server *s, const struct running *now)
 
 	if (type != NULL && now->saved_bytes == type->type->size && !(t->flags & THING_LOST))
 		memcpy(tarn__thing_self(s, o, type), now->saved, now->saved_bytes);
+	for (uint64_t i = now->saved_bytes == 0 ? now->notes : 0; i-- > 0;)
+		tarn__store_release((uint64_t *)(void *)(s->st.data.base + now->note[i].offset),
+				    now->note[i].was);
+}
+
+/*
+ * Methods of Tarn's own types that run on the reactor are begun again: nobody's code is in them whose
+ * effects outside of the arena could come twice, and what they had done is put back, or they find it
+ * (lib/types/memory.h). Not if the method is what the server died of.
+ */
+static bool begin_again(struct server *s, const struct running *now, int signal)
+{
+	struct state_head *h = s->st.head;
+	bool same = h->again.lane == now->lane && h->again.position == now->position;
+
+	if (now->own == 0 || tarn__crash_signal(signal) || (same && h->again.times >= AGAIN_MOST))
+		return false;
+	h->again.times = same ? h->again.times + 1 : 1;
+	h->again.position = now->position;
+	h->again.lane = now->lane;
+	return true;
 }
 
 /* All that a container's method does is part of its transaction. */
@@ -95,6 +117,11 @@ static void note_death(struct server *s)
 	/* An executor's signal is not that method's. */
 	if (!tarn__crash_signal(signal) || (h->words.signal != 0 && !h->words.reactor))
 		signal = SIGKILL;
+	if (begin_again(s, now, signal)) {
+		tarn__compiler_barrier();
+		tarn__store32_relaxed(&now->lane, NIL);
+		return;
+	}
 	for (unsigned i = 0; i < DIED_MOST; i++)
 		if (s->st.head->died[i].lane == NIL)
 			to = &s->st.head->died[i];

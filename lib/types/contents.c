@@ -276,6 +276,45 @@ int tarn__cell_put(tarn_context *ctx, const struct tarn__view *v, const uint64_t
 	}
 }
 
+/* A container that begins with what the list or map in @cell has. */
+static int child_make(tarn_context *ctx, const struct tarn__view *v, const uint64_t *cell,
+		      tarn_object **ret)
+{
+	const bool list = tarn__head_kind(cell[0]) == TARN_KIND_LIST;
+	tarn_builder b;
+	int r;
+
+	tarn_builder_init(&b);
+	r = tarn__cell_put(ctx, v, cell, &b);
+	if (r == 0)
+		r = tarn_managed(ctx, list ? "tarn.List" : "tarn.Dict", &b, ret);
+	tarn_builder_fini(&b);
+	return r == -TARN_EREMOTE ? tarn_rethrow(ctx) : r;
+}
+
+int tarn__cell_child(tarn_context *ctx, const struct tarn__view *v, const uint64_t *cell,
+		     uint64_t ret_cell[2])
+{
+	const unsigned kind = tarn__head_kind(cell[0]);
+	tarn_object *made;
+	int r;
+
+	if (kind == TARN_KIND_OBJECT)
+		return tarn__cell_put(ctx, v, cell, tarn_context_result(ctx));
+	if (kind != TARN_KIND_LIST && kind != TARN_KIND_MAP)
+		return tarn_throw(ctx, "TypeError", "'%s' object is no container",
+				  tarn__cell_kind_name(cell));
+	r = child_make(ctx, v, cell, &made);
+	if (r == 0)
+		r = tarn_put_object(tarn_context_result(ctx), made);
+	if (r < 0)
+		return r;
+	ret_cell[0] = TARN_KIND_OBJECT;
+	ret_cell[1] = tarn_object_id(made);
+	r = tarn__self_hold_id(ctx, ret_cell[1]);
+	return r < 0 ? r : 1;
+}
+
 /* ---- comparing ---- */
 
 const char *tarn__cell_kind_name(const uint64_t *cell)

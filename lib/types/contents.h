@@ -74,6 +74,14 @@ int tarn__tree_hold_all(tarn_context *ctx, const struct tarn__view *v, uint64_t 
 int tarn__cell_put(tarn_context *ctx, const struct tarn__view *v, const uint64_t *cell,
 		   tarn_builder *b);
 
+/*
+ * Puts the object that @cell is into the result. A list or map in it becomes one (tarn.List, tarn.Dict),
+ * which the object holds from then on: 1, with the cell that is to take the place of @cell. 0: it was
+ * an object before. Throws TypeError if it is neither.
+ */
+int tarn__cell_child(tarn_context *ctx, const struct tarn__view *v, const uint64_t *cell,
+		     uint64_t ret_cell[2]);
+
 /* ---- comparing ---- */
 
 /* A value that cells are compared with. */

@@ -46,14 +46,23 @@ static int fail_key(tarn_context *ctx, tarn_value key)
 	return tarn_throw(ctx, "KeyError", "%s%s", text, n >= (int)sizeof text ? "..." : "");
 }
 
+/* @cell, whose references are held already, takes the place of the value. */
+static int replace_cell(tarn_context *ctx, struct tarn__change *c, struct place *p,
+			const uint64_t cell[2])
+{
+	int r = tarn__cell_drop(ctx, c->view, &p->entry[VALUE]);
+
+	p->entry[VALUE] = cell[0];
+	p->entry[VALUE + 1] = cell[1];
+	return r < 0 ? r : tarn__tree_set(c, &c->root.order, p->position, p->entry);
+}
+
 static int replace(tarn_context *ctx, struct tarn__change *c, struct place *p, tarn_value value)
 {
-	uint64_t old[2] = { p->entry[VALUE], p->entry[VALUE + 1] };
-	int r = tarn__cell_make(ctx, c, value, &p->entry[VALUE]);
+	uint64_t cell[2];
+	int r = tarn__cell_make(ctx, c, value, cell);
 
-	if (r == 0)
-		r = tarn__cell_drop(ctx, c->view, old);
-	return r < 0 ? r : tarn__tree_set(c, &c->root.order, p->position, p->entry);
+	return r < 0 ? r : replace_cell(ctx, c, p, cell);
 }
 
 /* Puts an entry, whose references are held already, at the end. */
@@ -357,6 +366,27 @@ static int set(tarn_context *ctx, void *self)
 	return 0;
 }
 
+/* The container at a key; a list or map there becomes one. */
+static int get_ref(tarn_context *ctx, void *self)
+{
+	struct tarn__sight s;
+	struct tarn__work *w;
+	uint64_t cell[2];
+	struct place p;
+	int r = look_up(ctx, &p, &s);
+
+	(void)self;
+	if (r == 0)
+		r = fail_key(ctx, arg(ctx, 0));
+	tarn__try(ctx, r);
+	r = tarn__cell_child(ctx, s.view, &p.entry[VALUE], cell);
+	if (r <= 0)
+		return r < 0 ? tarn__content_fail(ctx, r) : 0;
+	tarn__try(ctx, tarn__work_begin(ctx, &w));
+	tarn__try(ctx, replace_cell(ctx, &w->change, &p, cell));
+	return 0;
+}
+
 static int setdefault(tarn_context *ctx, void *self)
 {
 	tarn_builder *b = tarn_context_result(ctx), nil;
@@ -546,6 +576,7 @@ static const tarn_method methods[] = {
 	{ "find", find_value, READ, "v", "bv", NULL },
 	{ "get", get, READ, "v", "v", NULL },
 	{ "get_or", get_or, READ, "v|v", "v", NULL },
+	{ "get_ref", get_ref, INLINE, "v", "O", NULL },
 	{ "items", items, READ, "|qq", "[]", NULL },
 	{ "iter", iterate, READ, "|s", "O", NULL },
 	{ "keys", keys, READ, "|qq", "[]", NULL },
@@ -598,6 +629,17 @@ static int get_attribute(tarn_context *ctx, void *self)
 	else if (r == 0)
 		r = fail_attribute(ctx);
 	return r < 0 ? tarn__content_fail(ctx, r) : 0;
+}
+
+static int get_ref_attribute(tarn_context *ctx, void *self)
+{
+	struct tarn__sight s;
+	struct place p;
+	int r = look_up(ctx, &p, &s);
+
+	if (r == 0)
+		r = fail_attribute(ctx);
+	return r < 0 ? tarn__content_fail(ctx, r) : get_ref(ctx, self);
 }
 
 static int del_attribute(tarn_context *ctx, void *self)
@@ -704,6 +746,7 @@ static const tarn_method namespace_methods[] = {
 	{ "del", del_attribute, INLINE, "s", "", NULL },
 	{ "find", find_value, READ, "s", "bv", NULL },
 	{ "get", get_attribute, READ, "s", "v", NULL },
+	{ "get_ref", get_ref_attribute, INLINE, "s", "O", NULL },
 	{ "items", items, READ, "|qq", "[]", NULL },
 	{ "len", len, READ, "", "q", NULL },
 	{ "repr", repr, READ, "", "s", NULL },

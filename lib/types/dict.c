@@ -68,6 +68,14 @@ int tarn_dict_get_object_key(tarn_object *dict, tarn_key key, tarn_object **ret_
 	return r < 0 ? r : tarn__parcel_take_object(&p, ret_object);
 }
 
+int tarn_dict_get_ref_key(tarn_object *dict, tarn_key key, tarn_object **ret_object)
+{
+	tarn_builder b;
+
+	put_key(&b, key);
+	return tarn__container_object(dict, "get_ref", &b, ret_object);
+}
+
 /* The second value of @from becomes all of @ret; ends @from. */
 static int keep_second(tarn_parcel *from, tarn_parcel *ret)
 {

@@ -433,6 +433,31 @@ static int set(tarn_context *ctx, void *self)
 	return 0;
 }
 
+/* The container at an index; a list or map there becomes one. */
+static int get_ref(tarn_context *ctx, void *self)
+{
+	uint64_t old[2], cell[2], at;
+	struct tarn__sight s;
+	struct tarn__work *w;
+	int64_t i;
+	int r;
+
+	(void)self;
+	tarn__try(ctx, int_arg(ctx, 0, 0, &i));
+	tarn__try(ctx, tarn__contents(ctx, &s));
+	if (!index_of(i, s.root.count, &at))
+		return tarn_throw(ctx, "IndexError", "list index out of range");
+	if (!tarn__tree_at(&s, s.root.order, at, 2, old))
+		return -EUCLEAN;
+	r = tarn__cell_child(ctx, s.view, old, cell);
+	if (r <= 0)
+		return r < 0 ? tarn__content_fail(ctx, r) : 0;
+	tarn__try(ctx, tarn__work_begin(ctx, &w));
+	tarn__try(ctx, tarn__cell_drop(ctx, w->change.view, old));
+	tarn__try(ctx, tarn__tree_set(&w->change, &w->change.root.order, at, cell));
+	return 0;
+}
+
 static int del(tarn_context *ctx, void *self)
 {
 	struct tarn__work *w;
@@ -883,6 +908,7 @@ static const tarn_method methods[] = {
 	{ "del_slice", del_slice, INLINE, "|q?q?q?", "", NULL },
 	{ "extend", extend, INLINE, "v", "", NULL },
 	{ "get", get, READ, "q", "v", NULL },
+	{ "get_ref", get_ref, INLINE, "q", "O", NULL },
 	{ "get_slice", get_slice, READ, "|q?q?q?", "[]", NULL },
 	{ "index", position, READ, "v|q?q?", "q", NULL },
 	{ "insert", insert, INLINE, "qv", "", NULL },

@@ -61,6 +61,15 @@ int tarn_list_get_object(tarn_object *list, int64_t index, tarn_object **ret_obj
 	return r < 0 ? r : tarn__parcel_take_object(&p, ret_object);
 }
 
+int tarn_list_get_ref(tarn_object *list, int64_t index, tarn_object **ret_object)
+{
+	tarn_builder b;
+
+	tarn_builder_init(&b);
+	tarn_put_int(&b, index);
+	return tarn__container_object(list, "get_ref", &b, ret_object);
+}
+
 static int call_at(tarn_object *list, const char *method, int64_t index, const tarn_builder *value)
 {
 	tarn_builder b;

@@ -24,6 +24,22 @@ int tarn__self_memory(tarn_context *ctx, uint64_t id, struct tarn__memory *ret);
  * tarn__self_memory(), and -E2BIG. */
 int tarn__self_put(tarn_context *ctx, uint64_t id);
 
+/*
+ * Changes a word of DATA that the server alone writes, in the instance or in a block that the object
+ * holds; release. Should the server be killed before what the method did is committed, the word is as
+ * it was when the method begins again: as what it holds and drops is. What clients write too is not to
+ * be put back; of that a method that begins again has to find out how far it had come.
+ */
+void tarn__self_store(tarn_context *ctx, uint64_t *word, uint64_t value);
+/* The first half of it: the word is about to change. For words of two fields. */
+void tarn__self_note(tarn_context *ctx, const uint64_t *word);
+/*
+ * The same, at the end: when all that the method did is committed (on an executor: on its way), and if
+ * it succeeds. In the order of the calls, up to three (TARN__LATER). A server that is killed right
+ * behind the commit has not done it.
+ */
+void tarn__self_later(tarn_context *ctx, uint64_t *word, uint64_t value);
+
 /* Where a handle of the server's own client lies. */
 struct tarn__memory tarn__memory_of(const tarn_block *block);
 

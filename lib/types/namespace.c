@@ -80,6 +80,14 @@ int tarn_ns_get_object(tarn_object *ns, const char *name, tarn_object **ret_obje
 	return r < 0 ? r : tarn__parcel_take_object(&p, ret_object);
 }
 
+int tarn_ns_get_ref(tarn_object *ns, const char *name, tarn_object **ret_object)
+{
+	tarn_builder b;
+
+	put_name(&b, name);
+	return no_entry(tarn__container_object(ns, "get_ref", &b, ret_object));
+}
+
 int tarn_ns_set(tarn_object *ns, const char *name, const tarn_builder *value)
 {
 	tarn_builder b;

@@ -206,11 +206,11 @@ static bool stash_drop(struct view *v, struct tarn__queue_slot *s, uint64_t turn
 
 	for (unsigned k = n == TARN__STASH_FAILED ? 0 : n; k-- > 0;) {
 		if (tarn_self_drop(v->ctx, ref_id(v, s, k)) == -E2BIG) {
-			tarn__store_relaxed(&s->stash, tarn__stash_word(turn, k + 1));
+			tarn__self_store(v->ctx, &s->stash, tarn__stash_word(turn, k + 1));
 			return false;
 		}
 	}
-	tarn__store_relaxed(&s->stash, 0);
+	tarn__self_store(v->ctx, &s->stash, 0);
 	return true;
 }
 
@@ -239,7 +239,7 @@ static int stash(tarn_context *ctx, void *self)
 				  (unsigned long long)turn);
 	for (unsigned k = 1; k <= n && r == 0; k++)
 		r = tarn__stash_hold(ctx, tarn_parcel_at(args, k), &id);
-	tarn__store_relaxed(&s->stash, tarn__stash_word(turn, r == 0 ? n : TARN__STASH_FAILED));
+	tarn__self_store(ctx, &s->stash, tarn__stash_word(turn, r == 0 ? n : TARN__STASH_FAILED));
 	return r;
 }
 
@@ -270,7 +270,7 @@ static int taken(tarn_context *ctx, void *self)
 		for (unsigned k = 0; k < n && r == 0; k++)
 			r = tarn_self_drop(ctx, ref_id(&v, s, k));
 		if (r == 0)
-			tarn__store_relaxed(&s->stash, 0);
+			tarn__self_store(ctx, &s->stash, 0);
 	}
 	return r;
 }
@@ -286,6 +286,11 @@ static int done(tarn_context *ctx, void *self)
 		return r;
 	if (!view_open(ctx, self, &v))
 		return tarn_throw(ctx, "ValueError", "the queue is damaged");
+	s = slot_of(&v, turn);
+	/* Begun again by a server's successor, it may find the slot released, and what is to be dropped
+	 * still there. */
+	if (s != NULL && tarn__mpmc_look(&s->word) == tarn__mpmc_over(&v.m, turn) && stashed(s, turn) != 0)
+		return stash_drop(&v, s, turn) ? 0 : -E2BIG;
 	s = callers_slot(&v, turn, tarn_context_caller(ctx).client, TARN__MPMC_TAKE);
 	if (s == NULL)
 		return -TARN_EREMOTE;
@@ -301,8 +306,9 @@ static int done(tarn_context *ctx, void *self)
 
 #define RUNS_LOOKED_AT 64u
 
-/* Are all items of the run behind us? Then nobody comes back to it. */
-static bool run_is_over(const struct view *v, uint64_t k, unsigned char *slots)
+/* Are all items of run @k behind us? Then nobody comes back to it. Slots that a server made for run @next
+ * before it was killed are. */
+static bool run_is_over(const struct view *v, uint64_t k, unsigned char *slots, uint64_t next)
 {
 	uint64_t end = (k + 1) * v->m.n;
 
@@ -310,6 +316,8 @@ static bool run_is_over(const struct view *v, uint64_t k, unsigned char *slots)
 		struct tarn__queue_slot *s = (void *)(slots + i * v->m.stride);
 		uint64_t seen = tarn__mpmc_look(&s->word), turn = k * v->m.n + i;
 
+		if (seen == tarn__mpmc_word(next * v->m.n + i, TARN__MPMC_FREE, 0))
+			continue;
 		if (tarn__mpmc_state(seen) != TARN__MPMC_DONE || tarn__mpmc_ahead(seen, turn) != 0)
 			return false;
 		if (tarn__load_relaxed(&s->stash) != 0 && !stash_drop((struct view *)(uintptr_t)v, s, turn))
@@ -326,10 +334,12 @@ static void run_link(struct view *v, uint64_t k, uint64_t id, const struct tarn_
 	struct tarn__mpmc_run *e = &v->run[k & (v->m.runs - 1)];
 
 	make_slots(m->data, k * v->m.n, v->m.n, v->m.stride);
-	tarn__store_relaxed(&e->id, id);
-	tarn__store_release(&e->offset, m->offset);
+	/* When the block is the queue's for certain: clients use it from then on, server or no server. If
+	 * they do not find it they ask again, and the block is the queue's, unused, until that ends. */
+	tarn__self_later(v->ctx, &e->id, id);
+	tarn__self_later(v->ctx, &e->offset, m->offset);
 	/* SYNC run, release: the slots are made. */
-	tarn__store_release(&e->number, k + 1);
+	tarn__self_later(v->ctx, &e->number, k + 1);
 	tarn__store_relaxed(&v->q->grown, v->q->grown + 1);
 }
 
@@ -354,11 +364,11 @@ static bool run_reuse(struct view *v, uint64_t k)
 		}
 		looked++;
 		slots = run_slots(v, j & (v->m.runs - 1));
-		if (slots == NULL || !run_is_over(v, j, slots) || tarn__self_memory(v->ctx, id, &m) < 0)
+		if (slots == NULL || !run_is_over(v, j, slots, k) || tarn__self_memory(v->ctx, id, &m) < 0)
 			continue;
 		/* SYNC run: who looks for it from here on finds no run. */
-		tarn__store_release(&e->number, 0);
-		tarn__store_relaxed(&e->id, 0);
+		tarn__self_store(v->ctx, &e->number, 0);
+		tarn__self_store(v->ctx, &e->id, 0);
 		run_link(v, k, id, &m);
 		return true;
 	}
@@ -417,9 +427,8 @@ static int grow(tarn_context *ctx, void *self)
 struct repair {
 	struct view v;
 	uint32_t client;
-	bool changed;
 	uint64_t retries, least;  /* slots that are RETRY by now; the first of them */
-	uint64_t lost, again;
+	uint64_t again;
 };
 
 /* Is the item in the dead one's hands? Counts that, before the slot is another's. A successor of a server
@@ -436,23 +445,22 @@ static void count_loss(const struct repair *p, struct tarn__queue_slot *s)
 static void repair_slot(struct repair *p, struct tarn__queue_slot *s)
 {
 	bool retry = (p->v.q->flags & TARN__QUEUE_RETRY) != 0;
-	uint64_t turn, seen;
+	uint64_t turn, seen = tarn__mpmc_look(&s->word);
 
 	if (retry)
 		count_loss(p, s);
-
+	/* Before the repair: a server that is killed in between says one too many, and not one too few. */
+	else if (tarn__mpmc_owner(seen) == p->client && tarn__mpmc_state(seen) == TARN__MPMC_TAKE)
+		__atomic_fetch_add(&p->v.q->lost, 1, __ATOMIC_RELAXED);
 	switch (tarn__mpmc_repair(&p->v.m, &s->word, p->client, retry, &turn)) {
 	case TARN__MPMC_CLAIM:
 		stash_drop(&p->v, s, turn);
-		p->changed = true;
 		break;
 	case TARN__MPMC_TAKE:
 		/* What does not fit into this transaction goes when the run is used again. */
 		if (!retry)
 			stash_drop(&p->v, s, turn);
-		p->lost += !retry;
 		p->again += retry;
-		p->changed = true;
 		break;
 	default:
 		break;
@@ -480,13 +488,12 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 
 	if (!(tarn__load_relaxed(user) & bit) || !view_open(ctx, self, &p.v))
 		return;
-	/* Relaxed: others set theirs. */
-	__atomic_fetch_and(user, ~bit, __ATOMIC_RELAXED);
 	if (p.v.run == NULL)
 		repair_slots(&p, p.v.m.base);
 	for (uint64_t i = 0; p.v.run != NULL && i < p.v.m.runs; i++)
 		repair_slots(&p, run_slots(&p.v, i));
-	if (p.changed && p.retries != 0) {
+	/* Also those that a server found which did not come to say so. */
+	if (p.retries != 0) {
 		uint64_t now = tarn__load_relaxed(&q->retries);
 
 		/* Turns of more than 48 bits are beyond this: a retry is found from any turn below. */
@@ -494,14 +501,14 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 		/* SYNC retry, release: from where, and the slots. A new generation each time. */
 		tarn__store_release(&q->retries, tarn__retries_word((now >> 32) + 1, p.retries));
 	}
-	if (p.lost != 0)
-		__atomic_fetch_add(&q->lost, p.lost, __ATOMIC_RELAXED);
 	if (p.again != 0)
 		__atomic_fetch_add(&q->again, p.again, __ATOMIC_RELAXED);
 	/* Also what it was woken for, or was to wake others for, is looked at again. */
 	tarn__bell_ring_all(&q->items);
 	tarn__bell_ring_all(&q->space);
 	tarn__bell_ring_all(&q->done);
+	/* Last: until here it is told again if the server is killed. Relaxed: others set theirs. */
+	__atomic_fetch_and(user, ~bit, __ATOMIC_RELAXED);
 }
 
 /* ---- for people ---- */

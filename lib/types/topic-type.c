@@ -93,7 +93,7 @@ static void drop_kept(struct view *v, struct tarn__queue_slot *s)
 
 	for (unsigned k = 0; n <= TARN__TOPIC_REFS && k < n; k++)
 		tarn_self_drop(v->ctx, tarn__load_relaxed(&id[k]));
-	tarn__store_relaxed(&s->stash, 0);
+	tarn__self_store(v->ctx, &s->stash, 0);
 }
 
 static int stash(tarn_context *ctx, void *self)
@@ -118,11 +118,10 @@ static int stash(tarn_context *ctx, void *self)
 	for (unsigned k = 0; k < n && r == 0; k++) {
 		r = tarn__stash_hold(ctx, tarn_parcel_at(args, k + 1), &id);
 		if (r == 0)
-			tarn__store_relaxed(&tarn__topic_ids(s, v.m.stride)[k], id);
+			tarn__self_store(ctx, &tarn__topic_ids(s, v.m.stride)[k], id);
 	}
 	if (n != 0)
-		tarn__store_relaxed(&s->stash,
-				    tarn__stash_word(turn, r == 0 ? n : TARN__STASH_FAILED));
+		tarn__self_store(ctx, &s->stash, tarn__stash_word(turn, r == 0 ? n : TARN__STASH_FAILED));
 	return r;
 }
 
@@ -187,8 +186,9 @@ static int subscribe(tarn_context *ctx, void *self)
 		number = tarn__load_relaxed(&t->subscriptions) + 1;
 		tarn__store_relaxed(&t->subscriptions, number);
 		tarn__store_relaxed(&reader->number, number);
-		tarn__store32_relaxed(&reader->blocks, blocks);
 		tarn__store_release(&reader->cursor, first);
+		tarn__self_note(ctx, (const uint64_t *)(const void *)&reader->client);
+		tarn__store32_relaxed(&reader->blocks, blocks);
 		/* Before the gate: who finds that low looks here. */
 		tarn__store32_release(&reader->client, client);
 		if (blocks)
@@ -251,31 +251,36 @@ static int publisher(tarn_context *ctx, void *self)
 
 /* ---- deaths ---- */
 
+/* The repair of what it was at as a publisher. */
+static void repair_slots(struct view *v, uint32_t client)
+{
+	uint64_t turn;
+
+	for (uint64_t k = 0; k < v->m.n; k++) {
+		struct tarn__queue_slot *s = slot_of(v, k);
+
+		if (tarn__mpmc_repair(&v->m, &s->word, client, false, &turn) == TARN__MPMC_CLAIM &&
+		    tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) != 0)
+			drop_kept(v, s);
+	}
+}
+
+/* Its names are taken away last: until then a server that is killed in here is followed by one that does
+ * all of it again. */
 static void departed(tarn_context *ctx, void *self, uint32_t client)
 {
 	struct tarn__topic *t = self;
 	bool published = false, told = false, read = false;
 	struct view v;
-	uint64_t turn;
 
 	for (unsigned k = 0; k < TARN__TOPIC_PUBLISHERS; k++) {
 		uint32_t who = tarn__load32_relaxed(&t->publisher[k]);
 
-		if (who == 0 || (who & ~TARN__TOPIC_LEFT) != client)
-			continue;
-		tarn__store32_relaxed(&t->publisher[k], 0);
-		published = true;
+		published |= who != 0 && (who & ~TARN__TOPIC_LEFT) == client;
 		told |= who == client;
 	}
-	if (published && view_open(ctx, self, &v)) {
-		for (uint64_t k = 0; k < v.m.n; k++) {
-			struct tarn__queue_slot *s = slot_of(&v, k);
-
-			if (tarn__mpmc_repair(&v.m, &s->word, client, false, &turn) == TARN__MPMC_CLAIM &&
-			    tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) != 0)
-				drop_kept(&v, s);
-		}
-	}
+	if (published && view_open(ctx, self, &v))
+		repair_slots(&v, client);
 	for (unsigned k = 0; k < TARN__TOPIC_SUBSCRIBERS; k++) {
 		if (tarn__load32_relaxed(&t->reader[k].client) != client)
 			continue;
@@ -287,6 +292,12 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 	/* SYNC died, release: what it published was published before. */
 	if (told)
 		__atomic_fetch_add(&t->died, 1, __ATOMIC_RELEASE);
+	for (unsigned k = 0; published && k < TARN__TOPIC_PUBLISHERS; k++) {
+		uint32_t who = tarn__load32_relaxed(&t->publisher[k]);
+
+		if (who != 0 && (who & ~TARN__TOPIC_LEFT) == client)
+			tarn__store32_relaxed(&t->publisher[k], 0);
+	}
 	tarn__bell_ring_all(&t->items);
 	tarn__bell_ring_all(&t->space);
 }

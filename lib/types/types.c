@@ -16,6 +16,7 @@ const tarn_type *const tarn__builtin_types[] = {
 	&tarn__type_lock,
 	&tarn__type_namespace,
 	&tarn__type_parcel,
+	&tarn__type_pool,
 	&tarn__type_process,
 	&tarn__type_queue,
 	&tarn__type_rlock,

@@ -33,6 +33,7 @@ extern const tarn_type tarn__type_list;
 extern const tarn_type tarn__type_lock;
 extern const tarn_type tarn__type_namespace;
 extern const tarn_type tarn__type_parcel;
+extern const tarn_type tarn__type_pool;
 extern const tarn_type tarn__type_process;
 extern const tarn_type tarn__type_queue;
 extern const tarn_type tarn__type_rlock;

@@ -444,6 +444,64 @@ static void barrier_wait(struct world *w)
 	OK(tarn_barrier_reset(w->sync[SYNC_BARRIER]));
 }
 
+static void value_use(struct world *w)
+{
+	tarn_object *value = w->sync[SYNC_VALUE], *array = w->sync[SYNC_ARRAY];
+	const int64_t all[3] = { SYNC_NUMBER, SYNC_NUMBER, SYNC_NUMBER };
+	int64_t got;
+
+	OK(tarn_shared_set(value, SYNC_NUMBER));
+	OK(tarn_shared_add(value, 1, &got));
+	PLAIN_EQ(tarn_shared_cas(value, got, -1, NULL), 1);
+	OK(tarn_shared_get(value, &got));
+	OK(tarn_array_set(array, 0, all[0]));
+	OK(tarn_array_write(array, 0, 3, 1, all, 3));
+	OK(tarn_array_get(array, 2, &got));
+	PLAIN_EQ(got, SYNC_NUMBER);
+}
+
+static void have_contents(struct world *w)
+{
+	tarn_parcel p;
+	uint64_t n;
+
+	have_sync(w);
+	/* Their types are known from here on. */
+	OK(tarn_list_countf(w->sync[SYNC_LIST], &n, "i", 5));
+	OK(tarn_dict_setdefault(w->sync[SYNC_DICT], "a", NULL, &p));
+	tarn_parcel_fini(&p);
+}
+
+/* The survivor knows the states in between: sync.c. */
+static void list_use(struct world *w)
+{
+	tarn_object *l = w->sync[SYNC_LIST];
+	tarn_parcel p;
+	int n;
+
+	OK(tarn_list_appendf(l, "s", "three, which is too long for a cell"));
+	OK(tarn_list_setf(l, 0, "i", 9));
+	OK(tarn_list_getf(l, 0, "i", &n));
+	OK(tarn_list_get(l, -1, &p));
+	tarn_parcel_fini(&p);
+	OK(tarn_list_popf(l, 0, "i", &n));
+}
+
+static void dict_use(struct world *w)
+{
+	tarn_object *d = w->sync[SYNC_DICT];
+	tarn_parcel p;
+	int n;
+
+	OK(tarn_dict_setf(d, "ss", "b", "a value that is too long for a cell"));
+	OK(tarn_dict_setf(d, "si", "a", 2));
+	OK(tarn_dict_getf(d, "a", "i", &n));
+	OK(tarn_dict_get(d, "b", &p));
+	tarn_parcel_fini(&p);
+	OK(tarn_dict_del(d, "a"));
+	PLAIN_EQ(tarn_dict_find(d, "a", NULL), 0);
+}
+
 static void barrier_pass(struct world *w)
 {
 	OK(tarn_barrier_wait(w->sync[SYNC_BARRIER], TARN_FOREVER, NULL));
@@ -508,6 +566,39 @@ static void flush(struct world *w)
 	tarn_block_unref(w->own);
 	tarn_block_unref(w->shared);
 	OK(tarn_client_flush(w->c, true, TARN_FOREVER));
+}
+
+/* ---- worker processes: killed with their parent, whatever they are at ---- */
+
+TARN_WORKER(worker_of_the_killed)
+{
+	tarn_block *b;
+	int n, r = tarn_worker_get(worker, "iB", &n, &b);
+
+	return r < 0 ? r : tarn_put(tarn_worker_result(worker), "iB", n + 1, b);
+}
+
+static void spawn(struct world *w)
+{
+	tarn_builder args;
+
+	tarn_builder_init(&args);
+	tarn_put(&args, "iB", 6, w->shared);
+	OK(tarn_process_spawn(w->c, &(tarn_process_options){ .entry = "worker_of_the_killed", .args = &args },
+			      &w->p));
+	tarn_builder_fini(&args);
+}
+
+static void join(struct world *w)
+{
+	const tarn_parcel *result;
+	tarn_block *b;
+	int n;
+
+	OK(tarn_process_result(w->p, TARN_FOREVER, &result));
+	OK(tarn_parcel_get(result, "iB", &n, &b));
+	PLAIN_CHECK(n == 7 && b == w->shared);
+	w->p = tarn_process_unref(w->p);
 }
 
 /* ---- fork ---- */
@@ -583,6 +674,11 @@ const struct operation operations[] = {
 	{ "event", 4, have_sync, event_set, .sync = true, .waiter = sync_wait_event },
 	{ "barrier broken", 4, have_sync, barrier_wait, .sync = true },
 	{ "barrier passed", 4, have_sync, barrier_pass, .sync = true, .waiter = sync_wait_barrier },
+	{ "shared value and array", 4, have_sync, value_use, .sync = true },
+	{ "list put and get", 4, have_contents, list_use, .sync = true },
+	{ "dict put and get", 4, have_contents, dict_use, .sync = true },
+	{ "spawn", 4, NULL, spawn, .threads = true },
+	{ "join", 4, spawn, join, .threads = true },
 	{ "lane open", 4, first_call, lane_open, .alone = true },
 	{ "lane take over", 4, some_threads, lane_take, .alone = true },
 	{ "attach", 4, NULL, attach, .alone = true },

@@ -31,6 +31,7 @@ struct world {
 	tarn_channel *ch[4];
 	tarn_object *o[2];
 	tarn_object *sync[SYNC_THINGS];
+	tarn_process *p;
 };
 
 struct operation {
@@ -40,6 +41,7 @@ struct operation {
 	void (*run)(struct world *w);
 	bool alone;           /* the child is not even attached */
 	bool sync;            /* the survivor has a struct sync */
+	bool threads;         /* others than the one that is stepped run, and bear processes */
 	void *(*waiter)(void *sync); /* what a thread of the survivor waits for; NULL: nothing */
 };
 

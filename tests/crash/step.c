@@ -275,14 +275,57 @@ void step_trace_free(struct step_trace *t)
 	*t = (struct step_trace){ 0 };
 }
 
-enum step_end step_run_to(pid_t pid, const struct step_point *p, pid_t *ret_child)
+/* The processor's first breakpoint; of this thread alone. */
+static bool break_at(pid_t pid, uint64_t address)
+{
+	const size_t registers = offsetof(struct user, u_debugreg);
+	const size_t control = registers + 7 * sizeof(((struct user *)0)->u_debugreg[0]);
+
+	return ptrace(PTRACE_POKEUSER, pid, control, 0) == 0 &&
+	       ptrace(PTRACE_POKEUSER, pid, registers, address) == 0 &&
+	       ptrace(PTRACE_POKEUSER, pid, control, address != 0) == 0;
+}
+
+bool step_threads_can(pid_t pid)
+{
+	return break_at(pid, (uint64_t)(uintptr_t)step_threads_can) && break_at(pid, 0);
+}
+
+static bool is_at(pid_t pid, uint64_t address)
 {
 	struct user_regs_struct r;
+
+	PLAIN_CHECK(ptrace(PTRACE_GETREGS, pid, 0, &r) == 0);
+	return r.rip == address;
+}
+
+static enum step_end run_by_register(pid_t pid, const struct step_point *p, pid_t *ret_child)
+{
+	uint32_t passed = 0;
+
+	if (!break_at(pid, p->address))
+		return STEP_UNREACHABLE;
+	for (;;) {
+		/* A repeated instruction traps once, and is a step for each time. */
+		while (is_at(pid, p->address)) {
+			if (passed++ == p->nth)
+				return STEP_THERE;
+			if (resume(pid, PTRACE_SINGLESTEP, 0, 0, ret_child) == STOP_END)
+				return STEP_ENDED;
+		}
+		if (resume(pid, PTRACE_CONT, 0, 0, ret_child) == STOP_END)
+			return STEP_ENDED;
+		PLAIN_CHECK(is_at(pid, p->address));
+	}
+}
+
+static enum step_end run_by_trap(pid_t pid, const struct step_point *p, pid_t *ret_child)
+{
+	struct user_regs_struct r;
+	uint32_t passed = 0;
 	long original, trap;
 
-	*ret_child = 0;
 	PLAIN_CHECK(ptrace(PTRACE_GETREGS, pid, 0, &r) == 0);
-	uint32_t passed = 0;
 	if (r.rip == p->address && passed++ == p->nth)
 		return STEP_THERE;
 	if (r.rip == p->address && resume(pid, PTRACE_SINGLESTEP, 0, 0, ret_child) == STOP_END)
@@ -309,5 +352,11 @@ enum step_end step_run_to(pid_t pid, const struct step_point *p, pid_t *ret_chil
 			return STEP_ENDED;
 		PLAIN_CHECK(ptrace(PTRACE_POKETEXT, pid, p->address, trap) == 0);
 	}
+}
+
+enum step_end step_run_to(pid_t pid, const struct step_point *p, bool threads, pid_t *ret_child)
+{
+	*ret_child = 0;
+	return threads ? run_by_register(pid, p, ret_child) : run_by_trap(pid, p, ret_child);
 }
 #endif

@@ -61,10 +61,13 @@ void step_write_down(pid_t pid, struct step_trace *ret,
 		     void *arg);
 void step_trace_free(struct step_trace *t);
 
-/* Lets it run to the point. False: it came to its end without passing there so often. A child
- * that it forks meanwhile runs free; its pid, or 0, in @ret_child. */
+/* Lets it run to the point. STEP_ENDED: it came to its end without passing there so often. A child
+ * that it forks meanwhile runs free; its pid, or 0, in @ret_child. Its other threads, and what they bear with
+ * the memory of all, pass by the breakpoint if it is one of the processor's: step_threads_can() before. */
 enum step_end { STEP_THERE, STEP_ENDED, STEP_UNREACHABLE };
-enum step_end step_run_to(pid_t pid, const struct step_point *p, pid_t *ret_child);
+enum step_end step_run_to(pid_t pid, const struct step_point *p, bool threads, pid_t *ret_child);
+/* Whether the processor's breakpoints can be used on this stopped process. */
+bool step_threads_can(pid_t pid);
 
 /* Where the library's text lies here: libtarn.so, or the program itself. */
 void step_library(uint64_t *ret_from, uint64_t *ret_to);

@@ -6,7 +6,7 @@
 #define SECOND INT64_C(1000000000)
 
 static const char *const names[SYNC_THINGS] = { "lock", "rlock", "sem", "cond", "event", "barrier",
-						"value" };
+						"value", "array", "list", "dict" };
 
 /* ---- the survivor's thread ---- */
 
@@ -71,6 +71,9 @@ void sync_open(struct sync *y, tarn_client *c, void *(*waiter)(void *sync))
 	OK(tarn_event_new(c, 0, &y->o[SYNC_EVENT]));
 	OK(tarn_barrier_new(c, 2, &y->o[SYNC_BARRIER]));
 	OK(tarn_shared_new(c, 'q', &y->o[SYNC_VALUE]));
+	OK(tarn_array_new(c, 'q', 3, &y->o[SYNC_ARRAY]));
+	OK(tarn_list_newf(c, &y->o[SYNC_LIST], "[is]", 1, "two"));
+	OK(tarn_dict_newf(c, &y->o[SYNC_DICT], "{s:i}", "a", 1));
 	for (int i = 0; i < SYNC_THINGS; i++)
 		OK(tarn_object_publish(y->o[i], names[i], 0));
 	y->waits = waiter != NULL;
@@ -143,6 +146,47 @@ static void meet(struct sync *y)
 	PLAIN_EQ(y->r, 0);
 }
 
+/* What the child did there it did in this order, each as a whole. */
+static void whole(const char *what, tarn_parcel *p, const char *const *states)
+{
+	char text[200];
+
+	tarn_parcel_format(p, text, sizeof text);
+	tarn_parcel_fini(p);
+	while (*states != NULL && strcmp(text, *states) != 0)
+		states++;
+	PLAIN_CHECKF(*states != NULL, "%s: found %s", what, text);
+}
+
+static void contents(struct sync *y, const char *what)
+{
+	static const char *const list[] = {
+		"[1, \"two\"]", "[1, \"two\", \"three, which is too long for a cell\"]",
+		"[9, \"two\", \"three, which is too long for a cell\"]",
+		"[\"two\", \"three, which is too long for a cell\"]", NULL,
+	};
+	static const char *const dict[] = {
+		"[[\"a\", 1]]", "[[\"a\", 1], [\"b\", \"a value that is too long for a cell\"]]",
+		"[[\"a\", 2], [\"b\", \"a value that is too long for a cell\"]]",
+		"[[\"b\", \"a value that is too long for a cell\"]]", NULL,
+	};
+	tarn_parcel p;
+	int64_t v;
+
+	OK(tarn_list_slice(y->o[SYNC_LIST], TARN_OMIT, TARN_OMIT, TARN_OMIT, &p));
+	whole(what, &p, list);
+	OK(tarn_dict_items(y->o[SYNC_DICT], &p));
+	whole(what, &p, dict);
+	OK(tarn_shared_get(y->o[SYNC_VALUE], &v));
+	PLAIN_CHECKF(v == 0 || v == 1 || v == SYNC_NUMBER || v == SYNC_NUMBER + 1 || v == -1,
+		     "%s: the value is %llx", what, (unsigned long long)v);
+	for (int64_t i = 0; i < 3; i++) {
+		OK(tarn_array_get(y->o[SYNC_ARRAY], i, &v));
+		PLAIN_CHECKF(v == 0 || v == SYNC_NUMBER, "%s: the array has %llx", what,
+			     (unsigned long long)v);
+	}
+}
+
 void sync_finish(struct sync *y, tarn_client *c, const char *what)
 {
 	uint64_t value;
@@ -169,6 +213,7 @@ void sync_finish(struct sync *y, tarn_client *c, const char *what)
 	free_lock(what, tarn_cond_acquire, tarn_cond_release, y->o[SYNC_COND]);
 	PLAIN_CHECKF(says(y->o[SYNC_COND], "0 wait"), "%s: somebody waits at the condition", what);
 	meet(y);
+	contents(y, what);
 	for (int i = 0; i < SYNC_THINGS; i++) {
 		OK(tarn_object_unpublish(c, names[i]));
 		y->o[i] = tarn_object_unref(y->o[i]);

@@ -18,7 +18,10 @@ enum sync_thing {
 	SYNC_COND,
 	SYNC_EVENT,
 	SYNC_BARRIER, /* of 2 */
-	SYNC_VALUE,
+	SYNC_VALUE,   /* 0, or as the child left it: */
+	SYNC_ARRAY,   /* likewise; of 3 */
+	SYNC_LIST,    /* [1, "two"] at first */
+	SYNC_DICT,    /* {"a": 1} at first */
 	SYNC_THINGS,
 };
 
@@ -28,6 +31,8 @@ struct sync {
 	bool waits; /* there is such a thread */
 	int r;      /* what it got */
 };
+
+#define SYNC_NUMBER INT64_C(0x1122334455667788)
 
 /* @waiter: NULL, or what the survivor's thread does: it is there when this returns. */
 void sync_open(struct sync *y, tarn_client *c, void *(*waiter)(void *sync));

@@ -72,6 +72,7 @@ struct survivor {
 	tarn_channel *down, *up;
 	struct sync sync;
 	tarn_stat rest; /* before anything */
+	unsigned children;
 };
 
 /* Its cache is empty, so that the books can be compared. */
@@ -99,6 +100,24 @@ static void *open_lane(void *client)
 	return NULL;
 }
 
+/* How many children the process has, dead ones not. Orphans of the killed become ours, as a subreaper's. */
+static unsigned children(void)
+{
+	char path[64];
+	unsigned n = 0;
+	int pid;
+
+	while (waitpid(-1, NULL, __WALL | WNOHANG) > 0)
+		;
+	snprintf(path, sizeof path, "/proc/self/task/%d/children", getpid());
+	FILE *f = fopen(path, "re");
+	while (f != NULL && fscanf(f, "%d", &pid) == 1)
+		n++;
+	if (f != NULL)
+		fclose(f);
+	return n;
+}
+
 static struct survivor survivor_open(void)
 {
 	const tarn_server_options o = { .arena_bytes = 8u << 20, .max_blocks = 4096 };
@@ -111,6 +130,7 @@ static struct survivor survivor_open(void)
 	PLAIN_EQ(pthread_create(&t, NULL, open_lane, v.c), 0);
 	pthread_join(t, NULL);
 	v.rest = books(&v);
+	v.children = children();
 	return v;
 }
 
@@ -156,12 +176,68 @@ static void churn(tarn_client *c)
 		tarn_block_unref(b[i]);
 }
 
+/* A queue of the dead, which had put 1, 2 and perhaps 3, 4 and got some: nobody waits at it for the dead, what
+ * is there is in order, and it goes on. */
+static void use_queue(tarn_object *q, const char *what)
+{
+	int64_t item, n = 0;
+	uint64_t number;
+	tarn_parcel p;
+	int r;
+
+	while (tarn_queue_get_item(q, &p, &number, 0) == 0) {
+		OK(tarn_value_int(tarn_parcel_at(&p, 0), &item));
+		PLAIN_CHECKF(item > n && item <= 4, "%s: %lld behind %lld", what, (long long)item,
+			     (long long)n);
+		n = item;
+		tarn_parcel_fini(&p);
+		r = tarn_queue_ack(q, number);
+		PLAIN_CHECK(r == 0 || r == -TARN_ESTATE); /* it may need none */
+	}
+	PLAIN_CHECKF(tarn_queue_size(q) == 0, "%s: an item cannot be got", what);
+	OK(tarn_queue_putf(q, 60 * SECOND, "i", 5));
+	OK(tarn_queue_get(q, &p, 60 * SECOND));
+	tarn_parcel_fini(&p);
+	r = tarn_queue_task_done(q);
+	if (r == 0)
+		r = tarn_queue_join(q, 60 * SECOND);
+	PLAIN_CHECKF(r == 0 || r == -TARN_ESTATE, "%s: %s", what, tarn_error_last()->message);
+}
+
+static void use_topic(tarn_object *t)
+{
+	tarn_subscription *s;
+	tarn_parcel p;
+
+	OK(tarn_topic_subscribe(t, NULL, &s));
+	OK(tarn_topic_publishf(t, 60 * SECOND, "i", 7));
+	int r = tarn_subscription_recv(s, &p, 60 * SECOND);
+
+	while (r == -EOWNERDEAD) /* told of the child */
+		r = tarn_subscription_recv(s, &p, 60 * SECOND);
+	OK(r);
+	tarn_parcel_fini(&p);
+	tarn_subscription_free(s);
+}
+
+static void use_object(tarn_object *o, const char *what)
+{
+	const char *type = tarn_object_type_name(o);
+
+	if (strcmp(type, "tarn.Queue") == 0)
+		use_queue(o, what);
+	else if (strcmp(type, "tarn.Topic") == 0)
+		use_topic(o);
+	tarn_object_unref(o);
+}
+
 /* Goes on alone until nothing is left of its own work. @what names the kill. */
 static void survivor_finish(struct survivor *v, const struct operation *o, const tarn_token *kept,
-			    const char *what)
+			    pid_t dead, const char *what)
 {
+	tarn_object *object[4];
 	tarn_block *got[16], *more;
-	int n = 0, r;
+	int n = 0, n_objects = 0, r;
 
 	while (!o->alone) {
 		tarn_channel *ch;
@@ -170,14 +246,11 @@ static void survivor_finish(struct survivor *v, const struct operation *o, const
 		if (r == -TARN_ECLOSED)
 			break;
 		if (r == -TARN_EKIND) {
-			tarn_object *object;
-
 			if (tarn_channel_recv_channel(v->up, &ch, NULL, 0) == 0) {
 				tarn_channel_unref(ch);
 				continue;
 			}
-			OK(tarn_channel_recv_object(v->up, &object, NULL, 0));
-			tarn_object_unref(object);
+			OK(tarn_channel_recv_object(v->up, &object[n_objects++], NULL, 0));
 			continue;
 		}
 		PLAIN_CHECKF(r == 0, "%s: the survivor receives: %s", what,
@@ -191,6 +264,10 @@ static void survivor_finish(struct survivor *v, const struct operation *o, const
 		PLAIN_CHECKF(r == -TARN_ECLOSED, "%s: a send to the dead gives %s", what,
 			     tarn_error_name(r));
 	}
+	if (n_objects > 0)
+		PLAIN_WAIT_FOR(scene_client_gone(&v->s, dead));
+	for (int i = 0; i < n_objects; i++)
+		use_object(object[i], what);
 	if (o->sync)
 		sync_finish(&v->sync, v->c, what);
 	scene_check(&v->s);
@@ -260,18 +337,24 @@ static void end(struct survivor *v, const struct operation *o, const tarn_token 
 	while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status))
 		;
 	PLAIN_CHECKF(WIFSIGNALED(status), "%s: status %x", what, status);
-	survivor_finish(v, o, kept, what);
+	if (o->threads) /* what it bore dies with it */
+		PLAIN_WAIT_FOR(children() == v->children);
+	survivor_finish(v, o, kept, pid, what);
 	survivor_rest(v, what);
 }
 
-static void write_down(struct survivor *v, const struct operation *o, struct step_trace *ret)
+/* False: the operation has threads, and nothing can be stepped beside them here. */
+static bool write_down(struct survivor *v, const struct operation *o, struct step_trace *ret)
 {
 	tarn_token kept;
 	pid_t pid;
 
 	start(v, o, &kept, &pid);
-	step_write_down(pid, ret, NULL, NULL);
+	bool can = !o->threads || step_threads_can(pid);
+	if (can)
+		step_write_down(pid, ret, NULL, NULL);
 	end(v, o, &kept, pid, o->name);
+	return can;
 }
 
 static void one(struct survivor *v, const struct operation *o, const struct step_point *p,
@@ -285,7 +368,7 @@ static void one(struct survivor *v, const struct operation *o, const struct step
 		 (unsigned long long)p->step, step_name(p->address), p->nth,
 		 p->why & STEP_STORE ? ", store" : "", p->why & STEP_KERNEL ? ", system call" : "");
 	start(v, o, &kept, &pid);
-	enum step_end e = step_run_to(pid, p, &forked);
+	enum step_end e = step_run_to(pid, p, o->threads, &forked);
 
 	t->kills++;
 	t->ended += e == STEP_ENDED;
@@ -324,7 +407,10 @@ static void operation(struct survivor *v, const struct operation *o, uint64_t on
 	uint64_t sample = number("TARN_KILL_SAMPLE", 20), from = scene_now(), kills = t->kills;
 	struct step_trace trace;
 
-	write_down(v, o, &trace);
+	if (!write_down(v, o, &trace)) {
+		scene_note("%-28s not done: the processor's breakpoints cannot be used here", o->name);
+		return;
+	}
 	t->operations++;
 	t->instructions += trace.instructions;
 	t->library += trace.library;

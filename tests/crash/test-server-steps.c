@@ -4,71 +4,12 @@
  * its successor goes on; then killed again while that takes over. What is no call of a method has
  * to succeed as if nothing had been; calls give their result once, or are interrupted. Each
  * successor checks all its books before it serves (TARN_VERIFY), and at the end nothing is left.
- *
- * The library is built so that it calls tarn__meta_hook() after each store. Where to die is in a
- * file that the server has mapped, too.
- *
- * TARN_SERVER_STEPS=1: every store. Without it every so many, from a start that moves.
  */
-#include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
 
-#include "tests/common/arena.h"
+#include "server-steps.h"
 #include "tests/common/books.h"
-#include "tests/common/types.h"
-
-#define VARIABLE "TARN_STEPS_FILE"
-#define STRIDE 61u  /* a prime, so that positions within messages vary */
-#define TIRED 4u    /* deaths right after each other; then one server lives for a while, or the keeper
-		     * would give up */
-
-struct steps {
-	int64_t left;   /* stores until the server dies; 0: it does not */
-	int64_t again;  /* and its successor after that many */
-	uint64_t kills;
-};
-
-/* ---- in the server ---- */
-
-static struct steps *steps_map(const char *path)
-{
-	int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
-	void *p = fd >= 0 ? mmap(NULL, sizeof(struct steps), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
-			  : MAP_FAILED;
-
-	if (fd >= 0)
-		close(fd);
-	return p != MAP_FAILED ? p : NULL;
-}
-
-void tarn__meta_hook(void);
-void tarn__meta_hook(void)
-{
-	static struct steps *s;
-	static bool looked;
-
-	if (!looked)
-		s = steps_map(getenv(VARIABLE));
-	looked = true;
-	/* Executors come by here, too. */
-	if (s == NULL || __atomic_load_n(&s->left, __ATOMIC_RELAXED) <= 0 ||
-	    __atomic_sub_fetch(&s->left, 1, __ATOMIC_RELAXED) != 0)
-		return;
-	s->left = s->again;
-	s->again = 0;
-	s->kills++;
-	kill(getpid(), SIGKILL);
-	pause();
-}
-
-/* ---- what is asked of it ---- */
 
 struct world {
 	struct arena a;
@@ -264,8 +205,10 @@ static void use_dict(struct world *w)
 }
 
 /* Each part on its own, so that the numbers of stores stay small. */
-static void part(struct world *w, unsigned number)
+static void part(void *world, unsigned number)
 {
+	struct world *w = world;
+
 	switch (number) {
 	case 0:
 		use_channel(w);
@@ -301,19 +244,9 @@ static void part(struct world *w, unsigned number)
 
 static struct world world_open(const struct arena_kind *kind)
 {
-	const tarn_server_options options = { .keep = true, .arena_bytes = 16u << 20,
-					      .log_level = 3 };
 	struct world w = { 0 };
-	char path[200];
 
-	snprintf(path, sizeof path, "%s/steps", plain_dir());
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	PLAIN_EQ(ftruncate(fd, sizeof *w.steps), 0);
-	close(fd);
-	setenv(VARIABLE, path, 1);
-	setenv("TARN_VERIFY", "1", 1);
-	w.steps = steps_map(path);
-	arena_start(&w.a, kind, &options);
+	w.steps = steps_start(&w.a, kind);
 	w.c = arena_client(&w.a, NULL);
 	w.d = arena_client(&w.a, NULL);
 	OK(tarn_channel_new(w.c, 8, "steps", &w.to));
@@ -348,41 +281,15 @@ static void world_close(struct world *w)
 	tarn_client_close(w->d);
 	tarn_client_close(w->c);
 	arena_end(&w->a);
-	munmap(w->steps, sizeof *w->steps);
-}
-
-static void rest(void)
-{
-	nanosleep(&(struct timespec){ .tv_nsec = 55000000 }, NULL);
+	steps_end(w->steps);
 }
 
 static void run(const struct arena_kind *kind, bool twice)
 {
-	const char *all = getenv("TARN_SERVER_STEPS");
-	const unsigned stride = all != NULL && *all == '1' ? 1 : STRIDE;
 	struct world w = world_open(kind);
-	uint64_t random = 31 + (uint64_t)twice, runs = 0, stores = 0;
 
-	for (unsigned i = 0; i < PARTS; i++) {
-		int64_t n = 1 + (int64_t)(scene_random(&random) % stride);
-
-		for (;; n += stride) {
-			if (runs++ % (twice ? TIRED / 4 : TIRED) == 0)
-				rest();
-			uint64_t kills = w.steps->kills;
-			w.steps->again = twice ? 1 + (int64_t)(scene_random(&random) % 400) : 0;
-			__atomic_store_n(&w.steps->left, n, __ATOMIC_RELEASE);
-			part(&w, i);
-			__atomic_store_n(&w.steps->left, 0, __ATOMIC_RELEASE);
-			if (w.steps->kills == kills)
-				break; /* it has no store number n */
-		}
-		stores += (uint64_t)n;
-	}
-	scene_note("%llu stores, one in %u: %llu kills, %llu calls interrupted",
-		   (unsigned long long)stores, stride, (unsigned long long)w.steps->kills,
-		   (unsigned long long)w.interrupted);
-	PLAIN_CHECK(w.steps->kills >= runs / 2);
+	steps_run(w.steps, twice, PARTS, part, &w);
+	scene_note("%llu calls interrupted", (unsigned long long)w.interrupted);
 	world_close(&w);
 }
 

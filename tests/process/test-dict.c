@@ -479,4 +479,181 @@ PLAIN_TEST(v5_methods_make_containers_and_give_them)
 	user_close(&u);
 }
 
+/* ---- N3: plain values that become containers where they are ---- */
+
+PLAIN_TEST(n3_a_change_of_a_nested_plain_value_is_seen_by_another_process)
+{
+	struct user u = user_open();
+	tarn_object *d, *a, *again;
+	pid_t pid;
+	int b;
+
+	OK(tarn_dict_newf(u.c, &d, "{s{s:i}s[ii]}", "a", "b", 0, "l", 1, 2));
+	OK(tarn_object_publish(d, "d", 0));
+	pid = plain_fork();
+	if (pid == 0) {
+		tarn_client *c = scene_client(&u.s);
+		tarn_object *mine, *inner;
+
+		OK(tarn_object_lookup(c, "d", TARN_FOREVER, &mine));
+		OK(tarn_dict_get_ref(mine, "a", &inner)); /* d["a"]["b"] = 1 */
+		OK(tarn_dict_setf(inner, "si", "b", 1));
+		tarn_object_unref(inner);
+		OK(tarn_dict_get_ref(mine, "l", &inner));
+		OK(tarn_list_appendf(inner, "i", 3));
+		tarn_object_unref(inner);
+		tarn_object_unref(mine);
+		tarn_client_close(c);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(pid), 0);
+	OK(tarn_dict_get_ref(d, "a", &a));
+	OK(tarn_dict_getf(a, "b", "i", &b));
+	PLAIN_EQ(b, 1);
+	OK(tarn_dict_get_object(d, "a", &again)); /* it is an object now, and the same */
+	PLAIN_CHECK(tarn_object_same(a, again));
+	tarn_object_unref(again);
+	tarn_object_unref(a);
+	OK(tarn_dict_get_object(d, "l", &a));
+	LIST_IS(a, "[1, 2, 3]");
+	tarn_object_unref(a);
+	tarn_object_unref(d);
+	user_close(&u);
+}
+
+PLAIN_TEST(n3_values_become_containers_at_any_depth_and_in_all_of_them)
+{
+	struct user u = user_open();
+	tarn_object *d, *copy, *l, *in, *deep, *ns;
+	tarn_parcel p;
+
+	OK(tarn_dict_newf(u.c, &d, "{i[{s[i]}i]}", 7, "x", 1, 2));
+	OK(tarn_dict_copy(d, &copy));
+	OK(tarn_dict_get_ref(d, 7, &l));
+	OK(tarn_list_get_ref(l, 0, &in));
+	OK(tarn_dict_get_ref(in, "x", &deep));
+	OK(tarn_list_setf(deep, 0, "s", "changed"));
+	LIST_IS(deep, "[\"changed\"]");
+	tarn_object_unref(deep);
+	OK(tarn_list_get_ref(l, -2, &deep));
+	PLAIN_CHECK(tarn_object_same(in, deep));
+	tarn_object_unref(deep);
+	tarn_object_unref(in);
+	/* What is no container stays what it is. */
+	THROWS(tarn_list_get_ref(l, 1, &in), "TypeError", "'int' object is no container");
+	THROWS(tarn_list_get_ref(l, 2, &in), "IndexError", "list index out of range");
+	THROWS(tarn_dict_get_ref(d, 8, &in), "KeyError", "8");
+	OK(tarn_list_get(l, 1, &p));
+	text_is(__LINE__, &p, "2");
+	tarn_object_unref(l);
+	/* A copy that was made before has the value, not the container. */
+	DICT_IS(copy, "[[7, [{\"x\": [1]}, 2]]]");
+	tarn_object_unref(copy);
+	tarn_object_unref(d);
+	OK(tarn_ns_newf(u.c, &ns, "{s{}s:i}", "inner", "n", 5));
+	OK(tarn_ns_get_ref(ns, "inner", &in));
+	OK(tarn_dict_setf(in, "si", "k", 1));
+	OK(tarn_ns_get_object(ns, "inner", &deep));
+	DICT_IS(deep, "[[\"k\", 1]]");
+	tarn_object_unref(deep);
+	tarn_object_unref(in);
+	FAILS(tarn_ns_get_ref(ns, "no", &in), ENOENT);
+	FAILS(tarn_ns_get_ref(ns, "_no", &in), EINVAL);
+	THROWS(tarn_ns_get_ref(ns, "n", &in), "TypeError", "'int' object is no container");
+	tarn_object_unref(ns);
+	user_close(&u);
+}
+
+PLAIN_TEST(n3_what_a_nested_value_refers_to_is_its_containers)
+{
+	struct user u = user_open();
+	tarn_object *d, *l, *other = dict_new(&u);
+	tarn_block *b, *got;
+	tarn_builder v;
+	uint64_t id, other_id = tarn_object_id(other), n;
+
+	/* More than an inline method may hold, and larger than a message on the reactor. */
+	d = dict_new(&u);
+	tarn_builder_init(&v);
+	tarn_list_begin(&v);
+	for (int i = 0; i < 40; i++) {
+		OK(tarn_block_new(u.c, 100, 0, &b));
+		memset(tarn_block_data(b), i, 100);
+		tarn_put_block(&v, b);
+		tarn_block_unref(b);
+	}
+	tarn_put_object(&v, other);
+	for (int i = 0; i < 2000; i++)
+		tarn_put_int(&v, i);
+	tarn_list_end(&v);
+	OK(tarn_dict_set(d, "many", &v));
+	tarn_builder_fini(&v);
+	tarn_object_unref(other);
+	OK(tarn_dict_get_ref(d, "many", &l));
+	OK(tarn_list_len(l, &n));
+	PLAIN_EQ(n, 2041);
+	for (int i = 0; i < 40; i++) {
+		tarn_parcel p;
+
+		OK(tarn_list_get(l, i, &p));
+		OK(tarn_value_block(tarn_parcel_at(&p, 0), &got));
+		PLAIN_EQ(((unsigned char *)tarn_block_data(got))[99], i);
+		id = tarn_block_id(got);
+		tarn_parcel_fini(&p);
+	}
+	PLAIN_CHECK(scene_count(&u.s, other_id) != 0);
+	/* Each is held once, by the list: it goes with that. */
+	OK(tarn_list_clear(l));
+	scene_settle(&u.s);
+	scene_settle(&u.s);
+	PLAIN_WAIT_FOR(scene_count(&u.s, other_id) == 0 && scene_count(&u.s, id) == 0);
+	tarn_object_unref(l);
+	tarn_object_unref(d);
+	user_close(&u);
+}
+
+/* Four who ask for the same at the same time have the same, and nobody's changes are lost. */
+PLAIN_TEST(n3_whoever_asks_first_makes_it_and_the_others_get_that)
+{
+	enum { SIDES = 4, KEYS = 60 };
+	struct user u = user_open();
+	tarn_object *d = dict_new(&u), *in;
+	uint32_t *step = scene_shared(sizeof *step);
+	pid_t pid[SIDES];
+	uint64_t n;
+
+	for (int k = 0; k < KEYS; k++)
+		OK(tarn_dict_setf(d, "i[]", k));
+	OK(tarn_object_publish(d, "d", 0));
+	for (int i = 0; i < SIDES; i++) {
+		pid[i] = plain_fork();
+		if (pid[i] == 0) {
+			tarn_client *c = scene_client(&u.s);
+			tarn_object *mine;
+
+			OK(tarn_object_lookup(c, "d", TARN_FOREVER, &mine));
+			scene_await(step, 1);
+			for (int k = 0; k < KEYS; k++) {
+				OK(tarn_dict_get_ref(mine, k, &in));
+				OK(tarn_list_appendf(in, "i", i));
+				tarn_object_unref(in);
+			}
+			tarn_object_unref(mine);
+			tarn_client_close(c);
+			_exit(0);
+		}
+	}
+	scene_say(step, 1);
+	for (int i = 0; i < SIDES; i++)
+		PLAIN_EQ(plain_reap(pid[i]), 0);
+	for (int k = 0; k < KEYS; k++) {
+		OK(tarn_dict_get_ref(d, k, &in));
+		OK(tarn_list_len(in, &n));
+		PLAIN_EQ(n, SIDES);
+		tarn_object_unref(in);
+	}
+	tarn_object_unref(d);
+	user_close(&u);
+}
+
 PLAIN_MAIN()

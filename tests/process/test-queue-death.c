@@ -13,6 +13,7 @@
 #include "lib/types/queue-wait.h"
 #include "lib/types/queue.h"
 #include "lib/types/types.h"
+#include "tests/common/property.h"
 #include "tests/common/types.h"
 
 static tarn_object *queue_new(tarn_client *c, size_t maxsize, unsigned flags)
@@ -518,7 +519,7 @@ static void killed_at_random(size_t maxsize, unsigned flags, int kills)
 	struct book *b = scene_shared(sizeof *b);
 	bool acks = (flags & TARN_QUEUE_REDELIVER) != 0;
 	unsigned dead_producers = 0, dead_consumers = 0, missing = 0, extra = 0, doubled = 0;
-	uint64_t seed = 11 + maxsize, total = 0;
+	uint64_t seed = property_seed(), total = 0;
 	pid_t pid[2 * SIDE];
 
 	OK(tarn_object_publish(q, "q", 0));

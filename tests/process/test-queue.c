@@ -11,6 +11,7 @@
 #include "lib/client/object.h"
 #include "lib/types/types.h"
 #include "shm/queue.h"
+#include "tests/common/property.h"
 #include "tests/common/types.h"
 
 #define MS 1000000
@@ -848,18 +849,17 @@ static void model_step(struct model *m, tarn_client *c, uint64_t random)
 	}
 }
 
-/* TARN_STEPS: how many, 20,000 by default. */
+/* TARN_PROPERTY_STEPS: how many; TARN_PROPERTY_SEED. */
 static void random_operations(size_t maxsize, unsigned flags)
 {
-	const char *steps = getenv("TARN_STEPS");
 	struct user u = user_open();
 	struct model *m = calloc(1, sizeof *m);
-	uint64_t seed = 5 + maxsize;
+	uint64_t seed = property_seed();
 
 	m->q = queue_new(u.c, maxsize, flags);
 	m->maxsize = maxsize;
 	m->keeps = flags != 0;
-	for (long i = steps != NULL ? atol(steps) : 20000; i > 0; i--) {
+	for (uint64_t i = property_number("TARN_PROPERTY_STEPS", 20000); i > 0; i--) {
 		uint64_t random = scene_random(&seed);
 
 		/* Tides: full, and empty, now and then. */

@@ -214,6 +214,29 @@ Test(mpmc, what_a_dead_consumer_took_can_be_taken_again)
 	free(b);
 }
 
+/* It was lost: whoever looked for it did so below head, and then moved head past it. */
+Test(mpmc, what_a_dead_consumer_took_at_the_head_can_be_taken_again)
+{
+	for (int shape = 0; shape < 2; shape++) {
+		struct box *b = shape == 0 ? ring(2, 0) : segments(0);
+		struct tarn__mpmc dead = as(b, 7);
+		uint64_t turn, *slot, at;
+
+		PUT(&b->q, 1);
+		PUT(&b->q, 2);
+		cr_assert(eq(int, (int)tarn__mpmc_take(&dead, &turn, &slot), TARN__MPMC_OK));
+		b->head.turn = 0; /* killed before it moved the hint */
+		cr_assert(eq(uint, repair(b, 7, true), 1));
+		cr_assert(eq(int, (int)tarn__mpmc_retake(&b->q, 0, &turn, &slot), TARN__MPMC_OK));
+		cr_assert(eq(u64, turn, 0));
+		GETS(&b->q, 2);
+		cr_assert(tarn__mpmc_release(&b->q, slot, turn));
+		cr_assert(tarn__mpmc_settled(&b->q, &at));
+		EMPTY(&b->q);
+		free(b);
+	}
+}
+
 Test(mpmc, segments_grow_and_are_used_again)
 {
 	struct box *b = segments(0);

@@ -189,7 +189,7 @@ int nests_act(struct nests *k, tarn_client *c, tarn_block *block, uint64_t rando
 	default:
 		r = call_for(k, at, o, slowly ? "check_slowly" : "check");
 	}
-	if (expected(r) < 0 && r != -EINVAL)
+	if (expected(r) < 0 && r != -EINVAL && r != -TARN_EINTERRUPTED)
 		fprintf(stderr, "# deed %u%s of a %s\n", (unsigned)(random >> 40 & 15),
 			slowly ? ", slowly" : "", tarn_object_type_name(o));
 	return expected(r);

@@ -32,7 +32,12 @@
  * messages (TARN_REFS_MAX ...), less one level of depth; the container has none of them.
  *
  * A value that is itself a plain list or map is a value, not a container: what one gets is a
- * copy, and changing that changes nothing. Put a tarn.List or tarn.Dict there to share it.
+ * copy, and changing that changes nothing. Put a tarn.List or tarn.Dict there to share it, or make one
+ * of what is there, at any depth, by the functions with "get_ref":
+ *
+ *	tarn_dict_setf(d, "s{s:i}", "a", "b", 0);
+ *	tarn_dict_get_ref(d, "a", &a);
+ *	tarn_dict_setf(a, "si", "b", 1);          d["a"]["b"] = 1, for everybody
  *
  * Threads: any. Handles of other types: -TARN_ENOMETHOD or -TARN_EKIND. A reference to an object
  * of another server: -EXDEV.
@@ -62,6 +67,9 @@ TARN_EXPORT int tarn_list_get(tarn_object *list, int64_t index, tarn_parcel *ret
 TARN_EXPORT int tarn_list_getf(tarn_object *list, int64_t index, const char *format, ...);
 /* A handle of one's own on an object; -TARN_EKIND it is something else. */
 TARN_EXPORT int tarn_list_get_object(tarn_object *list, int64_t index, tarn_object **ret_object);
+/* The same of a plain list or map, which becomes a tarn.List or tarn.Dict in its place: once, whoever asks
+ * first. TypeError: it is neither, and no object. */
+TARN_EXPORT int tarn_list_get_ref(tarn_object *list, int64_t index, tarn_object **ret_object);
 TARN_EXPORT int tarn_list_set(tarn_object *list, int64_t index, const tarn_builder *value);
 TARN_EXPORT int tarn_list_setf(tarn_object *list, int64_t index, const char *value, ...);
 TARN_EXPORT int tarn_list_del(tarn_object *list, int64_t index);
@@ -213,6 +221,7 @@ static inline tarn_key tarn_key_same(tarn_key key)
 #define tarn_dict_get(dict, key, ret_value) tarn_dict_get_key((dict), TARN_KEY(key), (ret_value))
 #define tarn_dict_getf(dict, key, ...) tarn_dict_getf_key((dict), TARN_KEY(key), __VA_ARGS__)
 #define tarn_dict_get_object(dict, key, ret) tarn_dict_get_object_key((dict), TARN_KEY(key), (ret))
+#define tarn_dict_get_ref(dict, key, ret) tarn_dict_get_ref_key((dict), TARN_KEY(key), (ret))
 #define tarn_dict_find(dict, key, ret_value) tarn_dict_find_key((dict), TARN_KEY(key), (ret_value))
 #define tarn_dict_contains(dict, key, ret) tarn_dict_contains_key((dict), TARN_KEY(key), (ret))
 #define tarn_dict_set(dict, key, value) tarn_dict_set_key((dict), TARN_KEY(key), (value))
@@ -237,6 +246,7 @@ TARN_EXPORT int tarn_dict_len(tarn_object *dict, uint64_t *ret_n);
 TARN_EXPORT int tarn_dict_get_key(tarn_object *dict, tarn_key key, tarn_parcel *ret_value);
 TARN_EXPORT int tarn_dict_getf_key(tarn_object *dict, tarn_key key, const char *format, ...);
 TARN_EXPORT int tarn_dict_get_object_key(tarn_object *dict, tarn_key key, tarn_object **ret_object);
+TARN_EXPORT int tarn_dict_get_ref_key(tarn_object *dict, tarn_key key, tarn_object **ret_object);
 /* 1: found (@ret_value, which may be NULL, is to be ended), 0: it is not there. */
 TARN_EXPORT int tarn_dict_find_key(tarn_object *dict, tarn_key key, tarn_parcel *ret_value);
 TARN_EXPORT int tarn_dict_contains_key(tarn_object *dict, tarn_key key, bool *ret_found);
@@ -276,6 +286,7 @@ TARN_EXPORT int tarn_ns_newf(tarn_client *client, tarn_object **ret_ns, const ch
 TARN_EXPORT int tarn_ns_get(tarn_object *ns, const char *name, tarn_parcel *ret_value);
 TARN_EXPORT int tarn_ns_getf(tarn_object *ns, const char *name, const char *format, ...);
 TARN_EXPORT int tarn_ns_get_object(tarn_object *ns, const char *name, tarn_object **ret_object);
+TARN_EXPORT int tarn_ns_get_ref(tarn_object *ns, const char *name, tarn_object **ret_object);
 TARN_EXPORT int tarn_ns_set(tarn_object *ns, const char *name, const tarn_builder *value);
 TARN_EXPORT int tarn_ns_setf(tarn_object *ns, const char *name, const char *value, ...);
 TARN_EXPORT int tarn_ns_del(tarn_object *ns, const char *name);

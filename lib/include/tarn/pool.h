@@ -12,6 +12,13 @@
  * is asked for. A worker that dies in a task is replaced; the task fails with "WorkerLost", whose
  * cause says how the worker ended, or is tried again, if that is allowed. Nobody waits for ever.
  *
+ * Other processes use a pool by its object, which is passed on, named and kept like any other:
+ *
+ *	tarn_pool_share(pool, &object);           tarn_pool_open(object, &pool);
+ *	tarn_object_publish(object, "jobs", 0);   tarn_pool_map(pool, "square", items, ...);
+ *
+ * All functions are there what they are here. The workers stay children of the process that made the pool.
+ *
  * Any thread may use a pool or runner that it has a reference to; the client outlives them.
  */
 #ifndef TARN_POOL_H
@@ -47,11 +54,25 @@ typedef struct tarn_pool_options {
  * -ENOMEM, and as tarn_process_new(). */
 TARN_EXPORT int tarn_pool_new(tarn_client *client, const tarn_pool_options *options,
 			      tarn_pool **ret_pool);
-/* The last one terminates it, unless it was joined. NULL is allowed; returns NULL. */
+/* The last one of its maker terminates it, unless it was joined. NULL is allowed; returns NULL. */
 TARN_EXPORT tarn_pool *tarn_pool_ref(tarn_pool *pool);
 TARN_EXPORT tarn_pool *tarn_pool_unref(tarn_pool *pool);
 
-/* No more tasks; those there are get done. Idempotent. */
+/*
+ * The pool as an object of type "tarn.Pool", the same each time; the caller owns the reference in
+ * @ret_object. From then on whoever has it may use the pool, and close and terminate it, until its maker
+ * drops it or dies. -TARN_ESTATE the pool is closed; as tarn_object_new().
+ */
+TARN_EXPORT int tarn_pool_share(tarn_pool *pool, tarn_object **ret_object);
+/*
+ * A pool that another process has shared. Entries are those of that one's program; tasks and results are as in
+ * a pool of one's own. When that process dies, what was not answered fails with "PoolLost", further tasks
+ * and joining with -EPIPE. The last tarn_pool_unref() ends this proxy, not the pool: results that
+ * have not come fail with "CancelledError". -TARN_EKIND it is no pool; as tarn_queue_new().
+ */
+TARN_EXPORT int tarn_pool_open(tarn_object *object, tarn_pool **ret_pool);
+
+/* No more tasks, of nobody; those there are get done. Idempotent. */
 TARN_EXPORT int tarn_pool_close(tarn_pool *pool);
 /* Kills the workers; what was not done fails with "CancelledError". */
 TARN_EXPORT int tarn_pool_terminate(tarn_pool *pool);
@@ -78,8 +99,8 @@ TARN_EXPORT int tarn_pool_result_get(tarn_pool_result *result, int64_t timeout_n
 
 /* ---- tasks ---- */
 
-/* Runs @entry with @args (NULL: none) in some worker. -ENOENT no such entry, -TARN_ESTATE the pool is
- * closed; as tarn_pool_result_get(). @ret_result is the caller's to end. */
+/* Runs @entry with @args (NULL: none) in some worker. -ENOENT no such entry (of a pool of another process
+ * the result says that), -TARN_ESTATE the pool is closed, -EPIPE its process is gone; as tarn_pool_result_get(). @ret_result is the caller's to end. */
 TARN_EXPORT int tarn_pool_apply(tarn_pool *pool, const char *entry, const tarn_builder *args,
 				int64_t timeout_ns, tarn_parcel *ret_result);
 TARN_EXPORT int tarn_pool_apply_async(tarn_pool *pool, const char *entry, const tarn_builder *args,

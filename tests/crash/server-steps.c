@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server-steps.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define VARIABLE "TARN_STEPS_FILE"
+#define STRIDE 61u  /* a prime, so that positions within messages vary */
+#define TIRED 4u    /* deaths right after each other; then one server lives for a while, or the keeper
+		     * would give up */
+
+/* ---- in the server ---- */
+
+static struct steps *steps_map(const char *path)
+{
+	int fd = path != NULL ? open(path, O_RDWR | O_CLOEXEC) : -1;
+	void *p = fd >= 0 ? mmap(NULL, sizeof(struct steps), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)
+			  : MAP_FAILED;
+
+	if (fd >= 0)
+		close(fd);
+	return p != MAP_FAILED ? p : NULL;
+}
+
+void tarn__meta_hook(void);
+void tarn__meta_hook(void)
+{
+	static struct steps *s;
+	static bool looked;
+
+	if (!looked)
+		s = steps_map(getenv(VARIABLE));
+	looked = true;
+	/* Executors come by here, too. */
+	if (s == NULL || __atomic_load_n(&s->left, __ATOMIC_RELAXED) <= 0 ||
+	    __atomic_sub_fetch(&s->left, 1, __ATOMIC_RELAXED) != 0)
+		return;
+	s->left = s->again;
+	s->again = 0;
+	s->kills++;
+	kill(getpid(), SIGKILL);
+	pause();
+}
+
+/* ---- the schedule ---- */
+
+struct steps *steps_start(struct arena *a, const struct arena_kind *kind)
+{
+	const tarn_server_options options = { .keep = true, .arena_bytes = 16u << 20, .log_level = 3 };
+	struct steps *steps;
+	char path[200];
+
+	snprintf(path, sizeof path, "%s/steps", plain_dir());
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	PLAIN_EQ(ftruncate(fd, sizeof *steps), 0);
+	close(fd);
+	setenv(VARIABLE, path, 1);
+	setenv("TARN_VERIFY", "1", 1);
+	steps = steps_map(path);
+	PLAIN_CHECK(steps != NULL);
+	arena_start(a, kind, &options);
+	return steps;
+}
+
+void steps_end(struct steps *steps)
+{
+	munmap(steps, sizeof *steps);
+}
+
+static void rest(void)
+{
+	nanosleep(&(struct timespec){ .tv_nsec = 55000000 }, NULL);
+}
+
+uint64_t steps_run(struct steps *steps, bool twice, unsigned parts, void (*part)(void *world, unsigned number),
+		   void *world)
+{
+	const char *all = getenv("TARN_SERVER_STEPS");
+	const unsigned stride = all != NULL && *all == '1' ? 1 : STRIDE;
+	uint64_t random = 31 + (uint64_t)twice, runs = 0, stores = 0, before = steps->kills;
+
+	for (unsigned i = 0; i < parts; i++) {
+		int64_t n = 1 + (int64_t)(scene_random(&random) % stride);
+
+		for (;; n += stride) {
+			if (runs++ % (twice ? TIRED / 4 : TIRED) == 0)
+				rest();
+			uint64_t kills = steps->kills;
+			steps->again = twice ? 1 + (int64_t)(scene_random(&random) % 400) : 0;
+			__atomic_store_n(&steps->left, n, __ATOMIC_RELEASE);
+			part(world, i);
+			__atomic_store_n(&steps->left, 0, __ATOMIC_RELEASE);
+			if (steps->kills == kills)
+				break; /* it has no store number n */
+		}
+		stores += (uint64_t)n;
+	}
+	scene_note("%llu stores, one in %u: %llu kills", (unsigned long long)stores, stride,
+		   (unsigned long long)(steps->kills - before));
+	PLAIN_CHECK(steps->kills - before >= runs / 2);
+	return stores;
+}
