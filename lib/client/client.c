@@ -301,16 +301,32 @@ static void pid_keep(void)
 		munmap(page, TARN__OS_PAGE);
 }
 
+/* The leak checker of a program that is built with one: it does not look for pointers in mappings,
+ * and would take what a client that is still open at exit holds for lost. */
+__attribute__((weak)) void __lsan_register_root_region(const void *p, size_t bytes);
+__attribute__((weak)) void __lsan_unregister_root_region(const void *p, size_t bytes);
+
+#define CLIENT_BYTES tarn__round_up(sizeof(struct tarn_client), TARN__OS_PAGE)
+
+static void client_unmap(struct tarn_client *c)
+{
+	if (__lsan_unregister_root_region != NULL)
+		__lsan_unregister_root_region(c, CLIENT_BYTES);
+	munmap(c, CLIENT_BYTES);
+}
+
 static struct tarn_client *client_new(const char *name)
 {
 	static uint64_t serials = 1;
-	struct tarn_client *c = mmap(NULL, tarn__round_up(sizeof *c, TARN__OS_PAGE),
-				     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct tarn_client *c = mmap(NULL, CLIENT_BYTES, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (c == MAP_FAILED)
 		return NULL;
+	if (__lsan_register_root_region != NULL)
+		__lsan_register_root_region(c, CLIENT_BYTES);
 	if (madvise(c, TARN__OS_PAGE, MADV_WIPEONFORK) != 0) {
-		munmap(c, tarn__round_up(sizeof *c, TARN__OS_PAGE));
+		client_unmap(c);
 		return NULL;
 	}
 	pid_keep();
@@ -362,7 +378,7 @@ static void client_free(struct tarn_client *c)
 		pthread_mutex_destroy(&c->pool);
 		pthread_mutex_destroy(&c->types.mutex);
 	}
-	munmap(c, tarn__round_up(sizeof *c, TARN__OS_PAGE));
+	client_unmap(c);
 }
 
 int tarn__client_open_on(int fd, const char *name, const tarn_client_options *o,

@@ -511,14 +511,20 @@ static bool start_one(struct pool *p)
 
 #define AGAIN_NS 10000000 /* until a thread that the system refused is tried again */
 
-/* Attaches, then starts executors as jobs need them: the reactor has no time for that. */
+/* With the first job it attaches, then starts executors as jobs need them: the reactor has no time
+ * for that. It is there from the start: refused later, nobody would ever do it. */
 static void *grower_main(void *arg)
 {
 	struct pool *p = arg;
 	bool ok;
 
 	prctl(PR_SET_NAME, "tarn-host", 0, 0, 0);
-	ok = attach(p);
+	pthread_mutex_lock(&p->mutex);
+	while (p->queued == 0 && !p->stopping)
+		pthread_cond_wait(&p->grow, &p->mutex);
+	ok = !p->stopping;
+	pthread_mutex_unlock(&p->mutex);
+	ok = ok && attach(p);
 	pthread_mutex_lock(&p->mutex);
 	while (ok && !p->stopping) {
 		if (!wants_more(p))
@@ -599,7 +605,12 @@ int tarn__host_attach(struct tarn__host *host, int socket, const char *server)
 
 	p->socket = socket;
 	snprintf(p->server, sizeof p->server, "%s", server);
-	return 0;
+	p->growing = true;
+	int r = start_thread(grower_main, p);
+	if (r == 0)
+		return 0;
+	p->growing = false;
+	return tarn__fail(r, "no thread for the host of objects: %s", tarn_error_text(r));
 }
 
 bool tarn__pool_stop(struct pool *p, int64_t timeout_ns)

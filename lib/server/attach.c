@@ -208,15 +208,13 @@ int tarn__host_client(struct server *s)
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
 		return tarn__fail(-errno, "no socket for the host of objects: %s", strerror(errno));
 	fcntl(ends[0], F_SETFL, fcntl(ends[0], F_GETFL) | O_NONBLOCK);
-	const int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-	const struct newcomer host = { .socket = ends[0], .pidfd = pidfd, .pid = getpid(),
+	/* No pidfd: it is this process, of whose end nobody here could be told. */
+	const struct newcomer host = { .socket = ends[0], .pidfd = -1, .pid = getpid(),
 				       .uid = geteuid(), .host = true };
-	int r = pidfd >= 0 ? tarn__client_attach(s, &host, &client) : -errno;
+	int r = tarn__client_attach(s, &host, &client);
 	if (r < 0) {
 		close(ends[0]);
 		close(ends[1]);
-		if (pidfd >= 0)
-			close(pidfd);
 		return tarn__fail(r, "no client for the host of objects: %s", strerror(-r));
 	}
 	struct peer *p = s->peer[client];
@@ -225,10 +223,7 @@ int tarn__host_client(struct server *s)
 	SET(&s->st, s->st.client[client].quota, 0);
 	tarn__commit(s);
 	p->socket_watch = (struct tarn__loop_watch){ .fd = p->socket, .fn = tarn__on_client, .arg = p };
-	p->pidfd_watch = (struct tarn__loop_watch){ .fd = p->pidfd, .fn = on_death, .arg = p };
 	r = tarn__loop_watch(s->loop, &p->socket_watch);
-	if (r == 0)
-		r = tarn__loop_watch(s->loop, &p->pidfd_watch);
 	s->job = calloc(MAX_CALLS, sizeof(struct tarn__job *));
 	if (r == 0 && s->job == NULL)
 		r = -ENOMEM;

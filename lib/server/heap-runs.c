@@ -226,17 +226,40 @@ static int reserve_tags(struct state *st, uint32_t end)
 				   end);
 }
 
-static int reserve_window(struct state *st, uint32_t start, uint32_t pages)
+/* The memory is there as far as we know; the kernel of a memory cgroup would not refuse, but kill. */
+static bool is_there(const struct state *st, uint64_t bytes)
+{
+	return st->data_most == 0 || st->head->heap.committed + bytes <= st->data_most;
+}
+
+/* Pages of a window of free runs, of which @first is the first, that are not committed. */
+static uint32_t cold_in(const struct state *st, uint32_t first, uint32_t start, uint32_t pages)
+{
+	uint32_t end = start + pages, cold = pages;
+
+	for (uint32_t p = first; p < end && p < st->head->heap.top; p += st->run[p].pages) {
+		uint32_t from = p < start ? start : p;
+		uint32_t to = p + st->run[p].pages > end ? end : p + st->run[p].pages;
+
+		if (st->run[p].state == RUN_WARM)
+			cold -= to - from;
+	}
+	return cold;
+}
+
+static int reserve_window(struct state *st, uint32_t first, uint32_t start, uint32_t pages)
 {
 	int r = reserve_tags(st, start + pages);
 
+	if (r == 0 && !is_there(st, bytes_of(cold_in(st, first, start, pages))))
+		r = -ENOSPC;
 	return r == 0 ? tarn__segment_reserve(&st->data, bytes_of(start), bytes_of(pages)) : r;
 }
 
 static int warm_window(struct state *st, uint32_t first, uint32_t start, uint32_t pages)
 {
 	struct heap *h = &st->head->heap;
-	int r = reserve_window(st, start, pages);
+	int r = reserve_window(st, first, start, pages);
 
 	if (r != 0)
 		return r;
@@ -352,7 +375,7 @@ static int warm_up(struct state *st, uint32_t pages, uint32_t align)
 	if (w.runs > RUN_JOIN) {
 		/* Too many for this transaction. What joins them cannot fail for want of memory,
 		 * or the caller would come again and again. */
-		int r = reserve_window(st, w.start, pages);
+		int r = reserve_window(st, w.first, w.start, pages);
 
 		return r != 0 ? r : -EAGAIN;
 	}
@@ -446,6 +469,8 @@ int tarn__run_hold(struct state *st, uint32_t pages, uint32_t *ret_first, uint32
 		return -ENOENT;
 	if (pages > have)
 		pages = (uint32_t)have;
+	if (!is_there(st, bytes_of(pages)))
+		return -ENOSPC;
 	int r = reserve_tags(st, first + pages);
 	if (r != 0)
 		return r;

@@ -348,13 +348,10 @@ static void visitor_request(struct visitor *v, const struct tarn__request *q,
 	char text[256];
 
 	if (!tarn__access_allows(&s->access, v->socket, &who)) {
-		if (q->kind == TARN__CTL_ATTACH) {
-			snprintf(text, sizeof text, "user %u may not attach to \"%.60s\", which belongs "
-				 "to user %u", who.uid, s->name, geteuid());
-			refuse(v, q->kind, -EACCES, text);
-		} else {
-			visitor_free(v);
-		}
+		snprintf(text, sizeof text, "user %u may not attach to \"%.60s\", which belongs to user %u",
+			 who.uid, s->name, geteuid());
+		refuse(v, q->kind, -EACCES, text);
+		visitor_free(v);
 	} else if (q->layout != tarn__layout_hash()) {
 		refuse_layout(v, q);
 	} else if (q->kind == TARN__CTL_HELLO || q->kind == TARN__CTL_PROVE) {

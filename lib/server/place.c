@@ -217,10 +217,9 @@ static uint64_t limit_of(const char *path, bool v2)
 	return least;
 }
 
-uint64_t tarn__place_memory(void)
+uint64_t tarn__place_limit(void)
 {
-	struct sysinfo info;
-	uint64_t least = sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : 1ull << 30;
+	uint64_t least = UINT64_MAX;
 	char line[2048];
 	FILE *f = fopen("/proc/self/cgroup", "re");
 
@@ -242,4 +241,13 @@ uint64_t tarn__place_memory(void)
 	if (f != NULL)
 		fclose(f);
 	return least;
+}
+
+uint64_t tarn__place_memory(void)
+{
+	struct sysinfo info;
+	const uint64_t all = sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : 1ull << 30;
+	const uint64_t limit = tarn__place_limit();
+
+	return limit < all ? limit : all;
 }

@@ -9,8 +9,10 @@
  * code with a sentence; then it runs where it ran. */
 int tarn__place_cpus(const char *cpus);
 
-/* Bytes of memory of the machine, or what the memory cgroups (v1 or v2) that this process is
- * in leave of it. */
+/* The least limit, in bytes, of the memory cgroups (v1 or v2) that this process is in.
+ * UINT64_MAX: none. */
+uint64_t tarn__place_limit(void);
+/* Bytes of memory of the machine, or that limit where it is less. */
 uint64_t tarn__place_memory(void);
 
 #endif

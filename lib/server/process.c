@@ -313,19 +313,23 @@ static bool is_ours(const tarn_server *s, int socket)
 	return listener_of(socket) == serving(s);
 }
 
-static void ask_to_end(const tarn_server *s, uint64_t deadline)
+/* False: it could not be asked. Its socket may have been removed, its name be another's. */
+static bool ask_to_end(const tarn_server *s, uint64_t deadline)
 {
+	bool asked = false;
+
 	struct tarn__request q = { .magic = TARN__CONTROL_MAGIC, .kind = TARN__CTL_SHUTDOWN,
 				   .layout = tarn__layout_hash() };
 	int fds[TARN__CONTROL_FDS], fd;
 	struct tarn__answer a;
 
 	if (tarn__control_connect(s->born.name, tarn__now(), &fd) < 0)
-		return;
+		return false;
 	if (is_ours(s, fd) &&
 	    (s->key == NULL || tarn__auth_prove(fd, s->key, s->key_bytes, deadline) == 0))
-		tarn__control_ask(fd, &q, &a, fds, deadline);
+		asked = tarn__control_ask(fd, &q, &a, fds, deadline) == 0;
 	close(fd);
+	return asked;
 }
 
 static bool process_ended(int pidfd, uint64_t deadline)
@@ -377,8 +381,7 @@ static int end(tarn_server *s, int64_t timeout_ns)
 			end_orphan(s, timeout_ns);
 		return 2;
 	}
-	ask_to_end(s, deadline);
-	if (ended(s, deadline))
+	if (ask_to_end(s, deadline) && ended(s, deadline))
 		return 0;
 	syscall(SYS_pidfd_send_signal, s->born.pidfd, SIGTERM, NULL, 0);
 	if (ended(s, tarn__deadline(timeout_ns)))

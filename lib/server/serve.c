@@ -138,10 +138,40 @@ static uint64_t choose_spin(const tarn_server_options *o)
 	return (uint64_t)tarn__spin_us((unsigned)((ns + 999) / 1000)) * 1000;
 }
 
+/*
+ * Whoever commits more memory than its memory cgroup has is killed, or has another process of the
+ * group killed, where a full /dev/shm says ENOSPC. So DATA stops before: an eighth of the limit
+ * is left to META, lanes, and the processes themselves. The limit is that of the start.
+ */
+static void mind_limit(struct server *s, uint64_t cap)
+{
+	const uint64_t limit = tarn__place_limit(), most = limit - limit / 8;
+
+	s->st.data_most = cap > most ? most : 0;
+	if (s->st.data_most != 0)
+		tarn__log(s, 4, "the arena's cap is %llu MiB, the memory cgroup's limit %llu MiB: blocks will "
+			  "get %llu MiB at most", (unsigned long long)(cap >> 20),
+			  (unsigned long long)(limit >> 20), (unsigned long long)(most >> 20));
+}
+
+static uint64_t choose_watermark(const struct server *s, const tarn_server_options *o)
+{
+	const uint64_t most = s->st.data_most != 0 ? s->st.data_most : s->st.head->arena_bytes;
+
+	if (o->watermark_bytes != 0)
+		return o->watermark_bytes;
+	return most / 8 < DEFAULT_WATERMARK_MOST ? most / 8 : DEFAULT_WATERMARK_MOST;
+}
+
 static int open_state(struct server *s, const tarn_server_options *o)
 {
-	if (succeeds(s))
-		return tarn__succeed_state(s);
+	if (succeeds(s)) {
+		int r = tarn__succeed_state(s);
+
+		if (r == 0)
+			mind_limit(s, s->st.head->arena_bytes);
+		return r;
+	}
 	const uint64_t half = tarn__place_memory() / 2;
 	uint64_t bytes = o->arena_bytes != 0 ? o->arena_bytes
 			 : half < TARN__SIZE_MAX ? half : TARN__SIZE_MAX;
@@ -162,10 +192,8 @@ static int open_state(struct server *s, const tarn_server_options *o)
 	tarn__heap_init(&s->st);
 	tarn__claims_init(&s->st);
 	SET(&s->st, s->st.head->default_quota, o->client_quota_bytes);
-	uint64_t warm = o->watermark_bytes;
-	if (warm == 0)
-		warm = bytes / 8 < DEFAULT_WATERMARK_MOST ? bytes / 8 : DEFAULT_WATERMARK_MOST;
-	SET(&s->st, s->st.head->heap.watermark, warm);
+	mind_limit(s, bytes);
+	SET(&s->st, s->st.head->heap.watermark, choose_watermark(s, o));
 	r = tarn__claims_promise(&s->st, 0);
 	if (r < 0)
 		return tarn__fail(r, "no memory for the tables of the server: %s", strerror(-r));

@@ -25,6 +25,15 @@ static int taken(const struct server *s)
 	return tarn__fail(-EADDRINUSE, "another server lives under the name \"%s\"", s->name);
 }
 
+/* The file that lies under @path is the one that @fd has open. */
+static bool is_same(int fd, const char *path)
+{
+	struct stat here, there;
+
+	return fstat(fd, &here) == 0 && lstat(path, &there) == 0 && here.st_ino == there.st_ino &&
+	       here.st_dev == there.st_dev;
+}
+
 /* Holds NAME.lock for as long as this server lives. *@ret_fresh: there was none. */
 static int lock_name(struct server *s, const char *path, bool *ret_fresh)
 {
@@ -33,7 +42,6 @@ static int lock_name(struct server *s, const char *path, bool *ret_fresh)
 
 	snprintf(lock, sizeof lock, "%s.lock", path);
 	for (int attempt = 0; attempt < 16; attempt++) {
-		struct stat here, there;
 		int fd = open(lock, flags | O_EXCL, 0600);
 
 		*ret_fresh = fd >= 0;
@@ -52,8 +60,7 @@ static int lock_name(struct server *s, const char *path, bool *ret_fresh)
 						: tarn__fail(r, "cannot lock %s: %s", lock, strerror(-r));
 		}
 		/* Somebody may have removed the file between open and lock. */
-		if (fstat(fd, &here) == 0 && lstat(lock, &there) == 0 &&
-		    here.st_ino == there.st_ino && here.st_dev == there.st_dev) {
+		if (is_same(fd, lock)) {
 			s->name_lock = fd;
 			snprintf(s->lock_path, sizeof s->lock_path, "%s", lock);
 			return 0;
@@ -223,9 +230,12 @@ void tarn__socket_close(struct server *s)
 	}
 	s->listener = -1;
 	if (s->name_lock >= 0) {
-		if (s->socket_path[0] != '\0')
-			unlink(s->socket_path);
-		unlink(s->lock_path);
+		/* Else somebody removed them, and what is there may be the next server's. */
+		if (is_same(s->name_lock, s->lock_path)) {
+			if (s->socket_path[0] != '\0')
+				unlink(s->socket_path);
+			unlink(s->lock_path);
+		}
 		close(s->name_lock);
 		s->name_lock = -1;
 	}

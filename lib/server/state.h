@@ -531,6 +531,7 @@ struct state {
 		uint32_t n, room;
 	} suspects;
 	struct tarn__segment meta_segment, data, dir_segment;
+	uint64_t data_most; /* bytes of DATA to commit at most, below the cap; 0: as many as the cap */
 	struct tarn__dir_entry *dir;
 	uint32_t *born; /* by object: the tick when it became LIVE (facts.h); NULL: nobody keeps it */
 	uint32_t tick;

@@ -577,4 +577,70 @@ PLAIN_TEST(d18_a_call_keeps_its_object_alive_though_its_caller_is_gone)
 	user_close(&u); /* waits for its end; the check finds nothing amiss */
 }
 
+/* ---- arguments of every letter, with an output behind them ---- */
+
+static int tally_count(tarn_context *ctx, void *self)
+{
+	(void)self;
+	return tarn_put_uint(tarn_context_result(ctx), tarn_parcel_count(tarn_context_args(ctx)));
+}
+
+static const tarn_method tally_methods[] = { { "count", tally_count, TARN_METHOD_INLINE }, { 0 } };
+static const tarn_type tally_type = { .name = "Tally", .flags = TARN_TYPE_INLINE, .methods = tally_methods };
+TARN_TYPE_REGISTER(tally_type)
+
+PLAIN_TEST(callf_finds_its_results_behind_arguments_of_every_letter)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *tally;
+	tarn_fault *f = tarn_fault_new("ValueError", 0, "x");
+	tarn_channel *ch;
+	tarn_parcel p;
+	tarn_builder b;
+	tarn_block *block;
+	uint64_t n = 0;
+
+	OK(tarn_object_new(c, "Tally", NULL, &tally));
+	OK(tarn_block_new(c, 10, 0, &block));
+	OK(tarn_channel_new(c, 1, NULL, &ch));
+	tarn_builder_init(&b);
+	OK(tarn_put(&b, "i", 7));
+	OK(tarn_parcel_from(&b, &p));
+	tarn_builder_fini(&b);
+	/* One by one, alone and before another one. */
+#define COUNTS(want, letters, ...)                                                             \
+	do {                                                                                   \
+		n = 99;                                                                        \
+		OK(tarn_callf(tally, "count", TARN_FOREVER, letters, "Q", __VA_ARGS__, &n));   \
+		PLAIN_EQ(n, (want));                                                           \
+	} while (0)
+	COUNTS(1, "b", 1);
+	COUNTS(1, "i", -1);
+	COUNTS(1, "I", 1u);
+	COUNTS(1, "q", INT64_MIN);
+	COUNTS(1, "Q", UINT64_MAX);
+	COUNTS(1, "d", 1.5);
+	COUNTS(6, "b i I q Q d", 1, -1, 1u, INT64_MIN, UINT64_MAX, 1.5);
+	COUNTS(2, "sq", "text", INT64_MAX);
+	COUNTS(2, "Sd", "text", (size_t)2, 2.5);
+	COUNTS(2, "yi", "data", (size_t)4, 3);
+	COUNTS(2, "BQ", block, UINT64_MAX);
+	COUNTS(2, "OI", tally, 5u);
+	COUNTS(2, "Cb", ch, 0);
+	COUNTS(2, "eq", f, INT64_MIN);
+	COUNTS(2, "vd", tarn_parcel_at(&p, 0), 4.5);
+	COUNTS(3, "n[sdi]{s:q,i:v}", "a", 1.5, 2, "key", (int64_t)3, 4, tarn_parcel_at(&p, 0));
+	COUNTS(12, "sSyBOCevdqIb", "s", "S", (size_t)1, "y", (size_t)1, block, tally, ch, f,
+	       tarn_parcel_at(&p, 0), 1.5, (int64_t)1, 1u, 1);
+#undef COUNTS
+	tarn_parcel_fini(&p);
+	tarn_fault_unref(f);
+	tarn_channel_unref(ch);
+	tarn_block_unref(block);
+	tarn_object_unref(tally);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 PLAIN_MAIN()

@@ -4,6 +4,7 @@
  * network namespaces of its own, and a limit of memory.
  */
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +196,69 @@ PLAIN_TEST_TIMEOUT(the_arenas_cap_is_half_of_the_memory_cgroups_limit, 60)
 
 	box.memory = limit;
 	in_a_box(&box, within_its_limit, &limit);
+}
+
+struct tight {
+	uint64_t limit;
+	tarn_server_options options;
+};
+
+/* Blocks of @piece bytes until there are no more, and all back. */
+static void take_all(struct scene *s, tarn_client *c, uint64_t piece, uint64_t least)
+{
+	static tarn_block *held[4096];
+	unsigned n = 0;
+	int r = 0;
+
+	while (n < 4096 && (r = tarn_block_new(c, piece, 0, &held[n])) == 0)
+		memset(tarn_block_data(held[n++]), 1, piece);
+	PLAIN_CHECKF(r == -ENOMEM, "%s: %s", tarn_error_name(r), tarn_error_last()->message);
+	PLAIN_CHECKF(strstr(tarn_error_last()->message, "memory cgroup") != NULL, "%s",
+		     tarn_error_last()->message);
+	PLAIN_CHECKF(n * piece >= least, "only %llu bytes", (unsigned long long)(n * piece));
+	scene_check(s);
+	while (n > 0)
+		tarn_block_unref(held[--n]);
+	OK(tarn_client_trim(c));
+	scene_settle(s);
+	PLAIN_EQ(scene_stat(s).used_bytes, 0);
+}
+
+/* The cap is what somebody asked for; the group has less. What the kernel does to a process that
+ * goes beyond the limit is to kill it, or another one of the group. */
+static void beyond_its_limit(void *arg)
+{
+	const struct tight *t = arg;
+	struct scene s = scene_open(&t->options);
+	tarn_client *c = scene_client(&s);
+
+	PLAIN_CHECK(scene_logged(&s, "memory cgroup's limit 128 MiB: blocks will get 112 MiB"));
+	for (int round = 0; round < 2; round++) {
+		take_all(&s, c, 4 * MIB, t->limit / 2);
+		take_all(&s, c, MIB / 16, t->limit / 2);
+		take_all(&s, c, 40 * MIB, t->limit / 2);
+		if (!t->options.keep)
+			continue;
+		/* Its successor knows the limit, too. */
+		PLAIN_EQ(kill(tarn_client_server_pid(c), SIGKILL), 0);
+		OK(tarn_client_ping(c, TARN_FOREVER));
+	}
+	tarn_client_close(c);
+	work_with(&s);
+	scene_close(&s);
+}
+
+PLAIN_TEST_TIMEOUT(an_arena_larger_than_the_memory_cgroup_ends_in_an_error_not_in_a_kill, 120)
+{
+	for (int i = 0; i < 3; i++) {
+		struct tight t = { .limit = 128 * MIB };
+		struct box box = { .pids = true, .memory = t.limit };
+
+		t.options = (tarn_server_options){
+			.arena_bytes = 4 * t.limit, .keep = i == 2,
+			.backing = i == 1 ? TARN_BACKING_MEMFD : TARN_BACKING_POSIX };
+		in_a_box(&box, beyond_its_limit, &t);
+	}
 }
 
 /* Trees of files that look like other machines': what is read of them is what counts. */

@@ -301,6 +301,9 @@ static void scribble(const struct victim *v, uint64_t seed)
 		unsigned kind = tarn__header_kind(word[0]);
 		if (kind == TARN__MSG_SEAL || kind == TARN__MSG_RESIZE || kind == TARN__MSG_EXPORT)
 			word[1] = tarn_block_id(b);
+		/* A pinned name stays, whoever gave it, and what it names with it. */
+		if (kind == TARN__MSG_NAME)
+			word[2] &= ~(uint64_t)TARN__NAME_PINNED;
 		tarn__requests_post(&l->requests, word);
 		if (seed % 3 == 0 && i % 50 == 49) {
 			/* Anything, anywhere in the area. */
