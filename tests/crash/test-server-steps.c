@@ -152,13 +152,16 @@ static void use_lists(struct world *w)
 
 		book_change(b, BOOK_EXTEND, 2);
 		book_change(b, BOOK_SET, 1);
-		book_change(b, BOOK_EXTEND, k == 0 ? 70 : 14);
+		book_change(b, BOOK_EXTEND, k == 0 ? 70 : 24);
 		book_change(b, BOOK_INSERT, 3);
 		book_change(b, BOOK_COPY, 0);
 		book_change(b, BOOK_POP, 0);
-		book_change(b, BOOK_CUT, 0);
+		book_change(b, BOOK_CUT, 1);
 		PLAIN_CHECK(book_is_right(b));
 	}
+	/* Not one reference is held too much, while that can still be seen. */
+	arena_settle(w->c);
+	arena_check(&w->a);
 	w->interrupted += book_interrupted;
 	book_interrupted = 0;
 }

@@ -248,7 +248,7 @@ ARENA_TEST(v1_snapshots_stay_what_they_are_when_the_next_server_writes)
 #define KILLS 12u
 
 struct load {
-	uint32_t ready, stop;
+	uint32_t ready, stop, quiet, leave;
 	uint64_t changes, interrupted, in_place;
 };
 
@@ -268,6 +268,11 @@ static void write_lists(const struct arena *a, struct load *l, unsigned number)
 		}
 	for (unsigned k = 0; k < 2; k++) {
 		PLAIN_CHECK(book_is_right(&b[k]));
+	}
+	arena_settle(c);
+	__atomic_add_fetch(&l->quiet, 1, __ATOMIC_ACQ_REL);
+	arena_await(&l->leave, 1);
+	for (unsigned k = 0; k < 2; k++) {
 		tarn_object_unref(b[k].list);
 		__atomic_add_fetch(&l->changes, b[k].changes, __ATOMIC_RELAXED);
 	}
@@ -393,6 +398,10 @@ ARENA_TEST_TIMEOUT(v2_under_load_a_change_is_whole_or_none_and_readers_see_whole
 		kill_server(c);
 	}
 	arena_step(&l->stop, 1);
+	/* What the lists hold is what is in them. */
+	arena_await(&l->quiet, WRITERS);
+	arena_check(&a);
+	arena_step(&l->leave, 1);
 	for (unsigned w = 0; w < 1 + READERS + WRITERS; w++)
 		PLAIN_EQ(plain_reap(pid[w]), 0);
 	PLAIN_CHECK(l->changes != 0 && l->in_place != 0);
