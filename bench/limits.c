@@ -4,13 +4,13 @@
  * and waking by futex, copies, and the single instructions that paths are made of.
  * Nothing of Tarn runs here: the other programs' figures are read against these.
  */
-#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "ball.h"
 #include "line.h"
 
 #define RING 1024u
@@ -96,20 +96,6 @@ static void ring_consumer(void *arg)
 }
 
 /* ---- futex there and back ---- */
-
-static void await_ball(uint32_t *ball, uint32_t value)
-{
-	uint32_t now;
-
-	while ((now = __atomic_load_n(ball, __ATOMIC_ACQUIRE)) != value)
-		syscall(SYS_futex, ball, FUTEX_WAIT, now, NULL, NULL, 0);
-}
-
-static void throw_ball(uint32_t *ball, uint32_t value)
-{
-	__atomic_store_n(ball, value, __ATOMIC_RELEASE);
-	syscall(SYS_futex, ball, FUTEX_WAKE, 1, NULL, NULL, 0);
-}
 
 static void futex_first(void *arg)
 {

@@ -2,13 +2,15 @@
 /*
  * How long until an item that one process puts into a queue is got by another, and the answer, by a
  * second queue, is here? And how many items a second go one way? Two clients on two CPUs. An item is
- * a number, or a number and a block of 64 bytes, which the server has to be told of.
+ * a number, or a number and a block of 64 bytes, which the server has to be told of. Beside those who
+ * sleep the same two processes wake each other by a bare futex.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "arena.h"
+#include "ball.h"
 #include "line.h"
 
 struct variant {
@@ -24,7 +26,8 @@ static struct stage {
 	struct meeting meeting;
 	const struct variant *variant;
 	uint64_t trips, warm;
-	struct digest digest;
+	struct digest digest, floor; /* floor: of the ball alone */
+	uint32_t ball;
 	double stream_ns; /* an item */
 	char there[64], back[64];
 } *stage;
@@ -101,6 +104,32 @@ static void trips_first(tarn_client *c, tarn_object *there, tarn_object *back)
 	stage->digest = digest_of(&trips);
 }
 
+/* The same sleepers without a queue. */
+static void ball_first(void)
+{
+	struct samples trips = { 0 };
+
+	samples_grow(&trips, stage->trips);
+	for (uint32_t i = 0; i < stage->trips; i++) {
+		take_a_rest();
+		uint64_t began = ticks();
+
+		throw_ball(&stage->ball, 2 * i + 1);
+		await_ball(&stage->ball, 2 * i + 2);
+		samples_add(&trips, ticks() - began);
+	}
+	stage->floor = digest_of(&trips);
+	samples_free(&trips);
+}
+
+static void ball_second(void)
+{
+	for (uint32_t i = 0; i < stage->trips; i++) {
+		await_ball(&stage->ball, 2 * i + 1);
+		throw_ball(&stage->ball, 2 * i + 2);
+	}
+}
+
 static void run_first(void *arg)
 {
 	tarn_object *there, *back;
@@ -120,6 +149,8 @@ static void run_first(void *arg)
 		trips_first(c, there, back);
 	}
 	meet(&stage->meeting, 2);
+	if (stage->variant->sleeps)
+		ball_first();
 	tarn_object_unref(there);
 	tarn_object_unref(back);
 	tarn_client_close(c);
@@ -148,6 +179,8 @@ static void run_second(void *arg)
 	if (stage->variant->stream)
 		put(c, back, 0);
 	meet(&stage->meeting, 2);
+	if (stage->variant->sleeps)
+		ball_second();
 	tarn_object_unref(there);
 	tarn_object_unref(back);
 	tarn_client_close(c);
@@ -167,8 +200,12 @@ static void measure(unsigned round, const struct variant *v)
 	const pid_t pid[] = { start_process(run_first, NULL, bench.cpu[0]),
 			      start_process(run_second, NULL, bench.cpu[1]) };
 	await_processes(pid, 2);
+	if (v->sleeps)
+		record(v->name, "futex", "ns", stage->floor.p50, NULL);
 	if (v->stream)
 		record(v->name, "item", "ns", stage->stream_ns, VERSUS_LINE);
+	else if (v->sleeps)
+		record_digest(v->name, &stage->digest, "futex");
 	else
 		record_digest(v->name, &stage->digest, VERSUS_LINE);
 	if (run_again())

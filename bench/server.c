@@ -26,6 +26,7 @@ enum way {
 	CALL,         /* of an inline method */
 	ALONE,        /* the same, one for each look of the server */
 	CREATE,       /* of an object, and its release */
+	DEATH,        /* of a client that holds blocks */
 };
 
 static struct world {
@@ -134,13 +135,32 @@ static void ask(enum way way)
 	}
 }
 
+/* ---- a death ---- */
+
+/* A client that holds IN_FLIGHT blocks, which everybody may know, and is no more. */
+static void die_holding(enum way way)
+{
+	struct fake_lane l = fake_lane(w.s, fake_client(w.s)), p = w.p;
+
+	(void)way;
+	w.p = l;
+	grants();
+	for (unsigned i = 0; i < IN_FLIGHT; i++)
+		fake_post(&w.p, TARN__MSG_PUBLISH, 0, w.id[i], w.size, 0, 0, 0, 0);
+	w.p = p;
+	tarn__epoch(w.s);
+	fake_kill(w.s, l.client);
+	while (!tarn__quiet(w.s))
+		serve();
+}
+
 static void measure(unsigned round, const char *name, enum way way, uint64_t size)
 {
 	uint64_t n = often(HANDOVERS) / IN_FLIGHT + 1;
 
 	w.size = size;
 	run_begin(round, true);
-	void (*act)(enum way) = way >= PING ? ask : hand_over;
+	void (*act)(enum way) = way == DEATH ? die_holding : way >= PING ? ask : hand_over;
 	act(way);
 	uint64_t from = ticks();
 	for (uint64_t i = 0; i < n; i++)
@@ -164,6 +184,7 @@ static const struct {
 	{ "call", "a call of an inline method, a number there and back", CALL, 0 },
 	{ "alone", "the same, the server looks after each", ALONE, 0 },
 	{ "create", "an object made and dropped (2 messages)", CREATE, 0 },
+	{ "death", "a block of a killed client, granted and reclaimed", DEATH, 64 },
 };
 
 static bool is_named(const char *name)
@@ -181,7 +202,7 @@ int main(int argc, char **argv)
 		.question = "What does the server do for a hand-over? Alone, in one cache: its work without\n"
 			    "any waiting. Writing the messages is in it, too.",
 		.rounds = 7,
-		.names = "[NAME] give, keep, odd, large, ping, call, alone, create: only these",
+		.names = "[NAME] give, keep, odd, large, ping, call, alone, create, death: only these",
 	};
 
 	bench_start(argc, argv, &about);

@@ -22,7 +22,7 @@ struct job {
 	const char *program;
 	const char *argument[JOB_ARGUMENTS]; /* unused ones NULL */
 };
-#define SET_JOBS 24
+#define SET_JOBS 28
 struct set {
 	const char *name, *what;
 	struct job job[SET_JOBS]; /* ends with an empty one */

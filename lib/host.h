@@ -118,11 +118,14 @@ struct tarn__run {
 	void *turn;                      /* the reactor's own */
 	bool *deferred;                  /* set by the method: an executor is to run it. NULL: cannot be */
 	bool succeeded;                  /* set by the reactor before run_end(): all of it is done */
+	uint64_t from;                   /* DEED_DEPARTED: where the part before left off; 0: the first */
+	bool repeatable;                 /* set by call(): another call() may follow at once */
 
 	/* Set by the host: valid until run_end(). */
 	struct tarn__payload result;     /* of a failure: what the reply says */
 	const uint64_t *result_ids;      /* of its references */
 	uint64_t instead;                /* CREATE: an object that exists; 0: none */
+	uint64_t again;                  /* DEED_DEPARTED: there is more, from here on; 0: no */
 	struct tarn_context *context;
 };
 
@@ -174,6 +177,13 @@ struct tarn__host_ops {
 	void (*run_end)(struct tarn__host *h, struct tarn__run *run);
 	/* The transaction of a run that ended is committed, or rolled back: what is sealed is settled. */
 	void (*settle)(struct tarn__host *h, bool committed);
+	/* run() of methods one after the other, whose arguments are few values that fit their words, and
+	 * no references. They share
+	 * @run, in which the reactor changes served, offer, id, self, words, n_words and n_values. After
+	 * one that left run->repeatable true, which only a success does, the next may follow without
+	 * run_end(). The others, and the last, need it. context is NULL before the first, and is to be
+	 * after run_end(). Nothing else runs between them. */
+	int (*call)(struct tarn__host *h, struct tarn__run *run);
 	/* May an inline method run on object @id now? If so it is locked until leave(). */
 	bool (*enter)(struct tarn__host *h, const struct tarn__served *t,
 		      const struct tarn__offer *offer, uint64_t id);
@@ -187,6 +197,8 @@ struct tarn__host_ops {
 
 struct tarn__host {
 	const struct tarn__host_ops *ops;
+	bool busy;                       /* executors may be running something; set by submit(). While
+					  * not, enter() says yes and leave() does nothing */
 	struct tarn__catalog *catalog;
 	struct tarn__store *store;       /* contents of containers; the server's */
 	struct tarn__ending *sealed;     /* the reactor's: changes of containers that wait for the commit */

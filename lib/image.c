@@ -39,12 +39,14 @@ int tarn__pipe_high(int ret[2])
 
 int tarn__order_open(const char *what, uint64_t magic, size_t bytes, void **ret_order)
 {
-	int fd = tarn__fd_high(memfd_create("tarn-order", MFD_CLOEXEC));
+	int fd = tarn__fd_high(memfd_create("tarn-order", MFD_CLOEXEC | MFD_ALLOW_SEALING));
 	struct tarn__order *o;
 
 	if (fd < 0)
 		return tarn__fail(-errno, "cannot prepare %s: %s", what, strerror(errno));
+	/* Sealed, or an image that cuts it off would take its starter along (SIGBUS). */
 	if (ftruncate(fd, (off_t)bytes) != 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0 ||
 	    (o = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
 		int r = tarn__fail(-errno, "cannot prepare %s: %s", what, strerror(errno));
 

@@ -85,25 +85,23 @@ static void consume(struct tarn__log_ring *r, uint64_t tail)
 
 uint32_t tarn__log_ring_get(struct tarn__log_ring *r, uint64_t size, void *buffer)
 {
-	for (;;) {
-		const uint64_t tail = tarn__load_relaxed(&r->tail); /* ours */
-		/* SYNC log-record, acquire. */
-		const uint64_t head = tarn__load_acquire(&r->head), there = head - tail;
-		uint32_t bytes = 0;
+	const uint64_t tail = tarn__load_relaxed(&r->tail); /* ours */
+	/* SYNC log-record, acquire. */
+	const uint64_t head = tarn__load_acquire(&r->head), there = head - tail;
+	uint32_t bytes = 0;
 
-		if (there == 0)
-			return 0;
-		if (there <= size && there >= sizeof bytes)
-			copy_out(r, size, tail, (unsigned char *)&bytes, sizeof bytes);
-		if (bytes < 8 || bytes % 8 != 0 || bytes > there || bytes > TARN__LOG_RECORD_MOST) {
-			consume(r, head); /* no writer of ours left that */
-			continue;
-		}
-		copy_out(r, size, tail, buffer, bytes);
-		memcpy(buffer, &bytes, sizeof bytes); /* as it was checked */
-		consume(r, tail + bytes);
-		return bytes;
+	if (there == 0)
+		return 0;
+	if (there <= size && there >= sizeof bytes)
+		copy_out(r, size, tail, (unsigned char *)&bytes, sizeof bytes);
+	if (bytes < 8 || bytes % 8 != 0 || bytes > there || bytes > TARN__LOG_RECORD_MOST) {
+		consume(r, head); /* no writer of ours left that */
+		return 0;
 	}
+	copy_out(r, size, tail, buffer, bytes);
+	memcpy(buffer, &bytes, sizeof bytes); /* as it was checked */
+	consume(r, tail + bytes);
+	return bytes;
 }
 
 bool tarn__log_ring_sleep(struct tarn__log_ring *r)

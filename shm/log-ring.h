@@ -46,7 +46,8 @@ bool tarn__log_ring_must_ring(struct tarn__log_ring *r);
 void tarn__log_ring_await(struct tarn__log_ring *r, uint32_t bytes, uint64_t deadline);
 
 /* Takes the next record into @buffer of TARN__LOG_RECORD_MOST: its bytes, 0 if there is none.
- * @size is the reader's own knowledge of the room. What is damaged is skipped. */
+ * @size is the reader's own knowledge of the room. What is damaged is skipped, and is none: who
+ * writes nonsense without end keeps nobody here. tarn__log_ring_sleep() tells whether there is more. */
 uint32_t tarn__log_ring_get(struct tarn__log_ring *r, uint64_t size, void *buffer);
 /* Says that the reader will sleep. False: something came meanwhile. */
 bool tarn__log_ring_sleep(struct tarn__log_ring *r);

@@ -70,6 +70,26 @@ static inline void tarn__meta_set64(struct tarn__meta *m, uint64_t *word, uint64
 	TARN__META_STORED();
 }
 
+/* The same of the first two words of a transaction: they share a look at the log. Their entries are
+ * both there before they count, and count before a word changes. */
+static inline void tarn__meta_set_first(struct tarn__meta *m, uint64_t *a, uint64_t to_a, uint64_t *b,
+					uint64_t to_b)
+{
+	struct tarn__undo *u = m->undo;
+
+	u->log[0].where = (uint64_t)((unsigned char *)a - m->base);
+	u->log[0].old = *a;
+	u->log[1].where = (uint64_t)((unsigned char *)b - m->base);
+	u->log[1].old = *b;
+	TARN__META_STORED();
+	tarn__store_relaxed(&u->n, 2);
+	TARN__META_STORED();
+	tarn__store_relaxed(a, to_a);
+	TARN__META_STORED();
+	tarn__store_relaxed(b, to_b);
+	TARN__META_STORED();
+}
+
 /* The log holds 64-bit words: a 32-bit field is set together with its
  * neighbour's unchanged value. Little-endian, as all our machines are. */
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "little-endian");

@@ -183,7 +183,8 @@ static inline bool tarn__mpmc_at_limit(const struct tarn__mpmc *q, uint64_t turn
 	for (unsigned k = 0; k < TARN__MPMC_ROUNDS; k++) {
 		uint64_t h = tarn__load_acquire(&q->head->turn);
 
-		if (turn - h < q->limit)
+		/* Beyond @turn: that is another's by now, which the claim will find out. */
+		if ((int64_t)(turn - h) < (int64_t)q->limit)
 			return false;
 		if (!tarn__mpmc_head_lags(q, h))
 			return true;

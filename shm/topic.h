@@ -47,8 +47,8 @@ struct tarn__topic {
 	struct tarn__mpmc_tail tail;
 
 	/* Seldom written. */
-	TARN__ALIGNED_LINE uint64_t gate; /* SYNC gate: no cursor that blocks is below. Raised by
-				 * publishers, lowered by the server */
+	TARN__ALIGNED_LINE uint64_t gate; /* SYNC gate: tarn__topic_gate(): no cursor that blocks is
+				 * below its turn. Raised by publishers, lowered by the server */
 	uint32_t closed;        /* by anybody */
 	uint32_t died;          /* by the server: publishers that died */
 	uint64_t subscriptions; /* by the server: so far */
@@ -96,6 +96,29 @@ static inline bool tarn__topic_view(struct tarn__topic *t, unsigned char *data, 
 	return true;
 }
 
+/*
+ * The gate: a turn, and the number of the subscription for which the server lowered it last. Who raises
+ * it has looked at cursors before, and must fail if a subscriber has come since, even one for whom the
+ * turn is the same as it was.
+ */
+static inline uint64_t tarn__topic_gate(uint64_t turn, uint64_t number)
+{
+	return turn << 16 | (number & 0xffff);
+}
+/* Is @turn below the gate's? Modulo 2^48. */
+static inline bool tarn__topic_below(uint64_t turn, uint64_t gate)
+{
+	return (int64_t)((turn << 16) - (gate & ~UINT64_C(0xffff))) < 0;
+}
+
+/* The server: a subscriber that blocks begins at @turn; its cursor is written. @number: which one. */
+static inline void tarn__topic_lower(struct tarn__topic *t, uint64_t turn, uint64_t number)
+{
+	/* SYNC gate, sequentially consistent: a publisher that found it higher had read the tail
+	 * before, so the tail that we read next is as far at least. */
+	__atomic_exchange_n(&t->gate, tarn__topic_gate(turn, number), __ATOMIC_SEQ_CST);
+}
+
 /* The lowest cursor of those that block; @turn if there are none. */
 static inline uint64_t tarn__topic_lowest(const struct tarn__topic *t, uint64_t turn)
 {
@@ -121,19 +144,23 @@ static inline bool tarn__topic_may(struct tarn__topic *t, uint64_t n, uint64_t t
 	/* SYNC gate, acquire: whoever raised it saw the cursors. */
 	uint64_t gate = tarn__load_acquire(&t->gate), least;
 
-	if (tarn__likely((int64_t)(turn - n - gate) < 0))
-		return true;
-	least = tarn__topic_lowest(t, turn);
-	if ((int64_t)(turn - n - least) >= 0)
-		return false;
-	/* Fails if the server lowered it for a new subscriber: then the cursors are looked at again. */
-	return __atomic_compare_exchange_n(&t->gate, &gate, least, false, __ATOMIC_ACQ_REL,
-					   __ATOMIC_RELAXED) ||
-	       (int64_t)(turn - n - gate) < 0;
+	for (unsigned k = 0; k < TARN__MPMC_ROUNDS; k++) {
+		if (tarn__likely(tarn__topic_below(turn - n, gate)))
+			return true;
+		least = tarn__topic_lowest(t, turn);
+		if ((int64_t)(turn - n - least) >= 0)
+			return false;
+		/* Fails if another raised it, or the server lowered it for a new subscriber: then it
+		 * is believed, or the cursors are looked at, again. */
+		if (__atomic_compare_exchange_n(&t->gate, &gate, tarn__topic_gate(least, gate), false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+			return true;
+	}
+	return false;
 }
 
 /* Claims the next turn for m->me, over the oldest item. AGAIN: a subscriber is behind, or a publisher
- * a whole lap ago has not finished. */
+ * a whole lap ago has not finished (BUSY). */
 static inline enum tarn__mpmc_result tarn__topic_claim(struct tarn__topic *t,
 						       const struct tarn__mpmc *m,
 						       uint64_t *ret_turn, uint64_t **ret_slot)
@@ -154,6 +181,9 @@ static inline enum tarn__mpmc_result tarn__topic_claim(struct tarn__topic *t,
 			if (!tarn__mpmc_swap(slot, seen,
 					     tarn__mpmc_word(turn, TARN__MPMC_CLAIM, m->me)))
 				continue;
+			/* SYNC overrun, release: a fence, for the item is written by relaxed stores. A
+			 * subscriber that read one of them sees the claim when it looks again. */
+			__atomic_thread_fence(__ATOMIC_RELEASE);
 			tarn__mpmc_help(&m->tail->turn, turn);
 			*ret_turn = turn;
 			*ret_slot = slot;
@@ -162,7 +192,7 @@ static inline enum tarn__mpmc_result tarn__topic_claim(struct tarn__topic *t,
 		if (ahead >= 0)
 			tarn__mpmc_help(&m->tail->turn, turn);
 		else if (tarn__load_acquire(&m->tail->turn) == turn)
-			return TARN__MPMC_AGAIN;
+			return TARN__MPMC_BUSY;
 	}
 	return TARN__MPMC_AGAIN;
 }

@@ -200,15 +200,13 @@ static inline unsigned tarn__cookie_slots(uint32_t cookie)
 }
 static inline unsigned tarn__cookie_bin(uint32_t cookie) { return cookie >> 4 & 255u; }
 
-/* The next one. */
+/* The next one. It is another for as many as there are numbers in a sequence. */
+#define TARN__SEQUENCE_MOST 0xfffffu
 static inline uint32_t tarn__lane_cookie(struct tarn__lane *l, unsigned bin, unsigned slots)
 {
-	uint32_t cookie;
-
-	l->sequence = (l->sequence + 1) & 0xfffff;
-	cookie = tarn__cookie(l->sequence, bin, slots);
-	/* 0 means none; sequence 0 and 1 share a cookie, a million apart */
-	return tarn__likely(cookie >> 12 != 0) ? cookie : cookie | 1u << 12;
+	/* From 1 on: a cookie of 0 means none. */
+	l->sequence = tarn__likely(l->sequence < TARN__SEQUENCE_MOST) ? l->sequence + 1 : 1;
+	return tarn__cookie(l->sequence, bin, slots);
 }
 
 /* A message under construction: the header and then payload words across slots. Calls, which

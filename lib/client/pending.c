@@ -21,20 +21,25 @@ enum state {
 	ANSWERED,
 	TAKEN,    /* the result was had */
 	DETACHED,
+	SPARE,    /* nobody's: for the lane's next call */
 };
+
+/* Of one that is not wanted any more by another thread, while its own may be ending: the second of them
+ * frees it. */
+enum fate { OWNED, UNWANTED, ABANDONED };
 
 struct tarn_pending {
 	struct tarn__lane *lane;
-	uint64_t serial;       /* of the client */
 	struct tarn_client *client;
 	pid_t pid;             /* after fork() the client may not even be mapped */
 	uint32_t state;        /* SYNC detach: others read it when the owner's thread is gone */
-	uint32_t unwanted;     /* freed by another thread: the owner's to end */
+	uint32_t fate;         /* SYNC fate */
 	uint32_t cookie;
 	uint8_t index;
 	bool watch;
 	struct tarn__queued *queued;
-	struct tarn_pending *next, *previous; /* of all; next: of spare */
+	struct tarn_pending *next, *previous; /* of all */
+	struct tarn_pending *next_spare;
 	uint8_t slots;         /* of its reply */
 	unsigned n_words;
 	uint64_t word[7 * TARN__BACKGROUND_REPLY]; /* the reply */
@@ -58,6 +63,23 @@ static void state_set(struct tarn_pending *p, enum state s)
 {
 	/* SYNC detach, release: what its thread did with it comes before. */
 	tarn__store32_release(&p->state, s);
+}
+
+/* By its own thread, which ends, or with its client: it is in no list from here on. */
+static void detach(struct tarn_pending *p)
+{
+	state_set(p, DETACHED);
+	/* SYNC fate, acquire and release: whoever frees it comes after all that the other did with it. */
+	if (__atomic_exchange_n(&p->fate, ABANDONED, __ATOMIC_ACQ_REL) == UNWANTED)
+		free(p);
+}
+
+/* By a thread that it does not belong to, or when it belongs to nobody any more. */
+static void disown(struct tarn_pending *p)
+{
+	/* SYNC fate, as in detach(). */
+	if (__atomic_exchange_n(&p->fate, UNWANTED, __ATOMIC_ACQ_REL) == ABANDONED)
+		free(p);
 }
 
 /* ---- a lane's share ---- */
@@ -84,35 +106,53 @@ int tarn__calls_init(struct tarn__lane *l)
 	return 0;
 }
 
-static struct tarn_pending *pending_new(struct tarn__lane *l)
+static struct tarn_pending *spare_take(struct tarn__calls *k, uint8_t slots)
 {
-	struct tarn__calls *k = l->calls;
 	struct tarn_pending *p = k->spare;
 
-	if (p != NULL)
-		k->spare = p->next;
-	else
-		p = malloc(sizeof *p);
-	if (p == NULL)
-		return NULL;
-	/* Field by field: the reply is not to be cleared. */
-	p->lane = l;
-	p->serial = l->client->serial;
-	p->client = l->client;
-	p->pid = tarn__pid();
-	p->state = QUEUED;
-	p->unwanted = 0;
-	p->cookie = 0;
-	p->index = 0;
+	k->spare = p->next_spare;
+	p->slots = slots;
+	return p;
+}
+
+/* Nothing refers to it any more. */
+static void spare_put(struct tarn__calls *k, struct tarn_pending *p)
+{
+	state_set(p, SPARE);
 	p->watch = false;
 	p->queued = NULL;
-	p->next = k->all;
-	p->previous = NULL;
-	p->slots = 0;
-	p->n_words = 0;
-	if (k->all != NULL)
-		k->all->previous = p;
-	k->all = p;
+	p->next_spare = k->spare;
+	k->spare = p;
+}
+
+/* One whose reply has @slots. It is in the list of all for as long as the lane has it. */
+static struct tarn_pending *pending_new(struct tarn__lane *l, uint8_t slots)
+{
+	struct tarn__calls *k = l->calls;
+
+	if (k->spare == NULL) {
+		struct tarn_pending *p = malloc(sizeof *p);
+
+		if (p == NULL)
+			return NULL;
+		/* Field by field: the reply is not to be cleared. */
+		p->lane = l;
+		p->client = l->client;
+		p->pid = tarn__pid();
+		p->fate = OWNED;
+		p->cookie = 0;
+		p->index = 0;
+		p->n_words = 0;
+		p->next = k->all;
+		p->previous = NULL;
+		if (k->all != NULL)
+			k->all->previous = p;
+		k->all = p;
+		spare_put(k, p);
+	}
+	struct tarn_pending *p = spare_take(k, slots);
+
+	state_set(p, QUEUED);
 	return p;
 }
 
@@ -128,7 +168,7 @@ static void unlink_pending(struct tarn__calls *k, struct tarn_pending *p)
 
 /* ---- posting ---- */
 
-static void index_return(struct tarn__calls *k, struct tarn_pending *p)
+static inline void index_return(struct tarn__calls *k, struct tarn_pending *p)
 {
 	k->at[p->index] = NULL;
 	k->free[k->n_free++] = p->index;
@@ -171,7 +211,13 @@ static void queued_free(struct tarn__lane *l, struct tarn__queued *q)
 {
 	for (unsigned i = 0; l != NULL && i < q->n_held; i++)
 		tarn__handle_put(l, q->held[i]);
-	free(q);
+	/* Those of one slot, which most are, are used again: there are no more of them than once waited. */
+	if (tarn__likely(l != NULL && q->slots == 1)) {
+		q->next = l->calls->spare_queued;
+		l->calls->spare_queued = q;
+	} else {
+		free(q);
+	}
 }
 
 /* Posts what waits, as far as there are places. */
@@ -199,8 +245,12 @@ static int enqueue(struct tarn__lane *l, const struct tarn__message_out *m, stru
 {
 	struct tarn__calls *k = l->calls;
 	size_t bytes = (size_t)m->slots * 7 * sizeof *m->word;
-	struct tarn__queued *q = malloc(sizeof *q + bytes);
+	struct tarn__queued *q = k->spare_queued;
 
+	if (tarn__likely(m->slots == 1 && q != NULL))
+		k->spare_queued = q->next;
+	else
+		q = malloc(sizeof *q + bytes);
 	if (q == NULL)
 		return fail_memory();
 	q->next = NULL;
@@ -307,7 +357,8 @@ void tarn__pending_answered(struct tarn__lane *l, uint32_t cookie, const uint64_
 
 /* ---- the end of one ---- */
 
-/* Of a live one, in its own thread: nothing refers to it any more; its result goes back. */
+/* Of a live one, in its own thread: nothing refers to it any more but the list of all; its result goes
+ * back. */
 static void let_go(struct tarn__lane *l, struct tarn_pending *p)
 {
 	struct tarn__calls *k = l->calls;
@@ -330,7 +381,6 @@ static void let_go(struct tarn__lane *l, struct tarn_pending *p)
 	default:
 		break;
 	}
-	unlink_pending(k, p);
 }
 
 void tarn__pending_abandon(struct tarn__lane *l)
@@ -339,16 +389,13 @@ void tarn__pending_abandon(struct tarn__lane *l)
 
 	if (k == NULL)
 		return;
-	while (k->all != NULL) {
-		struct tarn_pending *p = k->all;
-		/* Relaxed: whoever sets it has given the struct up. */
-		bool unwanted = tarn__load32_relaxed(&p->unwanted) != 0;
-
+	for (struct tarn_pending *p = k->all, *next; p != NULL; p = next) {
+		next = p->next;
+		if (p->state == SPARE)
+			continue; /* for the lane's next owner */
 		let_go(l, p);
-		if (unwanted)
-			free(p);
-		else
-			state_set(p, DETACHED);
+		unlink_pending(k, p);
+		detach(p);
 	}
 	/* What is one way goes on with the lane's next owner, or with its drops here. */
 	push(l);
@@ -373,7 +420,10 @@ void tarn__pending_free_all(struct tarn__lane *l)
 		return;
 	for (struct tarn_pending *p = k->all, *next; p != NULL; p = next) {
 		next = p->next;
-		state_set(p, DETACHED);
+		if (p->state == SPARE)
+			free(p);
+		else
+			detach(p);
 	}
 	while (k->first != NULL) {
 		struct tarn__queued *q = k->first;
@@ -381,11 +431,11 @@ void tarn__pending_free_all(struct tarn__lane *l)
 		k->first = q->next;
 		queued_free(NULL, q); /* the client's handles go as a whole */
 	}
-	while (k->spare != NULL) {
-		struct tarn_pending *p = k->spare;
+	while (k->spare_queued != NULL) {
+		struct tarn__queued *q = k->spare_queued;
 
-		k->spare = p->next;
-		free(p);
+		k->spare_queued = q->next;
+		free(q);
 	}
 	tarn__pending_lane_closed(l);
 	free(k);
@@ -394,19 +444,13 @@ void tarn__pending_free_all(struct tarn__lane *l)
 
 /* ---- whose is it? ---- */
 
-/* Enters the lane of @p's thread, which must be the calling one. NULL in @ret_lane: detached. */
-static int enter(struct tarn_pending *p, struct tarn__lane **ret_lane)
+static int enter_slow(struct tarn_pending *p, struct tarn__lane **ret_lane)
 {
 	struct tarn__lane *l;
 	int r;
 
-	if (tarn__unlikely(state_of(p) == DETACHED)) {
+	if (state_of(p) == DETACHED) {
 		*ret_lane = NULL;
-		return 0;
-	}
-	if (tarn__likely(tarn__here.serial == p->serial && tarn__here.lane == p->lane &&
-			 !tarn__forked(p->client) && tarn__lane_try(p->lane))) {
-		*ret_lane = p->lane;
 		return 0;
 	}
 	if (p->pid != tarn__pid())
@@ -420,6 +464,17 @@ static int enter(struct tarn_pending *p, struct tarn__lane **ret_lane)
 	}
 	tarn__lane_leave(l);
 	return tarn__fail(-EPERM, "A call in the background belongs to the thread that started it.");
+}
+
+/* Enters the lane of @p's thread, which must be the calling one. NULL in @ret_lane: detached. */
+static inline int enter(struct tarn_pending *p, struct tarn__lane **ret_lane)
+{
+	if (tarn__likely(state_of(p) != DETACHED && tarn__lane_mine(p->client) == p->lane &&
+			 tarn__lane_try(p->lane))) {
+		*ret_lane = p->lane;
+		return 0;
+	}
+	return enter_slow(p, ret_lane);
 }
 
 static int fail_detached(void)
@@ -441,7 +496,7 @@ static uint8_t reply_slots(const tarn_object *o, unsigned number)
 }
 
 /* There is a place, and nothing in the way. Answers that came are taken when somebody looks. */
-static void post_short(struct tarn__lane *l, tarn_object *object, unsigned number,
+static inline void post_short(struct tarn__lane *l, tarn_object *object, unsigned number,
 		       const struct tarn__payload *payload, struct tarn_pending *p)
 {
 	struct tarn__calls *k = l->calls;
@@ -457,6 +512,26 @@ static void post_short(struct tarn__lane *l, tarn_object *object, unsigned numbe
 	tarn__lane_knock(l);
 }
 
+/* A few words of arguments, a struct that is there, a place, and nothing in the way. False: it is not so,
+ * and nothing was done. */
+static inline bool start_short(tarn_object *object, unsigned number, const tarn_builder *args,
+			       struct tarn__lane *l, tarn_pending **ret)
+{
+	struct tarn__payload payload = { .words = NULL };
+	struct tarn__calls *k = l->calls;
+	uint8_t slots = reply_slots(object, number);
+
+	if (tarn__unlikely(k == NULL || k->spare == NULL || k->first != NULL) ||
+	    (args != NULL && tarn__unlikely(!tarn__builder_plain(args, &payload))) ||
+	    tarn__unlikely(payload.n_words > TARN__SHORT_ARGS || k->reserved + slots > TARN__PENDING_MOST) ||
+	    !tarn__lane_clear(l, slots))
+		return false;
+	/* Each of those in flight has reserved a slot, so there is an index, too. */
+	*ret = spare_take(k, slots);
+	post_short(l, object, number, &payload, *ret);
+	return true;
+}
+
 static int start(tarn_object *object, unsigned number, const tarn_builder *args,
 		 struct tarn__lane *l, tarn_pending **ret)
 {
@@ -468,10 +543,9 @@ static int start(tarn_object *object, unsigned number, const tarn_builder *args,
 		r = tarn__calls_init(l);
 	if (r < 0)
 		return r;
-	p = pending_new(l);
+	p = pending_new(l, reply_slots(object, number));
 	if (p == NULL)
 		return fail_memory();
-	p->slots = reply_slots(object, number);
 	if (tarn__likely(payload.n_refs == 0 && payload.n_words <= TARN__SHORT_ARGS &&
 			 l->calls->first == NULL && tarn__lane_clear(l, p->slots) &&
 			 has_place(l, p, 1))) {
@@ -481,8 +555,7 @@ static int start(tarn_object *object, unsigned number, const tarn_builder *args,
 	}
 	r = tarn__pending_post(l, object, number, 0, &payload, p);
 	if (r < 0) {
-		unlink_pending(l->calls, p);
-		free(p);
+		spare_put(l->calls, p);
 		return r;
 	}
 	*ret = p;
@@ -500,7 +573,8 @@ int tarn_call_start_n(tarn_object *object, unsigned number, const tarn_builder *
 	r = tarn__lane_enter(object->base.client, &l);
 	if (r < 0)
 		return r;
-	r = start(object, number, args, l, ret_pending);
+	r = tarn__likely(start_short(object, number, args, l, ret_pending))
+		    ? 0 : start(object, number, args, l, ret_pending);
 	tarn__lane_leave(l);
 	return r;
 }
@@ -526,11 +600,10 @@ int tarn__pending_watch(struct tarn__lane *l, uint64_t whom, unsigned what, tarn
 	if (l->calls->watches >= TARN__PENDING_MOST / 2)
 		return tarn__fail(-ENOBUFS, "This thread waits for %u notices; each takes the place of a "
 				  "call, and no more than half are for notices.", l->calls->watches);
-	p = pending_new(l);
+	p = pending_new(l, 1);
 	if (p == NULL)
 		return fail_memory();
 	p->watch = true;
-	p->slots = 1;
 	m.word[0] = tarn__header(TARN__MSG_WATCH, 1, 0, 0);
 	m.word[1] = whom;
 	m.word[2] = what;
@@ -538,8 +611,7 @@ int tarn__pending_watch(struct tarn__lane *l, uint64_t whom, unsigned what, tarn
 	r = post_or_queue(l, &m, NULL, &none, p);
 	if (r < 0) {
 		l->calls->watches--;
-		unlink_pending(l->calls, p);
-		free(p);
+		spare_put(l->calls, p);
 		return r;
 	}
 	*ret = p;
@@ -641,6 +713,37 @@ static bool one_answered(const void *what)
 	return state_of(what) >= ANSWERED;
 }
 
+/* If the next reply is that of @p, which is posted, and a success of a few values: from the ring to the
+ * caller at once. False: it is not, and nothing was done. */
+static inline bool take_next(struct tarn__lane *l, struct tarn_pending *p, tarn_parcel *ret)
+{
+	const struct tarn__slot *s = &l->replies.slot[l->replies.next % TARN__REPLIES];
+	uint64_t word[7], mark = l->replies.next + 1;
+	uint32_t left = l->spin.rounds;
+
+	/* SYNC slot-full, acquire: the words were written before. */
+	while (tarn__load_acquire(&s->mark) != mark) {
+		if (left-- == 0) {
+			tarn__spin_failed(&l->spin);
+			return false;
+		}
+		tarn__pause();
+	}
+	tarn__slot_read(s, word);
+	if (tarn__unlikely(tarn__header_cookie(word[0]) != p->cookie ||
+			   tarn__header_kind(word[0]) != TARN__MSG_CALL) ||
+	    tarn__unlikely(!tarn__reply_short(l, word, ret)))
+		return false;
+	l->replies.next = mark;
+	l->outstanding -= p->slots;
+	index_return(l->calls, p);
+	state_set(p, TAKEN);
+	TARN__PROBE_CALL_END(p, 0);
+	if (tarn__unlikely(l->calls->first != NULL))
+		push(l);
+	return true;
+}
+
 int tarn_call_wait(tarn_pending *pending, tarn_parcel *ret_result, int64_t timeout_ns)
 {
 	struct tarn__lane *l;
@@ -650,6 +753,11 @@ int tarn_call_wait(tarn_pending *pending, tarn_parcel *ret_result, int64_t timeo
 		return r;
 	if (l == NULL)
 		return fail_detached();
+	if (tarn__likely(pending->state == POSTED && timeout_ns != 0) &&
+	    tarn__likely(take_next(l, pending, ret_result))) {
+		tarn__lane_leave(l);
+		return 0;
+	}
 	r = pending->state >= ANSWERED ? 0 : wait_for(l, one_answered, pending, timeout_ns);
 	if (r == 0)
 		r = take(l, pending, ret_result);
@@ -744,22 +852,18 @@ tarn_pending *tarn_call_free(tarn_pending *pending)
 
 	if (pending == NULL)
 		return NULL;
-	if (state_of(pending) == DETACHED || pending->pid != tarn__pid()) {
-		free(pending);
+	if (tarn__unlikely(state_of(pending) != DETACHED && pending->pid != tarn__pid())) {
+		free(pending); /* a child's copy */
 		return NULL;
 	}
-	if (enter(pending, &l) < 0) {
-		/* Another thread's, or from a signal handler: its thread ends it. */
-		tarn__store32_relaxed(&pending->unwanted, 1);
+	if (tarn__unlikely(enter(pending, &l) < 0 || l == NULL)) {
+		/* Another thread's, or from a signal handler: its thread ends it. Or nobody's. */
+		disown(pending);
 		return NULL;
 	}
-	if (l == NULL) {
-		free(pending);
-		return NULL;
-	}
-	let_go(l, pending);
-	pending->next = l->calls->spare;
-	l->calls->spare = pending;
+	if (tarn__unlikely(pending->state != TAKEN))
+		let_go(l, pending);
+	spare_put(l->calls, pending);
 	if (tarn__backlog_any(l->client))
 		tarn__backlog_post(l);
 	tarn__lane_leave(l);

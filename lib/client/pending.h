@@ -27,6 +27,7 @@ struct tarn__calls {
 	unsigned reserved;              /* reply slots of those in flight */
 	unsigned watches;               /* of those in flight, notices */
 	struct tarn__queued *first, **end; /* not posted yet */
+	struct tarn__queued *spare_queued;
 	struct tarn_pending *all;       /* live ones of this lane */
 	struct tarn_pending *spare;
 	uint32_t polls;                 /* that found nothing, for a look at the server */

@@ -114,6 +114,14 @@ TARN__CALLS_METHODS static int run_it(struct tarn_context *ctx)
 	return r;
 }
 
+TARN__CALLS_METHODS int tarn__context_method(struct tarn_context *ctx)
+{
+	int r = ctx->offer->fn(ctx, ctx->self);
+
+	TARN__NO_TAIL_CALL();
+	return r;
+}
+
 /* The result of a method with a result type is the object that its type makes of it. */
 static int make_result(struct tarn_context *ctx)
 {
@@ -149,13 +157,8 @@ static int make_result(struct tarn_context *ctx)
 	return r;
 }
 
-int tarn__context_run(struct tarn_context *ctx)
+int tarn__context_over(struct tarn_context *ctx, int r)
 {
-	int r = check_args(ctx);
-
-	if (tarn__unlikely(r < 0))
-		return tarn__context_fail(ctx, r, true);
-	r = run_it(ctx);
 	if (tarn__unlikely(r != 0)) {
 		if (ctx->run != NULL && ctx->run->deferred != NULL && *ctx->run->deferred)
 			return r < 0 ? r : -E2BIG; /* nobody is told */
@@ -171,6 +174,14 @@ int tarn__context_run(struct tarn_context *ctx)
 			return tarn__context_fail(ctx, r, r == -TARN_ERESULT);
 	}
 	return 0;
+}
+
+int tarn__context_run(struct tarn_context *ctx)
+{
+	int r = check_args(ctx);
+
+	return tarn__likely(r == 0) ? tarn__context_over(ctx, run_it(ctx))
+				    : tarn__context_fail(ctx, r, true);
 }
 
 /* ---- handles without a claim ---- */

@@ -73,7 +73,6 @@ struct host {
 	/* The reactor's alone. */
 	struct tarn_context *reactor;  /* REACTOR_DEPTH of them */
 	unsigned depth;
-	bool busy;                     /* executors may be running something */
 
 	uint32_t ending;               /* atomic, by the reactor: methods are asked to stop */
 
@@ -117,9 +116,23 @@ static inline void tarn__context_init(struct tarn_context *ctx, struct host *h, 
 	ctx->n_later = 0;
 	tarn_builder_init(&ctx->result);
 }
+/* Nothing has changed in a reactor's context since tarn__context_init() but what a call is given and
+ * plain values in the result: it need not be ended, nor made anew for the next call.
+ * Fields of executors no method changes here, and those of @result follow from these. */
+static inline bool tarn__context_is_new(const struct tarn_context *ctx)
+{
+	const tarn_builder *b = &ctx->result;
+
+	return ((uint32_t)b->error | b->heap | b->kind | b->n_refs | ctx->n_lent | ctx->instead |
+		(uintptr_t)ctx->fault | (uintptr_t)ctx->endings) == 0 &&
+	       b->words == b->room && b->refs == b->refs_room;
+}
 /* Runs the method: checks the arguments, calls it, and puts what it failed with into the
  * result. 0 or negative: the code of the reply. */
 int tarn__context_run(struct tarn_context *ctx);
+/* Its two halves: calls the method; and what its code @r makes of the reply. */
+int tarn__context_method(struct tarn_context *ctx);
+int tarn__context_over(struct tarn_context *ctx, int r);
 /* Frees what it has: result, fault. Not the arguments' references. */
 void tarn__context_fini(struct tarn_context *ctx);
 /* The failure @code with the thread's last sentence as the result; a failure of the method if

@@ -9,7 +9,7 @@ bool tarn__gate_enter(struct tarn__host *host, const struct tarn__served *t,
 
 	(void)offer;
 	/* Executors begin only when the reactor has given them a job. */
-	if (tarn__likely(!h->busy) || t->type->concurrency == TARN_PARALLEL)
+	if (tarn__likely(!host->busy) || t->type->concurrency == TARN_PARALLEL)
 		return true;
 	/* SYNC gate, acquire: what the last one did to the instance is there. */
 	return __atomic_compare_exchange_n(&h->gate[tarn__id_index(id)], &free, GATE_REACTOR, false,
@@ -22,7 +22,7 @@ void tarn__gate_leave(struct tarn__host *host, uint64_t id)
 	uint32_t *gate = &h->gate[tarn__id_index(id)];
 
 	/* Of a parallel type it is not ours. Relaxed: nobody else makes it ours. */
-	if (tarn__unlikely(h->busy) && tarn__load32_relaxed(gate) == GATE_REACTOR)
+	if (tarn__unlikely(host->busy) && tarn__load32_relaxed(gate) == GATE_REACTOR)
 		tarn__store32_release(gate, GATE_FREE); /* SYNC gate, release */
 }
 

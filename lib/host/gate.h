@@ -20,6 +20,7 @@ enum { GATE_FREE = 0, GATE_REACTOR = 1, GATE_ACTOR = 2 };
 
 int tarn__inline_run(struct tarn__host *host, struct tarn__run *run);
 void tarn__inline_end(struct tarn__host *host, struct tarn__run *run);
+int tarn__inline_call(struct tarn__host *host, struct tarn__run *run);
 bool tarn__gate_enter(struct tarn__host *host, const struct tarn__served *t,
 		      const struct tarn__offer *offer, uint64_t id);
 void tarn__gate_leave(struct tarn__host *host, uint64_t id);

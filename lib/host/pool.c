@@ -545,7 +545,7 @@ void tarn__pool_submit(struct tarn__host *host, struct tarn__job *job)
 	struct host *h = host_of(host);
 	struct pool *p = h->pool;
 
-	h->busy = true;
+	host->busy = true;
 	pthread_mutex_lock(&p->mutex);
 	/* A creator is alone, whatever the type says, and its object's first calls come after it. */
 	bool alone = job->deed == TARN__DEED_CREATE ||

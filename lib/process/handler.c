@@ -21,6 +21,8 @@
 #include "shm/wake.h"
 
 #define EVENTS 64
+#define SHARE (64u << 10) /* bytes of a stream between two looks at the others */
+#define TURNS 16          /* looks at a ring that always has something new */
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct tarn_process *all; /* guarded by mutex; only the thread unlinks */
@@ -51,6 +53,7 @@ static void drain_ring(struct tarn_process *p)
 		unsigned char bytes[TARN__LOG_RECORD_MOST];
 	} record; /* this thread's */
 	uint64_t taken = 0;
+	unsigned turns = 0;
 	uint32_t n;
 
 	if (!p->forward)
@@ -61,7 +64,7 @@ static void drain_ring(struct tarn_process *p)
 			tarn__log_deliver_wire(&p->route, &record.w, n);
 			taken += n;
 		}
-		if (taken > p->ring_bytes) {
+		if (taken > p->ring_bytes || ++turns == TURNS) {
 			ring_bell();
 			return;
 		}
@@ -104,20 +107,25 @@ static void say_lines(struct tarn_process *p, struct tarn__stream_in *s, bool at
 
 static void stream_close(struct tarn__stream_in *s)
 {
-	close(s->fd); /* leaves the epoll, too */
+	/* Closing alone is not leaving: a child that was forked meanwhile has the same pipe open. */
+	epoll_ctl(epoll, EPOLL_CTL_DEL, s->fd, NULL);
+	close(s->fd);
 	s->fd = -1;
 }
 
-static void drain_stream(struct tarn_process *p, struct tarn__stream_in *s)
+/* Up to @most bytes of what there is: one that writes on and on is not the only one. */
+static void drain_stream(struct tarn_process *p, struct tarn__stream_in *s, size_t most)
 {
-	while (s->fd >= 0) {
-		ssize_t n = read(s->fd, s->line + s->n, sizeof s->line - 1 - s->n);
+	while (s->fd >= 0 && most > 0) {
+		size_t room = sizeof s->line - 1 - s->n;
+		ssize_t n = read(s->fd, s->line + s->n, room < most ? room : most);
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno == EAGAIN)
 			return;
 		s->n += n > 0 ? (size_t)n : 0;
+		most -= n > 0 ? (size_t)n : 0;
 		say_lines(p, s, n <= 0);
 		if (n <= 0)
 			stream_close(s);
@@ -144,8 +152,11 @@ static void ended(struct tarn_process *p)
 	epoll_ctl(epoll, EPOLL_CTL_DEL, p->pidfd, NULL);
 	drain_ring(p);
 	for (int i = 0; i < 2; i++) {
-		/* Its own children may have the pipe still; what they say is not its. */
-		drain_stream(p, &p->in[i]);
+		/* Its own children may have the pipe still; what they say is not its. What it said
+		 * itself is what the pipe holds, at most. */
+		int holds = fcntl(p->in[i].fd, F_GETPIPE_SZ);
+
+		drain_stream(p, &p->in[i], holds > 0 ? (size_t)holds : SHARE);
 		if (p->in[i].fd >= 0) {
 			say_lines(p, &p->in[i], true);
 			stream_close(&p->in[i]);
@@ -183,7 +194,7 @@ static void happened(const struct epoll_event *e, struct tarn_process **ended_no
 	else if ((tag & TAG_BITS) == OF_PIDFD)
 		ended_now[(*n)++] = p;
 	else
-		drain_stream(p, &p->in[(tag & TAG_BITS) - OF_STREAM]);
+		drain_stream(p, &p->in[(tag & TAG_BITS) - OF_STREAM], SHARE);
 }
 
 static void *work(void *arg)

@@ -9,6 +9,7 @@
  */
 #include "log.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,7 +36,7 @@ static struct tarn__log_ring *ring;     /* NULL: nowhere to */
 static pid_t ring_of;                   /* the ring has one writer: not who was forked from it */
 static int bell = -1;
 static const char *own_name = "";
-static uint64_t sequence;               /* guarded by ring_mutex, or sink_mutex without a ring */
+static uint64_t sequence;               /* counted up atomically; of a ring's, under ring_mutex */
 static uint32_t lost;                   /* guarded by ring_mutex */
 
 /* ---- as text ---- */
@@ -151,6 +152,8 @@ static void print(const tarn_log_record *r, const char *format)
 	for (size_t at = 0; at < all;) { /* one write, so that lines stay whole */
 		ssize_t done = write(STDERR_FILENO, line + at, all - at);
 
+		if (done < 0 && errno == EINTR)
+			continue;
 		if (done <= 0)
 			return;
 		at += (size_t)done;
@@ -264,7 +267,8 @@ static bool forward(const tarn_log_record *r, bool mine)
 	wire_of(r, &u.w);
 	pthread_mutex_lock(&ring_mutex);
 	if (mine) {
-		u.w.sequence = sequence++;
+		/* Relaxed: others count up only while records change their way. */
+		u.w.sequence = __atomic_fetch_add(&sequence, 1, __ATOMIC_RELAXED);
 		u.w.lost = lost;
 		u.w.pressed = lost > 0;
 	}

@@ -159,6 +159,8 @@ int tarn_stream_end(tarn_stream *stream)
 {
 	uint32_t state = state_of(stream);
 
+	if (tarn__forked(stream->object->base.client))
+		return tarn__fail_forked();
 	do {
 		if (all_ended(stream, state))
 			return tarn__fail(-TARN_ESTATE, "All %u suppliers of the stream have ended this "
@@ -176,6 +178,8 @@ int tarn_stream_renew(tarn_stream *stream)
 {
 	uint32_t state = state_of(stream);
 
+	if (tarn__forked(stream->object->base.client))
+		return tarn__fail_forked();
 	do {
 		if (!all_ended(stream, state))
 			return tarn__fail(-TARN_ESTATE, "%u of the %u suppliers of the stream have not ended "

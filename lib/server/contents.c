@@ -20,6 +20,21 @@
 /* It grows as it is used; its size is a cap, as DATA's is. */
 #define VIEW_LEAST (64ull << 20)
 
+static void share_budget(struct server *s)
+{
+	if (s->st.data_most != 0)
+		s->st.view_taken = tarn__store_share(s->store, &s->st.head->heap.committed, s->st.data_most);
+}
+
+static int store_new(struct server *s, uint64_t roots, uint64_t seed)
+{
+	int r = tarn__store_new(&s->view_segment, roots, seed, &s->store);
+
+	if (r == 0)
+		share_budget(s);
+	return r;
+}
+
 /* The same segment, which clients have mapped. What is in it is found once the clients and their lanes are
  * there: tarn__contents_succeed(). */
 static int take_over(struct server *s)
@@ -28,7 +43,11 @@ static int take_over(struct server *s)
 
 	if (r == 0)
 		r = tarn__segment_open_readonly(&s->view_segment, &s->view_readonly);
-	return r == 0 ? tarn__store_inherit(&s->view_segment, &s->store) : r;
+	if (r == 0)
+		r = tarn__store_inherit(&s->view_segment, &s->store);
+	if (r == 0)
+		share_budget(s);
+	return r;
 }
 
 void tarn__contents_set(struct state *st, struct thing *t, const struct thing_root *to)
@@ -77,11 +96,12 @@ int tarn__contents_open(struct server *s)
 		r = tarn__segment_create(s->backing, "view", bytes, &s->view_segment);
 	if (r == 0)
 		r = tarn__segment_open_readonly(&s->view_segment, &s->view_readonly);
-	return r == 0 ? tarn__store_new(&s->view_segment, roots, seed, &s->store) : r;
+	return r == 0 ? store_new(s, roots, seed) : r;
 }
 
 void tarn__contents_close(struct server *s)
 {
+	s->st.view_taken = NULL;
 	tarn__store_free(s->store);
 	s->store = NULL;
 	tarn__segment_close(&s->view_segment);

@@ -131,16 +131,59 @@ int tarn__estate_segment(const struct estate *e, enum estate_thing thing, struct
 
 /* ---- the server's side ---- */
 
+/* A keeper that is only slow is waited for, see SO_SNDTIMEO in keeper.c; one that is stopped once. */
+static int say(struct server *s, const struct estate_note *n, const int *fds, unsigned n_fds,
+	       bool waits)
+{
+	int r = tarn__control_send(s->keeper, n, sizeof *n, fds, n_fds,
+				   MSG_NOSIGNAL | (waits && (!s->keeper_slow || n->kind == ESTATE_BYE)
+							   ? 0 : MSG_DONTWAIT));
+
+	if (waits || r >= 0)
+		s->keeper_slow = r == -EAGAIN;
+	return r < 0 ? r : 0;
+}
+
+static void unsaid_set(struct server *s, uint32_t client, bool unsaid)
+{
+	uint64_t *word = &s->unsaid[client / 64], bit = UINT64_C(1) << client % 64;
+
+	if (((*word & bit) != 0) == unsaid)
+		return;
+	*word ^= bit;
+	s->n_unsaid += unsaid ? 1u : UINT32_MAX;
+}
+
+static int say_gone(struct server *s, uint32_t client)
+{
+	const struct estate_note n = { .kind = ESTATE_CLIENT_GONE, .client = client };
+	int r = say(s, &n, NULL, 0, false);
+
+	unsaid_set(s, client, r == -EAGAIN);
+	return r;
+}
+
+/* Until then the keeper has descriptors of who is gone, and no more harm comes of it. */
+static void say_unsaid(struct server *s)
+{
+	for (uint32_t i = 1; s->n_unsaid != 0 && i < MAX_CLIENTS; i++)
+		if ((s->unsaid[i / 64] >> i % 64 & 1) && say_gone(s, i) == -EAGAIN)
+			return;
+}
+
 static int leave(struct server *s, const struct estate_note *n, const int *fds, unsigned n_fds)
 {
 	if (s->heritage == NULL || s->keeper < 0)
 		return 0;
-	/* Waits, for a moment, for a keeper that is only slow: see SO_SNDTIMEO in keeper.c. */
-	int r = tarn__control_send(s->keeper, n, sizeof *n, fds, n_fds, MSG_NOSIGNAL);
+	int r = say(s, n, fds, n_fds, true);
 
 	if (r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN)
 		return 0; /* it is gone, which the loop will notice: nobody to leave it to */
-	return r < 0 ? r : 0;
+	if (r == 0 && n->kind == ESTATE_CLIENT)
+		unsaid_set(s, n->client, false); /* it replaces who was there */
+	if (tarn__unlikely(r == 0 && s->n_unsaid != 0))
+		say_unsaid(s);
+	return r;
 }
 
 static void set_name(char *to, size_t bytes, const char *from)
@@ -186,18 +229,20 @@ int tarn__estate_leave_event(struct server *s, uint32_t client, uint32_t number,
 
 void tarn__estate_forget_client(struct server *s, uint32_t client)
 {
-	const struct estate_note n = { .kind = ESTATE_CLIENT_GONE, .client = client };
-
-	leave(s, &n, NULL, 0);
+	if (s->heritage == NULL || s->keeper < 0)
+		return;
+	/* In order: not before what could not be said of others. */
+	unsaid_set(s, client, true);
+	say_unsaid(s);
 }
 
 void tarn__estate_forget_event(struct server *s, uint32_t client, uint32_t number)
 {
 	const struct estate_note n = { .kind = ESTATE_EVENT_GONE, .client = client, .number = number };
 
-	if (s->heritage == NULL)
-		return;
-	leave(s, &n, NULL, 0);
+	/* Not waited for: who does not hear it keeps a pipe's end until the client is gone. */
+	if (s->heritage != NULL && s->keeper >= 0)
+		say(s, &n, NULL, 0, false);
 }
 
 int tarn__estate_leave_all(struct server *s)

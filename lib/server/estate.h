@@ -42,7 +42,7 @@ enum estate_kind {
 	ESTATE_EVENT,       /* fd: writing end of the pipe of lane number @number */
 	ESTATE_EVENT_GONE,
 	ESTATE_READY,       /* it serves */
-	ESTATE_BYE,         /* it ends in order, or cannot serve: no successor */
+	ESTATE_BYE,         /* it ends in order, or is the first and cannot serve: no successor */
 };
 
 /* One datagram of a socket that only these two processes have. */

@@ -229,7 +229,10 @@ static int reserve_tags(struct state *st, uint32_t end)
 /* The memory is there as far as we know; the kernel of a memory cgroup would not refuse, but kill. */
 static bool is_there(const struct state *st, uint64_t bytes)
 {
-	return st->data_most == 0 || st->head->heap.committed + bytes <= st->data_most;
+	/* Relaxed: the limit has a margin, see mind_limit(). */
+	const uint64_t view = st->view_taken != NULL ? tarn__load_relaxed(st->view_taken) : 0;
+
+	return st->data_most == 0 || st->head->heap.committed + view + bytes <= st->data_most;
 }
 
 /* Pages of a window of free runs, of which @first is the first, that are not committed. */

@@ -148,6 +148,16 @@ static void owned_put_back(struct batch *b)
 	b->owned.bytes = 0;
 }
 
+static inline void owned_change(struct batch *b, uint32_t client, int32_t n, int64_t bytes)
+{
+	if (tarn__unlikely(b->owned.client != client)) {
+		owned_put_back(b);
+		b->owned.client = client;
+	}
+	b->owned.n += n;
+	b->owned.bytes += bytes;
+}
+
 static void add_to(struct state *st, uint64_t *word, int64_t change)
 {
 	if (change != 0)
@@ -220,14 +230,8 @@ static inline void free_block(struct batch *b, struct object *o)
 		b->used = st->span[span].used;
 		b->free = st->span[span].free;
 	}
-	if (o->owner != NIL) {
-		if (tarn__unlikely(b->owned.client != o->owner)) {
-			owned_put_back(b);
-			b->owned.client = o->owner;
-		}
-		b->owned.n--;
-		b->owned.bytes -= (int64_t)slot;
-	}
+	if (o->owner != NIL)
+		owned_change(b, o->owner, -1, -(int64_t)slot);
 	SET(st, o->id, o->id + (1ull << TARN__INDEX_BITS));
 	object_owner_word_set(st, o, NIL, (struct object_word){ .state = OBJECT_FREE });
 	pair_set(st, &o->next, b->free, span);
@@ -552,4 +556,61 @@ uint64_t tarn__hot_apply_older(struct server *s)
 	SET(st, h->done, h->done + done);
 	tarn__commit(s);
 	return done;
+}
+
+/* ---- the dead ---- */
+
+#define LOOKS 1024u /* lines that one batch looks at */
+
+/* As reclaim_object() in clients.c. */
+static bool hot_reclaim_line(struct batch *b, struct object *o, uint32_t client, uint32_t *changed)
+{
+	if (o->state != OBJECT_LIVE && o->state != OBJECT_GRANTED)
+		return true;
+	struct holder *h = holder_of(o, client);
+	bool owned = o->owner == client;
+
+	if (h == NULL && !owned)
+		return o->spilled == 0; /* else the book knows */
+	if (o->state != OBJECT_LIVE || !is_block(o) || (h == NULL && o->spilled != 0))
+		return false;
+	uint32_t ext = h != NULL ? o->ext - h->units : o->ext;
+
+	if (h != NULL && ext == 0 && !can_free(b, o))
+		return false;
+	++*changed;
+	if (h != NULL) {
+		holder_set(b, h, NIL, 0);
+		held_change(b, client, -1);
+		ext_set(b, o, ext);
+		if (ext == 0) {
+			free_block(b, o); /* and its owner is none */
+			return true;
+		}
+	}
+	if (owned) {
+		owned_change(b, client, -1, -(int64_t)tarn__heap_capacity(b->st, o));
+		SET(b->st, o->owner, NIL);
+	}
+	return true;
+}
+
+uint32_t tarn__hot_reclaim(struct server *s, uint32_t client, uint32_t *changed)
+{
+	struct state *st = &s->st;
+	struct client *c = &st->client[client];
+	uint64_t at = c->reclaim_at, end = st->head->heap.objects;
+	uint32_t n = 0, done = 0;
+	struct batch b = { .s = s, .st = st };
+
+	while (n < LOOKS && done < BATCH && at + n < end &&
+	       hot_reclaim_line(&b, &st->object[at + n], client, &done))
+		n++;
+	if (n == 0)
+		return 0;
+	put_back(&b);
+	SET(st, c->reclaim_at, at + n);
+	tarn__commit(s);
+	*changed += done;
+	return n;
 }

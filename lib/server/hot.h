@@ -14,5 +14,9 @@ uint32_t tarn__hot_read(struct server *s, struct lane_view *v);
 uint32_t tarn__hot_calls(struct server *s, struct lane_view *v);
 /* Phase B of the next entries of the older buffer, the same. */
 uint64_t tarn__hot_apply_older(struct server *s);
+/* What is booked on a client that is being reclaimed in the next lines of the table, from its cursor on: blocks
+ * of which nothing but the commonest is true. Effects and cursor are one transaction. How many lines; 0: the
+ * next one goes the other way. *@changed grows by those where something was. */
+uint32_t tarn__hot_reclaim(struct server *s, uint32_t client, uint32_t *changed);
 
 #endif

@@ -105,7 +105,7 @@ static _Noreturn void be_server(struct keeper *k, int socket)
 	struct heritage h = { .keeper = socket, .estate = &k->estate, .page = k->page,
 			      .successor = k->was_ready, .status = k->status, .words = k->words };
 	struct estate_note bye = { .kind = ESTATE_BYE };
-	const struct timeval patience = { .tv_sec = 5 };
+	const struct timeval patience = { .tv_sec = 1 };
 
 	/* Before signals are let in: a SIGTERM that came to the keeper meanwhile is sent on. */
 	close(k->signals);
@@ -118,11 +118,21 @@ static _Noreturn void be_server(struct keeper *k, int socket)
 
 	if (r < 0)
 		note_failure(k->page, r);
+	if (r < 0 && k->was_ready) { /* as if it had been killed: perhaps the next one can */
+		fflush(NULL);
+		_exit(1);
+	}
 	tarn__control_send(socket, &bye, sizeof bye, NULL, 0, MSG_NOSIGNAL);
 	fflush(NULL);
 	if (k->own_process)
 		exit(r < 0 ? 1 : 0);
 	_exit(r < 0 ? 1 : 0);
+}
+
+static void collect(struct keeper *k)
+{
+	while (waitpid(k->pid, &k->status, 0) < 0 && errno == EINTR)
+		;
 }
 
 static int start(struct keeper *k)
@@ -133,6 +143,7 @@ static int start(struct keeper *k)
 		return -errno;
 	k->socket = pair[0];
 	k->ready = k->bye = false;
+	k->page->code = 0;
 	k->words = k->page->words;
 	k->page->words = (struct last_words){ 0 };
 	fflush(NULL); /* or both would write what is buffered */
@@ -144,6 +155,10 @@ static int start(struct keeper *k)
 	if (r == 0) {
 		k->pidfd = (int)syscall(SYS_pidfd_open, k->pid, 0); /* ours to collect */
 		r = k->pidfd < 0 ? -errno : 0;
+		if (r < 0) { /* it must not live beside the next one, or when we have given up */
+			kill(k->pid, SIGKILL);
+			collect(k);
+		}
 	}
 	if (r < 0) {
 		close(k->socket);
@@ -186,14 +201,15 @@ static void send_on(const struct keeper *k, int signal)
 	syscall(SYS_pidfd_send_signal, k->pidfd, signal, NULL, 0);
 }
 
-static void take_signal(struct keeper *k)
+/* 0: there is none. */
+static int take_signal(struct keeper *k)
 {
 	struct signalfd_siginfo info;
 
 	if (read(k->signals, &info, sizeof info) != (ssize_t)sizeof info)
-		return;
+		return 0;
 	k->ending = true;
-	send_on(k, (int)info.ssi_signo);
+	return (int)info.ssi_signo;
 }
 
 /* Until the server is dead and collected. */
@@ -218,8 +234,9 @@ static void watch(struct keeper *k)
 			take_notes(k);
 		else if (p[NOTES].revents != 0)
 			p[NOTES].fd = -1; /* hung up, and nothing is left to read */
-		if (p[SIGNALS].revents != 0)
-			take_signal(k);
+		int signal = p[SIGNALS].revents != 0 ? take_signal(k) : 0;
+		if (signal != 0)
+			send_on(k, signal);
 		if (p[PARENT].revents != 0 && p[PARENT].fd >= 0) {
 			/* It has seen that itself, unless it hangs. */
 			p[PARENT].fd = -1;
@@ -227,8 +244,7 @@ static void watch(struct keeper *k)
 			k->kill_ns = tarn__now() + PATIENCE_NS;
 		}
 	}
-	while (waitpid(k->pid, &k->status, 0) < 0 && errno == EINTR)
-		;
+	collect(k);
 	k->died_ns = tarn__now();
 	__atomic_store_n(&k->page->server_pid, 0, __ATOMIC_RELEASE);
 	take_notes(k); /* what it sent is there */
@@ -272,14 +288,25 @@ static bool wait_for_next(struct keeper *k)
 			   "this arena is given up", how(k, text), k->fast);
 		return false;
 	}
-	keeper_log(k, 4, "the server (pid %d) %s; its successor takes over", (int)k->pid,
-		   how(k, text));
+	keeper_log(k, 4, "the server (pid %d) %s%s%s; its successor takes over", (int)k->pid,
+		   how(k, text), k->page->code < 0 ? ": " : "", k->page->code < 0 ? k->page->failure : "");
 	if (k->fast > 1) { /* 2, 4, 8 ... ms */
 		long ms = 1l << (k->fast - 1);
 
 		nanosleep(&(struct timespec){ .tv_nsec = ms * 1000000 }, NULL);
 	}
 	return true;
+}
+
+/* Between two attempts to start a server. True: there is to be none. */
+static bool told_to_end(struct keeper *k)
+{
+	struct pollfd p[] = { { .fd = k->signals, .events = POLLIN },
+			      { .fd = k->parent_pidfd, .events = POLLIN } };
+
+	if (poll(p, 2, 10) > 0 && (take_signal(k) != 0 || p[1].revents != 0))
+		k->ending = true;
+	return k->ending;
 }
 
 static int keep(struct keeper *k)
@@ -293,10 +320,13 @@ static int keep(struct keeper *k)
 		if (k->bye || k->ending || !k->was_ready)
 			return end_of_last(k);
 		if (!wait_for_next(k))
-			return tarn__fail(-TARN_EINTERRUPTED, "the server died again and again");
+			return k->page->code < 0
+				       ? tarn__fail(k->page->code, "%s", k->page->failure)
+				       : tarn__fail(-TARN_EINTERRUPTED, "the server died again and again");
 		k->successors++;
 		while ((r = start(k)) == -EAGAIN || r == -ENOMEM)
-			nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+			if (told_to_end(k))
+				return 0;
 		if (r < 0)
 			return tarn__fail(r, "cannot start a successor: %s", strerror(-r));
 	}

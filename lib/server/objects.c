@@ -376,7 +376,11 @@ void tarn__run_init(struct turn *t, const struct tarn__served *type, struct deed
 	ret->turn = d;
 	ret->deferred = &d->deferred;
 	ret->succeeded = false;
+	ret->repeatable = false;
+	ret->from = 0;
+	ret->again = 0;
 	ret->instead = 0;
+	ret->context = NULL;
 	d->deferred = false;
 	d->t = t;
 	d->n_made = 0;

@@ -140,15 +140,15 @@ static uint64_t choose_spin(const tarn_server_options *o)
 
 /*
  * Whoever commits more memory than its memory cgroup has is killed, or has another process of the
- * group killed, where a full /dev/shm says ENOSPC. So DATA stops before: an eighth of the limit
- * is left to META, lanes, and the processes themselves. The limit is that of the start.
+ * group killed, where a full /dev/shm says ENOSPC. So DATA and VIEW stop before: an eighth of the
+ * limit is left to META, lanes, and the processes themselves. The limit is that of the start.
  */
 static void mind_limit(struct server *s, uint64_t cap)
 {
 	const uint64_t limit = tarn__place_limit(), most = limit - limit / 8;
 
-	s->st.data_most = cap > most ? most : 0;
-	if (s->st.data_most != 0)
+	s->st.data_most = limit != UINT64_MAX ? most : 0;
+	if (cap > most)
 		tarn__log(s, 4, "the arena's cap is %llu MiB, the memory cgroup's limit %llu MiB: blocks will "
 			  "get %llu MiB at most", (unsigned long long)(cap >> 20),
 			  (unsigned long long)(limit >> 20), (unsigned long long)(most >> 20));
@@ -156,7 +156,8 @@ static void mind_limit(struct server *s, uint64_t cap)
 
 static uint64_t choose_watermark(const struct server *s, const tarn_server_options *o)
 {
-	const uint64_t most = s->st.data_most != 0 ? s->st.data_most : s->st.head->arena_bytes;
+	const uint64_t cap = s->st.head->arena_bytes;
+	const uint64_t most = s->st.data_most != 0 && s->st.data_most < cap ? s->st.data_most : cap;
 
 	if (o->watermark_bytes != 0)
 		return o->watermark_bytes;
@@ -554,6 +555,8 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 			memcpy(ret_uuid, s->st.head->uuid, sizeof s->st.head->uuid);
 		serve(s, o, stop_wanted);
 	}
+	if (r < 0 && succeeds(s))
+		return r; /* its process ends: all that it took over is the next one's, untouched */
 	close_all(s);
 	return r;
 }

@@ -154,6 +154,9 @@ struct server {
 
 	/* of replacement */
 	int keeper;                    /* socket to it; -1: there is none (any more) */
+	bool keeper_slow;              /* it let us wait in vain: it is stopped */
+	uint32_t n_unsaid;             /* clients of whose end it could not be told: */
+	uint64_t unsaid[MAX_CLIENTS / 64]; /* a bit each */
 	struct tarn__loop_watch keeper_watch;
 	const struct heritage *heritage; /* NULL: there never was a keeper */
 	unsigned n_died;               /* entries of META's died[] */

@@ -114,7 +114,7 @@ struct client {
 	uint32_t names;       /* names that end with it */
 	uint32_t departed_at; /* the next thing that is told that it is gone; NIL: none */
 	uint32_t records;     /* call records that came of its messages, whoever waits for them */
-	uint64_t spare;
+	uint64_t departed_from; /* how far that thing is with it, by its own count; 0: not told yet */
 };
 static_assert(sizeof(struct client) == 128, "two lines");
 
@@ -482,7 +482,8 @@ struct state_head {
 	/* By successors: the message that was begun again last, and how often. Not logged. */
 	struct {
 		uint64_t position;
-		uint32_t lane, times;
+		uint32_t lane, incarnation; /* of the lane's client: lanes are used again */
+		uint64_t times;
 	} again;
 
 	/* The object that is just told that a client is gone; likewise not logged. */
@@ -531,7 +532,9 @@ struct state {
 		uint32_t n, room;
 	} suspects;
 	struct tarn__segment meta_segment, data, dir_segment;
-	uint64_t data_most; /* bytes of DATA to commit at most, below the cap; 0: as many as the cap */
+	/* Bytes of DATA to commit at most, together with those of containers; 0: as many as the cap. */
+	uint64_t data_most;
+	const uint64_t *view_taken; /* those; NULL: none */
 	struct tarn__dir_entry *dir;
 	uint32_t *born; /* by object: the tick when it became LIVE (facts.h); NULL: nobody keeps it */
 	uint32_t tick;

@@ -78,13 +78,16 @@ static void put_back(struct server *s, const struct running *now)
 static bool begin_again(struct server *s, const struct running *now, int signal)
 {
 	struct state_head *h = s->st.head;
-	bool same = h->again.lane == now->lane && h->again.position == now->position;
+	const uint32_t incarnation = s->st.client[s->st.lane[now->lane].client].incarnation;
+	bool same = h->again.lane == now->lane && h->again.position == now->position &&
+		    h->again.incarnation == incarnation;
 
 	if (now->own == 0 || tarn__crash_signal(signal) || (same && h->again.times >= AGAIN_MOST))
 		return false;
 	h->again.times = same ? h->again.times + 1 : 1;
 	h->again.position = now->position;
 	h->again.lane = now->lane;
+	h->again.incarnation = incarnation;
 	return true;
 }
 

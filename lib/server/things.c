@@ -65,8 +65,10 @@ static void attend_no_more(struct state *st, struct thing *t)
 
 	/* Where somebody stands who walks the list. */
 	for (uint32_t k = 1; h->n_dying != 0 && k < h->clients_used; k++)
-		if (st->client[k].state == CLIENT_RECLAIM && st->client[k].departed_at == i)
+		if (st->client[k].state == CLIENT_RECLAIM && st->client[k].departed_at == i) {
 			SET(st, st->client[k].departed_at, next);
+			SET(st, st->client[k].departed_from, 0);
+		}
 	if (next != NIL)
 		SET(st, st->thing[next].attend_prev, t->attend_prev);
 	if (t->attend_prev != NIL)
@@ -442,21 +444,23 @@ static const struct tarn__reactor_ops departed_ops = {
 	.made = end_made,
 };
 
-static void tell(struct server *s, const struct thing *t, uint32_t client)
+/* Where the thing has to go on; 0: it is through. */
+static uint64_t tell(struct server *s, const struct thing *t, uint32_t client)
 {
 	const struct tarn__served *type = tarn__thing_type(s, t);
 	const struct object *o = &s->st.object[tarn__id_index(t->id)];
 
 	if (type == NULL || type->type->departed == NULL || !(t->flags & THING_MADE) ||
 	    o->state != OBJECT_LIVE)
-		return;
+		return 0;
 	struct tarn__run run = { .served = type, .deed = TARN__DEED_DEPARTED, .id = o->id,
 				 .self = tarn__thing_self(s, o, type), .ops = &departed_ops,
-				 .turn = s,
+				 .turn = s, .from = s->st.client[client].departed_from,
 				 .caller = { .client = client, .pid = s->st.client[client].pid } };
 
 	s->host->ops->run(s->host, &run);
 	s->host->ops->run_end(s->host, &run);
+	return run.again;
 }
 
 bool tarn__things_departed(struct server *s, uint32_t client, uint32_t *budget)
@@ -473,10 +477,16 @@ bool tarn__things_departed(struct server *s, uint32_t client, uint32_t *budget)
 		tarn__compiler_barrier();
 		tarn__store32_relaxed(&st->head->telling.client, client);
 		tarn__compiler_barrier();
-		tell(s, t, client);
-		SET(st, c->departed_at, next);
+		const uint64_t again = tell(s, t, client);
+		SET(st, c->departed_from, again);
+		if (again == 0)
+			SET(st, c->departed_at, next);
 		tarn__commit(s);
 		tarn__store32_relaxed(&st->head->telling.client, NIL);
+		if (again != 0) {
+			*budget = 0; /* the lanes first */
+			return false;
+		}
 	}
 	return c->departed_at == NIL;
 }

@@ -39,6 +39,14 @@ struct tarn__ending {
 };
 void tarn__context_at_end(tarn_context *ctx, struct tarn__ending *ending);
 
+/*
+ * In departed(), of objects that have much to look at: where the part before this one left off (0: this
+ * is the first), and that there is more from @from on, which is not 0. departed() is then called again, as
+ * a transaction of its own, and others are served between the two; not if the object ends before.
+ */
+uint64_t tarn__departed_from(const tarn_context *ctx);
+void tarn__departed_again(tarn_context *ctx, uint64_t from);
+
 /* tarn_self_hold() by an id, of something that lives until the method ends. */
 int tarn__self_hold_id(tarn_context *ctx, uint64_t id);
 /* A handle of any kind on something that the object holds; borrowed until the method ends. */

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "inside.h"
 #include "memory.h"
 #include "stash.h"
 #include "tarn/queue.h"
@@ -427,8 +428,8 @@ static int grow(tarn_context *ctx, void *self)
 struct repair {
 	struct view v;
 	uint32_t client;
-	uint64_t retries, least;  /* slots that are RETRY by now; the first of them */
-	uint64_t again;
+	uint64_t again;          /* items that it had, and that are RETRY now */
+	uint64_t retries, least; /* all that are RETRY now, and the first of them */
 };
 
 /* Is the item in the dead one's hands? Counts that, before the slot is another's. A successor of a server
@@ -465,50 +466,93 @@ static void repair_slot(struct repair *p, struct tarn__queue_slot *s)
 	default:
 		break;
 	}
+	/* Also those that a server was killed at, before anybody was told of them. */
 	seen = tarn__mpmc_look(&s->word);
-	if (tarn__mpmc_state(seen) != TARN__MPMC_RETRY)
-		return;
-	turn = seen >> 16;
-	if (p->retries++ == 0 || tarn__mpmc_ahead(seen, p->least) < 0)
-		p->least = turn;
+	if (tarn__mpmc_state(seen) == TARN__MPMC_RETRY &&
+	    (p->retries++ == 0 || tarn__mpmc_ahead(seen, p->least) < 0))
+		p->least = seen >> 16;
 }
 
-static void repair_slots(struct repair *p, unsigned char *slots)
+static void repair_slots(struct repair *p, unsigned char *slots, uint64_t n)
 {
-	for (uint64_t i = 0; slots != NULL && i < p->v.m.n; i++)
+	for (uint64_t i = 0; i < n; i++)
 		repair_slot(p, (void *)(slots + i * p->v.m.stride));
 }
 
+/*
+ * From part @at on, as many as are one part's work: a part is a run, or as many slots of a ring. Runs that are
+ * not there are none. Returns the next part; 0: that was the last one.
+ */
+static uint64_t repair_part(struct repair *p, uint64_t at)
+{
+	const uint64_t n = p->v.m.n;
+
+	if (p->v.run == NULL) {
+		uint64_t first = at * TARN__QUEUE_RUN, left = first < n ? n - first : 0;
+
+		repair_slots(p, p->v.m.base + first * p->v.m.stride,
+			     left < TARN__QUEUE_RUN ? left : TARN__QUEUE_RUN);
+		return left > TARN__QUEUE_RUN ? at + 1 : 0;
+	}
+	for (; at < p->v.m.runs; at++) {
+		unsigned char *slots = run_slots(&p->v, at);
+
+		if (slots != NULL) {
+			repair_slots(p, slots, n);
+			return at + 1 < p->v.m.runs ? at + 1 : 0;
+		}
+	}
+	return 0;
+}
+
+/* Tells consumers of the items that they are to look for. Of some they know already: what is too high they
+ * find out. */
+static void add_retries(struct tarn__queue *q, const struct repair *p)
+{
+	uint64_t was = tarn__load_relaxed(&q->retries), from;
+
+	/* Turns of more than 48 bits are beyond this: a retry is found from any turn below. */
+	do {
+		/* SYNC retry, release: from where, and the slots. A new generation each time, so that
+		 * one who found none below says so in vain. */
+		from = tarn__load_relaxed(&q->retry_from);
+		if ((was & 0xffffffff) == 0 || tarn__mpmc_ahead(p->least << 16, from) < 0)
+			tarn__store_relaxed(&q->retry_from, p->least);
+	} while (!__atomic_compare_exchange_n(
+		&q->retries, &was,
+		tarn__retries_word((was >> 32) + 1, (was & 0xffffffff) + p->retries), false,
+		__ATOMIC_RELEASE, __ATOMIC_RELAXED));
+	tarn__bell_ring_all(&q->items);
+}
+
+/* Should the server be killed in it its successor does it again, for what is left: so the client is
+ * forgotten when all else is done. */
 static void departed(tarn_context *ctx, void *self, uint32_t client)
 {
 	struct repair p = { .client = client };
 	struct tarn__queue *q = self;
 	uint64_t *user = &q->user[client / 64 % (TARN__MPMC_OWNERS / 64)];
-	uint64_t bit = UINT64_C(1) << client % 64;
+	uint64_t bit = UINT64_C(1) << client % 64, next;
 
 	if (!(tarn__load_relaxed(user) & bit) || !view_open(ctx, self, &p.v))
 		return;
-	if (p.v.run == NULL)
-		repair_slots(&p, p.v.m.base);
-	for (uint64_t i = 0; p.v.run != NULL && i < p.v.m.runs; i++)
-		repair_slots(&p, run_slots(&p.v, i));
-	/* Also those that a server found which did not come to say so. */
-	if (p.retries != 0) {
-		uint64_t now = tarn__load_relaxed(&q->retries);
-
-		/* Turns of more than 48 bits are beyond this: a retry is found from any turn below. */
-		tarn__store_relaxed(&q->retry_from, p.least);
-		/* SYNC retry, release: from where, and the slots. A new generation each time. */
-		tarn__store_release(&q->retries, tarn__retries_word((now >> 32) + 1, p.retries));
-	}
+	next = repair_part(&p, tarn__departed_from(ctx));
+	/* Relaxed: a number for people. */
 	if (p.again != 0)
 		__atomic_fetch_add(&q->again, p.again, __ATOMIC_RELAXED);
+	if (p.retries != 0)
+		add_retries(q, &p);
+	if (next != 0) {
+		tarn__departed_again(ctx, next);
+		return;
+	}
 	/* Also what it was woken for, or was to wake others for, is looked at again. */
 	tarn__bell_ring_all(&q->items);
 	tarn__bell_ring_all(&q->space);
 	tarn__bell_ring_all(&q->done);
-	/* Last: until here it is told again if the server is killed. Relaxed: others set theirs. */
-	__atomic_fetch_and(user, ~bit, __ATOMIC_RELAXED);
+	/* Last: until here it is told again if the server is killed. Release: behind the repairs; others
+	 * set theirs. */
+	__atomic_fetch_and(user, ~bit, __ATOMIC_RELEASE);
 }
 
 /* ---- for people ---- */

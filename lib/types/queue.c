@@ -652,6 +652,7 @@ static bool oldest_in_hand(const struct view *v, uint64_t *ret)
 	uint64_t turn, head = tarn__load_acquire(&v->m.head->turn);
 
 	tarn__mpmc_settled(&v->m, &turn);
+	turn = tarn__mpmc_least(&v->m, turn, head); /* whatever somebody wrote there */
 	for (; (int64_t)(head - turn) > 0; turn++) {
 		if (slot_in_hand(v, turn) != NULL) {
 			*ret = turn;

@@ -6,6 +6,13 @@
 #include "tarn/object.h"
 #include "tarn/type.h"
 
+static inline bool tarn__stash_is_ref(tarn_value value)
+{
+	enum tarn_kind kind = tarn_value_kind(value);
+
+	return kind == TARN_KIND_BLOCK || kind == TARN_KIND_OBJECT || kind == TARN_KIND_CHANNEL;
+}
+
 /* The object holds what @value, an argument, refers to. A reference is expected: TypeError. */
 static inline int tarn__stash_hold(tarn_context *ctx, tarn_value value, uint64_t *ret_id)
 {

@@ -30,6 +30,22 @@ uint64_t tarn__store_seed(const struct tarn__store *s)
 
 /* ---- memory ---- */
 
+/* What is taken once @bytes more are committed: no more than before where a dead server had it. */
+static uint64_t taken_with(const struct tarn__store *s, uint64_t bytes)
+{
+	const uint64_t end = s->committed - s->head->chunks_at + bytes;
+
+	return end > s->taken ? end : s->taken;
+}
+
+static int reserve(struct tarn__store *s, uint64_t bytes)
+{
+	/* Relaxed: the budget has a margin, see the server's. */
+	if (s->others != NULL && taken_with(s, bytes) + tarn__load_relaxed(s->others) > s->most)
+		return -ENOSPC;
+	return tarn__segment_reserve(&s->segment, s->committed, bytes);
+}
+
 static int commit(struct tarn__store *s, uint64_t end)
 {
 	uint64_t step = tarn__round_up(end - s->committed, COMMIT_STEP);
@@ -39,13 +55,14 @@ static int commit(struct tarn__store *s, uint64_t end)
 		return 0;
 	if (step > s->view.bytes - s->committed)
 		step = s->view.bytes - s->committed;
-	r = tarn__segment_reserve(&s->segment, s->committed, step);
+	r = reserve(s, step);
 	if (r < 0 && step > end - s->committed) {
 		step = end - s->committed; /* the last there is */
-		r = tarn__segment_reserve(&s->segment, s->committed, step);
+		r = reserve(s, step);
 	}
 	if (r < 0)
 		return r;
+	tarn__store_relaxed(&s->taken, taken_with(s, step)); /* relaxed: as above */
 	s->committed += step;
 	/* SYNC view-committed, release: what is below it is there. */
 	tarn__store_release(&s->head->committed, s->committed);
@@ -404,6 +421,14 @@ void tarn__root_restore(struct tarn__view_root *line, const struct tarn__view_ro
 
 	tarn__store_relaxed(&line->version, odd);
 	line_write(line, to, to->version > odd ? to->version : odd + 1);
+}
+
+const uint64_t *tarn__store_share(struct tarn__store *s, const uint64_t *others, uint64_t most)
+{
+	s->taken = tarn__segment_resident(&s->segment); /* a dead server's */
+	s->most = most;
+	s->others = others;
+	return &s->taken;
 }
 
 /* ---- life ---- */

@@ -3,8 +3,10 @@
  * event alive, and gives them to whoever opens it. */
 #include "stream.h"
 
+#include <limits.h>
 #include <stdio.h>
 
+#include "shm/wake.h"
 #include "tarn/object.h"
 #include "types.h"
 
@@ -42,6 +44,15 @@ static int parts(tarn_context *ctx, void *self)
 	return stop != 0 ? tarn_self_put(ctx, stop) : tarn_put_nil(tarn_context_result(ctx));
 }
 
+/* Killed between its end, or a new round, and the wake: all look again. Who it was, nothing says. */
+static void departed(tarn_context *ctx, void *self, uint32_t client)
+{
+	const struct tarn__stream *s = self;
+
+	(void)ctx, (void)client;
+	tarn__futex_wake(&s->state, INT_MAX);
+}
+
 static int describe(const void *self, char *text, size_t bytes)
 {
 	const struct tarn__stream *s = self;
@@ -65,4 +76,5 @@ const tarn_type tarn__type_stream = {
 	.create = create,
 	.describe = describe,
 	.methods = methods,
+	.departed = departed,
 };

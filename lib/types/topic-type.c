@@ -85,15 +85,36 @@ static struct tarn__queue_slot *slot_of(const struct view *v, uint64_t turn)
 	return (void *)tarn__mpmc_slot(&v->m, turn);
 }
 
-/* Drops what the slot has, of whatever turn. */
-static void drop_kept(struct view *v, struct tarn__queue_slot *s)
+/* Drops what the slot has, of whatever turn. False: not all, there was no room for it in this
+ * transaction; the rest stays the slot's. */
+static bool drop_kept(struct view *v, struct tarn__queue_slot *s)
 {
-	unsigned n = (unsigned)(tarn__load_relaxed(&s->stash) & 0xff);
+	uint64_t word = tarn__load_relaxed(&s->stash);
+	unsigned n = (unsigned)(word & 0xff) <= TARN__TOPIC_REFS ? (unsigned)(word & 0xff) : 0;
 	const uint64_t *id = tarn__topic_ids(s, v->m.stride);
 
-	for (unsigned k = 0; n <= TARN__TOPIC_REFS && k < n; k++)
-		tarn_self_drop(v->ctx, tarn__load_relaxed(&id[k]));
-	tarn__self_store(v->ctx, &s->stash, 0);
+	while (n > 0 && tarn_self_drop(v->ctx, tarn__load_relaxed(&id[n - 1])) != -E2BIG)
+		n--;
+	tarn__self_store(v->ctx, &s->stash, n == 0 ? 0 : (word & ~UINT64_C(0xff)) | n);
+	return n == 0;
+}
+
+/* Keeps what the arguments behind the turn refer to. A failure to hold must not fail the method: that
+ * would undo the drops, which the slot knows nothing of any more. */
+static unsigned keep(struct view *v, struct tarn__queue_slot *s, const tarn_parcel *args, unsigned n)
+{
+	uint64_t *ids = tarn__topic_ids(s, v->m.stride), id = 0;
+
+	for (unsigned k = 0; k < n; k++) {
+		if (tarn__stash_hold(v->ctx, tarn_parcel_at(args, k + 1), &id) == 0) {
+			tarn__self_store(v->ctx, &ids[k], id);
+			continue;
+		}
+		while (k-- > 0)
+			tarn_self_drop(v->ctx, tarn__load_relaxed(&ids[k]));
+		return TARN__STASH_FAILED;
+	}
+	return n;
 }
 
 static int stash(tarn_context *ctx, void *self)
@@ -102,27 +123,35 @@ static int stash(tarn_context *ctx, void *self)
 	unsigned n = tarn_parcel_count(args) - 1;
 	struct tarn__queue_slot *s;
 	struct view v;
-	uint64_t turn, seen, id = 0;
+	uint64_t turn, before;
 	int r = tarn_value_uint(tarn_parcel_at(args, 0), &turn);
 
 	if (r < 0)
 		return r;
 	if (n > TARN__TOPIC_REFS || !view_open(ctx, self, &v))
 		return fail_damaged(ctx);
+	for (unsigned k = 0; k < n; k++)
+		if (!tarn__stash_is_ref(tarn_parcel_at(args, k + 1)))
+			return tarn_throw(ctx, "TypeError", "references are expected behind the turn");
 	s = slot_of(&v, turn);
-	seen = tarn__mpmc_look(&s->word);
+	before = tarn__load_relaxed(&s->stash);
 	/* It may be published by now, and overwritten: then another's message has come before, or will. */
-	if (tarn__mpmc_ahead(seen, turn) != 0 || tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) != 0)
+	if (tarn__mpmc_ahead(tarn__mpmc_look(&s->word), turn) != 0 ||
+	    tarn__stash_refs(before, turn) != 0)
 		return tarn_throw(ctx, "ValueError", "there is no item %llu", (unsigned long long)turn);
-	drop_kept(&v, s);
-	for (unsigned k = 0; k < n && r == 0; k++) {
-		r = tarn__stash_hold(ctx, tarn_parcel_at(args, k + 1), &id);
-		if (r == 0)
-			tarn__self_store(ctx, &tarn__topic_ids(s, v.m.stride)[k], id);
+	if (!drop_kept(&v, s)) {
+		tarn__self_store(ctx, &s->stash, before); /* the drops are undone */
+		return -E2BIG;
 	}
-	if (n != 0)
-		tarn__self_store(ctx, &s->stash, tarn__stash_word(turn, r == 0 ? n : TARN__STASH_FAILED));
-	return r;
+	if (n == 0)
+		return 0;
+	/* SYNC stash, sequentially consistent: who overwrites the item meanwhile sees that there is
+	 * something to be dropped, or we see its claim and drop it. */
+	tarn__self_note(ctx, &s->stash);
+	__atomic_exchange_n(&s->stash, tarn__stash_word(turn, keep(&v, s, args, n)), __ATOMIC_SEQ_CST);
+	if (tarn__mpmc_ahead(tarn__mpmc_look(&s->word), turn) != 0)
+		drop_kept(&v, s);
+	return 0;
 }
 
 static int taken(tarn_context *ctx, void *self)
@@ -156,12 +185,35 @@ static int taken(tarn_context *ctx, void *self)
 /* Where one begins that wants @old items: at those that are kept. */
 static uint64_t first_turn(const struct view *v, uint64_t old)
 {
-	uint64_t tail = tarn__load_acquire(&v->m.tail->turn);
+	/* SYNC gate: behind the exchange in tarn__topic_lower(). */
+	uint64_t tail = __atomic_load_n(&v->m.tail->turn, __ATOMIC_SEQ_CST);
 	uint64_t keep = tarn__load32_relaxed(&v->t->keep);
 
 	old = old < keep ? old : keep;
 	old = old < v->m.n ? old : v->m.n - 1;
 	return tail > old ? tail - old : 0;
+}
+
+/* Makes the subscriber known, and says where it begins. */
+static uint64_t begin(const struct view *v, struct tarn__topic_reader *reader, uint32_t client,
+		      uint64_t old, bool blocks)
+{
+	uint64_t first = first_turn(v, old), now;
+
+	tarn__store_release(&reader->cursor, first);
+	/* Before the gate: who finds that low looks here. */
+	tarn__store32_release(&reader->client, client);
+	if (!blocks)
+		return first;
+	tarn__topic_lower(v->t, first, tarn__load_relaxed(&reader->number));
+	/* Publishers went on until they saw us. One that did not yet is at this turn at most, so it
+	 * overwrites nothing from here on. */
+	now = first_turn(v, old);
+	if (now != first) {
+		tarn__store_release(&reader->cursor, now);
+		tarn__bell_ring_all(&v->t->space); /* who found the cursor low waits for it */
+	}
+	return now;
 }
 
 static int subscribe(tarn_context *ctx, void *self)
@@ -182,17 +234,12 @@ static int subscribe(tarn_context *ctx, void *self)
 
 		if (tarn__load32_relaxed(&reader->client) != 0)
 			continue;
-		first = first_turn(&v, old);
 		number = tarn__load_relaxed(&t->subscriptions) + 1;
 		tarn__store_relaxed(&t->subscriptions, number);
 		tarn__store_relaxed(&reader->number, number);
-		tarn__store_release(&reader->cursor, first);
 		tarn__self_note(ctx, (const uint64_t *)(const void *)&reader->client);
 		tarn__store32_relaxed(&reader->blocks, blocks);
-		/* Before the gate: who finds that low looks here. */
-		tarn__store32_release(&reader->client, client);
-		if (blocks)
-			__atomic_store_n(&t->gate, first, __ATOMIC_SEQ_CST);
+		first = begin(&v, reader, client, old, blocks);
 		tarn_put_uint(tarn_context_result(ctx), k);
 		tarn_put_uint(tarn_context_result(ctx), number);
 		return tarn_put_uint(tarn_context_result(ctx), first);
@@ -251,55 +298,53 @@ static int publisher(tarn_context *ctx, void *self)
 
 /* ---- deaths ---- */
 
-/* The repair of what it was at as a publisher. */
-static void repair_slots(struct view *v, uint32_t client)
+/* Slots that the dead one was at. What they had before, of whatever turn, nobody can get any more. */
+static void repair(struct view *v, uint32_t client)
 {
 	uint64_t turn;
 
 	for (uint64_t k = 0; k < v->m.n; k++) {
 		struct tarn__queue_slot *s = slot_of(v, k);
 
-		if (tarn__mpmc_repair(&v->m, &s->word, client, false, &turn) == TARN__MPMC_CLAIM &&
-		    tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) != 0)
+		if (tarn__mpmc_repair(&v->m, &s->word, client, false, &turn) == TARN__MPMC_CLAIM)
 			drop_kept(v, s);
 	}
 }
 
-/* Its names are taken away last: until then a server that is killed in here is followed by one that does
- * all of it again. */
+/* Should the server be killed in it its successor does it again: so the client's name is taken out when
+ * all else is done. (Killed after it counted the death, it is counted twice.) */
 static void departed(tarn_context *ctx, void *self, uint32_t client)
 {
 	struct tarn__topic *t = self;
-	bool published = false, told = false, read = false;
+	uint32_t *place = NULL;
+	bool read = false;
 	struct view v;
 
-	for (unsigned k = 0; k < TARN__TOPIC_PUBLISHERS; k++) {
+	for (unsigned k = 0; k < TARN__TOPIC_PUBLISHERS && place == NULL; k++) {
 		uint32_t who = tarn__load32_relaxed(&t->publisher[k]);
 
-		published |= who != 0 && (who & ~TARN__TOPIC_LEFT) == client;
-		told |= who == client;
+		if (who != 0 && (who & ~TARN__TOPIC_LEFT) == client)
+			place = &t->publisher[k];
 	}
-	if (published && view_open(ctx, self, &v))
-		repair_slots(&v, client);
+	if (place != NULL && view_open(ctx, self, &v))
+		repair(&v, client);
 	for (unsigned k = 0; k < TARN__TOPIC_SUBSCRIBERS; k++) {
 		if (tarn__load32_relaxed(&t->reader[k].client) != client)
 			continue;
 		reader_end(t, &t->reader[k]);
 		read = true;
 	}
-	if (!published && !read)
-		return;
 	/* SYNC died, release: what it published was published before. */
-	if (told)
+	if (place != NULL && tarn__load32_relaxed(place) == client)
 		__atomic_fetch_add(&t->died, 1, __ATOMIC_RELEASE);
-	for (unsigned k = 0; published && k < TARN__TOPIC_PUBLISHERS; k++) {
-		uint32_t who = tarn__load32_relaxed(&t->publisher[k]);
-
-		if (who != 0 && (who & ~TARN__TOPIC_LEFT) == client)
-			tarn__store32_relaxed(&t->publisher[k], 0);
+	/* What it was woken for, or was to wake others for, is looked at again. Anybody can have
+	 * closed the topic. */
+	if (place != NULL || read || tarn__load32_relaxed(&t->closed) != 0) {
+		tarn__bell_ring_all(&t->items);
+		tarn__bell_ring_all(&t->space);
 	}
-	tarn__bell_ring_all(&t->items);
-	tarn__bell_ring_all(&t->space);
+	if (place != NULL)
+		tarn__store32_release(place, 0);
 }
 
 /* ---- for people ---- */

@@ -84,6 +84,22 @@ static bool is_publisher(const struct view *v)
 	return false;
 }
 
+/* The item of @turn is published, or never will be. */
+static void announce(const struct view *v, uint64_t turn)
+{
+	struct tarn__topic *t = v->t;
+
+	tarn__post_barrier(v->client->fence);
+	/* SYNC bell, as tarn__bell_ring(); all who sleep wait for the same item. */
+	if (tarn__unlikely(tarn__load32_relaxed(&t->items.asleep) != 0))
+		tarn__bell_ring_all(&t->items);
+	/* Publishers who are a whole lap on wait for this very slot. Relaxed: one that found it
+	 * unfinished had seen the tail there before it said that it sleeps. */
+	if (tarn__unlikely(tarn__load32_relaxed(&t->space.asleep) != 0) &&
+	    tarn__load_relaxed(&v->m.tail->turn) - turn >= v->m.n)
+		tarn__bell_ring_all(&t->space);
+}
+
 static int claim(const struct view *v, uint64_t *ret_turn, uint64_t **ret_slot, int64_t timeout_ns)
 {
 	struct tarn__pause p = tarn__pause_begin(v->client, timeout_ns, &v->t->space);
@@ -93,16 +109,19 @@ static int claim(const struct view *v, uint64_t *ret_turn, uint64_t **ret_slot, 
 		enum tarn__mpmc_result got = tarn__topic_claim(v->t, &v->m, ret_turn, ret_slot);
 
 		if (closed(v)) {
-			if (got == TARN__MPMC_OK)
+			if (got == TARN__MPMC_OK) {
 				tarn__mpmc_abandon(&v->m, *ret_slot, *ret_turn);
+				announce(v, *ret_turn);
+			}
 			return tarn__fail_static(-TARN_ECLOSED, "The topic is closed.");
 		}
 		if (got == TARN__MPMC_OK)
 			break;
 		r = tarn__pause_next(&p);
 		if (r < 0)
-			return fail_late(r, timeout_ns, "A subscriber that must not miss anything is too "
-					 "far behind");
+			return fail_late(r, timeout_ns, got == TARN__MPMC_BUSY
+					 ? "The publisher of the oldest item has not finished it"
+					 : "A subscriber that must not miss anything is too far behind");
 	}
 	tarn__pause_end(&p);
 	return 0;
@@ -113,8 +132,9 @@ static int write_item(const struct view *v, const struct tarn__item_out *item, u
 		      uint64_t *slot)
 {
 	struct tarn__queue_slot *s = (void *)slot;
-	/* Relaxed: whoever filled the slot before has told the server, as we will. */
-	bool clears = item->n_refs == 0 && tarn__load_relaxed(&s->stash) != 0;
+	/* SYNC stash, sequentially consistent: we see what the server keeps for the item before, or it
+	 * sees our claim and keeps nothing. */
+	bool clears = item->n_refs == 0 && __atomic_load_n(&s->stash, __ATOMIC_SEQ_CST) != 0;
 	struct tarn__lane *l;
 	int r;
 
@@ -150,10 +170,7 @@ static int publish(const struct view *v, const struct tarn__item_out *item, int6
 		r = r < 0 ? r : tarn__fail(-TARN_EPROTO, "A slot of the topic was written to by "
 					   "somebody else.");
 	}
-	tarn__post_barrier(v->client->fence);
-	/* SYNC bell, as tarn__bell_ring(); all who sleep wait for the same item. */
-	if (tarn__unlikely(tarn__load32_relaxed(&v->t->items.asleep) != 0))
-		tarn__bell_ring_all(&v->t->items);
+	announce(v, turn);
 	return r;
 }
 
@@ -344,7 +361,8 @@ static int read_item(const struct view *v, tarn_subscription *s, const uint64_t 
 	int r = tarn__item_read(s->topic, (const void *)slot, tarn__topic_room(v->m.stride), s->cursor,
 				ret);
 
-	/* A fence: the words were copied by relaxed loads, and the look is to come behind all. */
+	/* SYNC overrun, acquire: a fence, for the words were copied by relaxed loads, and the look is
+	 * to come behind all. */
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	if (tarn__load_relaxed(slot) == seen || (r == 0 && ret->n_refs != 0))
 		return r; /* the server's word for what has references */
@@ -353,7 +371,12 @@ static int read_item(const struct view *v, tarn_subscription *s, const uint64_t 
 	return 1;
 }
 
-/* One look. 0, 1 there is nothing, or a failure: the item is passed over. */
+enum look {
+	LOOK_NOTHING = 1,
+	LOOK_UNFINISHED, /* a publisher is at the next item */
+};
+
+/* One look. 0, enum look, or a failure: the item is passed over. */
 static int try_recv(const struct view *v, tarn_subscription *s, tarn_parcel *ret)
 {
 	bool torn = false;
@@ -378,8 +401,10 @@ static int try_recv(const struct view *v, tarn_subscription *s, tarn_parcel *ret
 			move_on(v, s, s->cursor + 1);
 			continue;
 		}
+		if (ahead == 0 && tarn__mpmc_state(seen) == TARN__MPMC_CLAIM)
+			return LOOK_UNFINISHED;
 		if (ahead < 0 || tarn__mpmc_state(seen) != TARN__MPMC_FULL)
-			return 1;
+			return LOOK_NOTHING;
 		r = read_item(v, s, slot, seen, ret);
 		torn = r == 1;
 		if (torn)
@@ -387,7 +412,7 @@ static int try_recv(const struct view *v, tarn_subscription *s, tarn_parcel *ret
 		move_on(v, s, s->cursor + 1);
 		return r;
 	}
-	return 1;
+	return LOOK_NOTHING;
 }
 
 int tarn_subscription_recv(tarn_subscription *s, tarn_parcel *ret_item, int64_t timeout_ns)
@@ -405,11 +430,12 @@ int tarn_subscription_recv(tarn_subscription *s, tarn_parcel *ret_item, int64_t 
 		uint32_t died = __atomic_load_n(&v.t->died, __ATOMIC_ACQUIRE);
 
 		r = try_recv(&v, s, ret_item);
-		if (r != 1)
+		if (r <= 0)
 			break;
-		if (over)
+		/* Behind an item that is not finished may be finished ones. */
+		if (r == LOOK_NOTHING && over)
 			return tarn__fail_static(-TARN_ECLOSED, "The topic is closed.");
-		if (died != s->died) {
+		if (r == LOOK_NOTHING && died != s->died) {
 			s->died++;
 			return tarn__fail_static(-EOWNERDEAD, "A publisher of the topic is gone.");
 		}

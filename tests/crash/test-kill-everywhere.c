@@ -264,8 +264,8 @@ static void survivor_finish(struct survivor *v, const struct operation *o, const
 		PLAIN_CHECKF(r == -TARN_ECLOSED, "%s: a send to the dead gives %s", what,
 			     tarn_error_name(r));
 	}
-	if (n_objects > 0)
-		PLAIN_WAIT_FOR(scene_client_gone(&v->s, dead));
+	/* Its channels were closed before things in place were told of its end. */
+	PLAIN_WAIT_FOR(scene_client_gone(&v->s, dead));
 	for (int i = 0; i < n_objects; i++)
 		use_object(object[i], what);
 	if (o->sync)

@@ -3,8 +3,10 @@
  * Calls in the background (D21, D22, D18): many in flight, waiting for any, one descriptor for an
  * event loop, giving up, threads and clients that end meanwhile.
  */
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -359,6 +361,135 @@ PLAIN_TEST(d21_a_call_belongs_to_its_thread)
 	tarn_call_free(l.call[0]);
 	PLAIN_WAIT_FOR(types_integer(l.o, "waiting") == 0);
 	tarn_object_unref(l.o);
+	user_close(&u);
+}
+
+/* ---- calls that another thread frees ---- */
+
+#define FREED 2000
+#define LITTLE (FREED * 100) /* bytes; each of them is larger */
+
+struct stranger {
+	tarn_client *c;
+	tarn_object *o;
+	tarn_pending *p[FREED];
+};
+
+static void *start_all(void *arg)
+{
+	struct stranger *l = arg;
+
+	/* SYNC test: another thread may be waiting for it. */
+	for (size_t i = 0; i < FREED; i++)
+		__atomic_store_n(&l->p[i], start_int(l->o, "double", (int64_t)i), __ATOMIC_RELEASE);
+	return NULL;
+}
+static void *free_all(void *arg)
+{
+	struct stranger *l = arg;
+
+	for (size_t i = 0; i < FREED; i++)
+		l->p[i] = tarn_call_free(l->p[i]);
+	return NULL;
+}
+static void in_a_thread(void *(*fn)(void *), void *arg)
+{
+	pthread_t t;
+
+	PLAIN_EQ(pthread_create(&t, NULL, fn, arg), 0);
+	pthread_join(t, NULL);
+}
+
+/* Bytes in use; 0 where that is not known. */
+static size_t in_use(void)
+{
+#ifdef __GLIBC__
+	return mallinfo2().uordblks;
+#else
+	return 0;
+#endif
+}
+
+/* The same thrice: what stays for good is there after the first time. */
+static void leaves_no_memory(struct scene *s, void (*scenario)(struct stranger *l))
+{
+	static struct stranger l;
+	size_t before = 0;
+
+	for (int round = 0; round < 3; round++) {
+		if (round == 1)
+			before = in_use();
+		l.c = scene_client(s);
+		l.o = NEW(l.c, "Doubler", "");
+		scenario(&l);
+	}
+	PLAIN_CHECKF(in_use() < before + LITTLE, "%zu bytes before, %zu after", before, in_use());
+}
+
+static void end_of(struct stranger *l)
+{
+	tarn_object_unref(l->o);
+	tarn_client_close(l->c);
+}
+static void freed_before_the_client_is_closed(struct stranger *l)
+{
+	start_all(l);
+	in_a_thread(free_all, l);
+	end_of(l);
+}
+static void *start_and_let_free(void *arg)
+{
+	start_all(arg);
+	in_a_thread(free_all, arg);
+	return NULL;
+}
+static void freed_before_their_thread_ends(struct stranger *l)
+{
+	in_a_thread(start_and_let_free, l);
+	end_of(l);
+}
+static void freed_after_their_thread_ended(struct stranger *l)
+{
+	in_a_thread(start_all, l);
+	free_all(l);
+	end_of(l);
+}
+static void freed_after_the_client_was_closed(struct stranger *l)
+{
+	start_all(l);
+	end_of(l);
+	free_all(l);
+}
+static void freed_while_their_thread_ends(struct stranger *l)
+{
+	for (int k = 0; k < 20; k++) {
+		pthread_t t;
+
+		in_a_thread(start_all, l); /* warm: its lane is the next one's */
+		free_all(l);
+		PLAIN_EQ(pthread_create(&t, NULL, start_all, l), 0);
+		for (size_t i = 0; i < FREED; i++) {
+			tarn_pending *p;
+
+			/* SYNC test: as soon as it is there. */
+			while ((p = __atomic_exchange_n(&l->p[i], NULL, __ATOMIC_ACQ_REL)) == NULL)
+				sched_yield();
+			tarn_call_free(p);
+		}
+		pthread_join(t, NULL);
+	}
+	end_of(l);
+}
+
+PLAIN_TEST(d21_a_call_that_another_thread_frees_leaves_no_memory)
+{
+	struct user u = user_open();
+
+	leaves_no_memory(&u.s, freed_before_the_client_is_closed);
+	leaves_no_memory(&u.s, freed_before_their_thread_ends);
+	leaves_no_memory(&u.s, freed_after_their_thread_ended);
+	leaves_no_memory(&u.s, freed_after_the_client_was_closed);
+	leaves_no_memory(&u.s, freed_while_their_thread_ends);
 	user_close(&u);
 }
 

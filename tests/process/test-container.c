@@ -224,6 +224,30 @@ static void take_all(struct scene *s, tarn_client *c, uint64_t piece, uint64_t l
 	PLAIN_EQ(scene_stat(s).used_bytes, 0);
 }
 
+/* Contents of containers, which have memory of their own, until there is no more; what they took
+ * is not given back to the system, but serves others. */
+static void list_all(struct scene *s, tarn_client *c)
+{
+	enum { BYTES = 50000 };
+	char *text = calloc(1, BYTES + 1);
+	tarn_object *list;
+	uint64_t n = 0;
+	int r;
+
+	PLAIN_CHECK(text != NULL);
+	memset(text, 'x', BYTES);
+	OK(tarn_list_new(c, &list));
+	while ((r = tarn_list_appendf(list, "s", text)) == 0)
+		n++;
+	PLAIN_CHECKF(r == -TARN_EREMOTE && strstr(tarn_error_last()->message, "no memory") != NULL, "%s: %s",
+		     tarn_error_name(r), tarn_error_last()->message);
+	PLAIN_CHECKF(n * BYTES > 16 * MIB, "only %llu", (unsigned long long)n);
+	free(text);
+	scene_check(s);
+	tarn_object_unref(list);
+	scene_settle(s);
+}
+
 /* The cap is what somebody asked for; the group has less. What the kernel does to a process that
  * goes beyond the limit is to kill it, or another one of the group. */
 static void beyond_its_limit(void *arg)
@@ -245,6 +269,15 @@ static void beyond_its_limit(void *arg)
 	}
 	tarn_client_close(c);
 	work_with(&s);
+	c = scene_client(&s);
+	list_all(&s, c);
+	if (t->options.keep) { /* what the dead one's contents take is there still */
+		PLAIN_EQ(kill(tarn_client_server_pid(c), SIGKILL), 0);
+		OK(tarn_client_ping(c, TARN_FOREVER));
+		take_all(&s, c, 4 * MIB, 4 * MIB);
+		list_all(&s, c);
+	}
+	tarn_client_close(c);
 	scene_close(&s);
 }
 

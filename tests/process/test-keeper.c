@@ -4,17 +4,27 @@
  * they had, calls are answered once, and the successor's books are right: it checks all of them
  * when it takes over (TARN_VERIFY), and does not serve if there is a finding.
  */
+#include <dirent.h>
+#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/client/object.h"
+#include "lib/types/memory.h"
+#include "lib/types/queue.h"
+#include "lib/types/topic.h"
+#include "lib/types/types.h"
 #include "shm/kept.h"
 #include "tests/common/arena.h"
+#include "tests/common/seccomp.h"
 #include "tests/common/types.h"
 
 #define SECOND 1000000000ll
@@ -944,6 +954,338 @@ PLAIN_TEST(k5_kept_names_stay_and_go_with_the_arena)
 	PLAIN_WAIT_FOR(names_of(a.pid) == named);
 	tarn_client_close(c);
 	arena_end(&a); /* the harness looks for names that are left */
+}
+
+/* ---- killed while it repairs what a dead client was at ---- */
+
+/*
+ * Queues and topics whose departed() is that of Tarn's own, but the first server that comes to it is
+ * killed at its first store to a slot, or to a queue itself. They are used by their words only.
+ */
+static void kill_me(int signal)
+{
+	(void)signal;
+	kill(getpid(), SIGKILL);
+}
+static bool armed(const char *how)
+{
+	char path[200];
+
+	snprintf(path, sizeof path, "%s/%s", getenv("TMPDIR"), how);
+	return unlink(path) == 0;
+}
+static void arm(const char *how)
+{
+	char path[200];
+
+	snprintf(path, sizeof path, "%s/%s", getenv("TMPDIR"), how);
+	fclose(fopen(path, "w"));
+}
+static void die_at(const void *data, uint64_t bytes)
+{
+	const uintptr_t from = (uintptr_t)data & ~(uintptr_t)4095, end = (uintptr_t)data + bytes;
+	struct sigaction sa = { .sa_handler = kill_me };
+
+	sigaction(SIGSEGV, &sa, NULL);
+	if (mprotect((void *)from, (end - from + 4095) & ~(size_t)4095, PROT_READ) < 0)
+		abort();
+}
+static void die_at_the_slots(tarn_context *ctx, uint64_t ring_id)
+{
+	struct tarn__memory m;
+
+	if (armed("slots") && tarn__self_memory(ctx, ring_id, &m) == 0)
+		die_at(m.data, m.bytes);
+}
+
+static int topic_create(tarn_context *ctx, void *self) { return tarn__type_topic.create(ctx, self); }
+static int topic_publisher(tarn_context *ctx, void *self)
+{
+	return tarn__type_topic.methods[TARN__TOPIC_PUBLISHER].fn(ctx, self);
+}
+static void topic_departed(tarn_context *ctx, void *self, uint32_t client)
+{
+	die_at_the_slots(ctx, ((struct tarn__topic *)self)->ring_id);
+	tarn__type_topic.departed(ctx, self, client);
+}
+static const tarn_method topic_methods[] = {
+	{ "publisher", topic_publisher, TARN_METHOD_INLINE, "b", "", NULL },
+	{ 0 },
+};
+static const tarn_type deadly_topic = {
+	.name = "DeadlyTopic", .size = sizeof(struct tarn__topic), .align = TARN__LINE,
+	.concurrency = TARN_PARALLEL, .args = "|III", .create = topic_create, .methods = topic_methods,
+	.departed = topic_departed,
+};
+TARN_TYPE_REGISTER(deadly_topic)
+
+static int queue_create(tarn_context *ctx, void *self) { return tarn__type_queue.create(ctx, self); }
+static void queue_departed(tarn_context *ctx, void *self, uint32_t client)
+{
+	die_at_the_slots(ctx, ((struct tarn__queue *)self)->ring_id);
+	if (armed("words"))
+		die_at(self, sizeof(struct tarn__queue));
+	tarn__type_queue.departed(ctx, self, client);
+}
+static const tarn_type deadly_queue = {
+	.name = "DeadlyQueue", .size = sizeof(struct tarn__queue), .align = TARN__LINE,
+	.concurrency = TARN_PARALLEL, .args = "|QII", .create = queue_create,
+	.departed = queue_departed,
+};
+TARN_TYPE_REGISTER(deadly_queue)
+
+static void *words_of(tarn_object *o, const tarn_type *type)
+{
+	const struct tarn__type *t = NULL;
+	struct tarn__lane *l;
+
+	OK(tarn__lane_enter(o->base.client, &l));
+	OK(tarn__type_of(l, o, &t));
+	tarn__lane_leave(l);
+	void *w = tarn__instance_of(o->base.client, o->base.id, type, t->index);
+
+	PLAIN_CHECK(w != NULL);
+	return w;
+}
+
+static void claim_and_die(tarn_client *c, bool topic)
+{
+	uint64_t turn, *slot;
+	struct tarn__mpmc m;
+	tarn_object *o;
+
+	OK(tarn_object_lookup(c, "o", TARN_FOREVER, &o));
+	if (topic) {
+		struct tarn__topic *t = words_of(o, &deadly_topic);
+
+		OK(tarn_callf(o, "publisher", TARN_FOREVER, "b", NULL, true));
+		PLAIN_CHECK(tarn__topic_view(t, c->data, c->data_bytes, tarn_client_id(c), &m));
+		PLAIN_EQ(tarn__topic_claim(t, &m, &turn, &slot), TARN__MPMC_OK);
+	} else {
+		struct tarn__queue *q = words_of(o, &deadly_queue);
+
+		PLAIN_CHECK(tarn__queue_view(q, c->data, c->data_bytes, tarn_client_id(c), &m));
+		tarn__queue_use(q, tarn_client_id(c));
+		PLAIN_EQ(tarn__mpmc_claim(&m, &turn, &slot), TARN__MPMC_OK);
+	}
+	kill(getpid(), SIGKILL);
+}
+
+static void repaired_by_the_successor(const struct arena_kind *kind, bool topic)
+{
+	struct tarn__mpmc m;
+	struct arena a;
+	tarn_object *o = NULL;
+	pid_t server, pid;
+
+	kept_start(&a, kind);
+	tarn_client *c = arena_client(&a, NULL);
+	OK(topic ? tarn_object_newf(c, "DeadlyTopic", &o, "I", 4u)
+		 : tarn_object_newf(c, "DeadlyQueue", &o, "Q", UINT64_C(4)));
+	OK(tarn_object_publish(o, "o", 0));
+	if (topic)
+		PLAIN_CHECK(tarn__topic_view(words_of(o, &deadly_topic), c->data, c->data_bytes, 0, &m));
+	else
+		PLAIN_CHECK(tarn__queue_view(words_of(o, &deadly_queue), c->data, c->data_bytes, 0, &m));
+	server = server_of(c);
+	arm("slots");
+	pid = plain_fork();
+	if (pid == 0)
+		claim_and_die(arena_client(&a, NULL), topic);
+	PLAIN_EQ(plain_reap(pid), -SIGKILL);
+	await_successor(c, server);
+	/* Without its name where the successor looks it stood here for good, and all behind it. */
+	PLAIN_WAIT_FOR(tarn__mpmc_state(tarn__mpmc_look(tarn__mpmc_slot(&m, 0))) == TARN__MPMC_TOMB);
+	tarn_object_unref(o);
+	arena_settle(c);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+/* A slot as a consumer has it that is in the middle of it. */
+static void take_and_die(tarn_client *c)
+{
+	struct tarn__queue *q;
+	uint64_t turn, *slot;
+	struct tarn__mpmc m;
+	tarn_object *o;
+
+	OK(tarn_object_lookup(c, "o", TARN_FOREVER, &o));
+	q = words_of(o, &deadly_queue);
+	PLAIN_CHECK(tarn__queue_view(q, c->data, c->data_bytes, tarn_client_id(c), &m));
+	tarn__queue_use(q, tarn_client_id(c));
+	PLAIN_EQ(tarn__mpmc_claim(&m, &turn, &slot), TARN__MPMC_OK);
+	PLAIN_CHECK(tarn__mpmc_publish(&m, slot, turn));
+	PLAIN_EQ(tarn__mpmc_take(&m, &turn, &slot), TARN__MPMC_OK);
+	kill(getpid(), SIGKILL);
+}
+
+/* The slot says so already, and nothing is left for the successor to change there. */
+ARENA_TEST(k7_an_item_is_delivered_again_though_the_server_is_killed_when_it_is_to_say_so)
+{
+	struct tarn__queue *q;
+	struct arena a;
+	tarn_object *o = NULL;
+	pid_t server, pid;
+
+	kept_start(&a, kind);
+	tarn_client *c = arena_client(&a, NULL);
+	/* A ring, for short; what is to be delivered again has runs else. */
+	OK(tarn_object_newf(c, "DeadlyQueue", &o, "Q", UINT64_C(4)));
+	OK(tarn_object_publish(o, "o", 0));
+	q = words_of(o, &deadly_queue);
+	q->flags |= TARN__QUEUE_RETRY;
+	server = server_of(c);
+	arm("words");
+	pid = plain_fork();
+	if (pid == 0)
+		take_and_die(arena_client(&a, NULL));
+	PLAIN_EQ(plain_reap(pid), -SIGKILL);
+	await_successor(c, server);
+	PLAIN_WAIT_FOR(tarn__load_acquire(&q->retries) << 32 != 0);
+	tarn_object_unref(o);
+	arena_settle(c);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+ARENA_TEST(k7_a_topic_is_repaired_though_the_server_is_killed_in_it)
+{
+	repaired_by_the_successor(kind, true);
+}
+ARENA_TEST(k7_a_queue_is_repaired_though_the_server_is_killed_in_it)
+{
+	repaired_by_the_successor(kind, false);
+}
+
+/* ---- what the keeper cannot do at the moment ---- */
+
+/* It cannot watch the server that it has just forked: that one served on with nobody to replace it,
+ * or beside the next one. */
+PLAIN_TEST(k8_a_server_that_cannot_be_watched_does_not_stay)
+{
+	const tarn_server_options o = { .keep = true, .arena_bytes = 1 << 20, .name = "k8" };
+	pid_t pid = plain_fork();
+
+	if (pid == 0) {
+		PLAIN_EQ(tarn_test__refuse(SYS_pidfd_open, SYS_pidfd_open, ENOMEM), 0);
+		FAILS(tarn_server_run(&o), ENOMEM);
+		PLAIN_EQ(waitpid(-1, NULL, WNOHANG), -1);
+		PLAIN_EQ(errno, ECHILD);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(pid), 0);
+}
+
+/* In the keeper, when it says that a successor takes over: from here on it cannot fork. */
+static void forbid_forks(void *arg, int level, const char *line)
+{
+	uint32_t *said = arg;
+
+	(void)level;
+	if (strstr(line, "takes over") == NULL || *said != 0)
+		return;
+	PLAIN_EQ(tarn_test__refuse(SYS_clone, SYS_clone, EAGAIN), 0);
+	scene_say(said, 1);
+}
+PLAIN_TEST(k8_a_keeper_that_cannot_fork_can_be_ended)
+{
+	uint32_t *said = scene_shared(sizeof *said);
+	const tarn_server_options o = { .keep = true, .arena_bytes = 1 << 20, .name = "k8",
+					.log = forbid_forks, .log_arg = said };
+	pid_t pid = plain_fork();
+	tarn_client *c;
+
+	if (pid == 0)
+		_exit(tarn_server_run(&o) == 0 ? 0 : 1);
+	while (tarn_client_open("k8", NULL, &c) < 0)
+		usleep(1000);
+	PLAIN_EQ(kill(server_of(c), SIGKILL), 0);
+	scene_await(said, 1);
+	PLAIN_EQ(kill(pid, SIGTERM), 0);
+	PLAIN_EQ(plain_reap(pid), 0);
+	FAILS(tarn_client_ping(c, TARN_FOREVER), TARN_ESRVDOWN);
+	tarn_client_close(c);
+}
+
+TARN_ENTRY(fails_where_it_is_told)
+{
+	(void)arg, (void)bytes;
+	return armed("initializer") ? -ENOMEM : 0;
+}
+/* As if it had been killed, and not as the end of all. */
+ARENA_TEST(k8_a_successor_that_fails_for_now_is_followed_by_another)
+{
+	const tarn_server_options o = { .keep = true, .arena_bytes = 64u << 20,
+					.initializer = "fails_where_it_is_told" };
+	struct arena a;
+	tarn_block *b;
+
+	setenv("TARN_VERIFY", "1", 1);
+	arena_start(&a, kind, &o);
+	tarn_client *c = arena_client(&a, NULL);
+	b = arena_block(c, 5000);
+	arena_fill(b, 3);
+	arm("initializer");
+	kill_server(c);
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	PLAIN_CHECK(!armed("initializer"));
+	PLAIN_CHECK(arena_filled(b, 3));
+	tarn_block_unref(b);
+	arena_settle(c);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+static unsigned descriptors_of(pid_t pid)
+{
+	char path[64];
+	unsigned n = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	DIR *d = opendir(path);
+
+	PLAIN_CHECK(d != NULL);
+	while (readdir(d) != NULL)
+		n++;
+	closedir(d);
+	return n;
+}
+/* Each client that came or went then held the server up for the time that it waits for its keeper. */
+PLAIN_TEST_TIMEOUT(k8_a_stopped_keeper_does_not_stop_its_server, 60)
+{
+	unsigned opened = 0, refused = 0, before;
+	struct arena a;
+	pid_t server;
+
+	kept_start(&a, NULL);
+	tarn_client *c = arena_client(&a, NULL), *d;
+	arena_settle(c);
+	before = descriptors_of(a.pid);
+	PLAIN_EQ(kill(a.pid, SIGSTOP), 0);
+	while (opened < 2000 && refused < 40) {
+		if (tarn_client_open(a.name, NULL, &d) < 0) {
+			refused++;
+			continue;
+		}
+		opened++;
+		tarn_client_close(d);
+		OK(tarn_client_ping(c, TARN_FOREVER));
+	}
+	scene_note("%u opened, then %u refused", opened, refused);
+	PLAIN_EQ(refused, 40); /* a newcomer that a successor would not know */
+	server = server_of(c);
+	PLAIN_EQ(kill(a.pid, SIGCONT), 0);
+	while (tarn_client_open(a.name, NULL, &d) < 0)
+		usleep(1000);
+	tarn_client_close(d);
+	/* The keeper was told of all ends. */
+	PLAIN_WAIT_FOR(descriptors_of(a.pid) == before);
+	PLAIN_EQ(server_of(c), server);
+	kill_server(c);
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	arena_settle(c);
+	tarn_client_close(c);
+	arena_end(&a);
 }
 
 PLAIN_MAIN()

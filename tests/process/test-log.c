@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/image.h"
 #include "shm/log-ring.h"
 #include "tests/common/scene.h"
 
@@ -265,6 +267,105 @@ PLAIN_TEST(s12_captured_lines_arrive_tagged)
 	run(&u, &(tarn_process_options){ .entry = "print", .log = &h, .stdout_to = TARN_STDIO_NULL,
 					 .stderr_to = TARN_STDIO_NULL }, 0);
 	PLAIN_EQ(l.n, 0);
+	user_close(&u);
+}
+
+TARN_WORKER(print_for_ever)
+{
+	(void)worker;
+	for (;;)
+		printf("a line\n");
+}
+static void look_slowly(void *arg, const tarn_log_record *r)
+{
+	(void)r;
+	__atomic_fetch_add((uint32_t *)arg, 1, __ATOMIC_RELAXED);
+	usleep(50);
+}
+/* The thread that reads never came to an end of it, and so to nobody else. */
+PLAIN_TEST(s12_a_process_that_prints_for_ever_holds_up_no_other)
+{
+	struct user u = user_open();
+	uint32_t n = 0;
+	const tarn_log_handler h = { .sink = look_slowly, .arg = &n };
+	tarn_process *talks;
+
+	OK(tarn_process_spawn(u.c, &(tarn_process_options){ .entry = "print_for_ever", .log = &h,
+							    .stdout_to = TARN_STDIO_LOG }, &talks));
+	PLAIN_WAIT_FOR(__atomic_load_n(&n, __ATOMIC_RELAXED) > 3000);
+	run(&u, &(tarn_process_options){ .entry = "print", .stdout_to = TARN_STDIO_LOG,
+					 .stderr_to = TARN_STDIO_NULL }, 0);
+	OK(tarn_process_kill(talks));
+	PLAIN_EQ(tarn_process_join(talks, TARN_FOREVER), -TARN_EREMOTE);
+	tarn_process_unref(talks);
+	user_close(&u);
+}
+
+TARN_WORKER(print_when_told)
+{
+	const char *go;
+	int r = tarn_worker_get(worker, "s", &go);
+	struct stat st;
+
+	if (r < 0)
+		return r;
+	while (stat(go, &st) != 0)
+		usleep(1000);
+	printf("a line\n");
+	fflush(stdout);
+	return 0;
+}
+/* Descriptors that the epolls of this process watch. */
+static unsigned watched(void)
+{
+	char path[64], to[64], line[200];
+	unsigned n = 0;
+
+	for (int fd = 3; fd < 1024; fd++) {
+		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		ssize_t bytes = readlink(path, to, sizeof to - 1);
+
+		to[bytes > 0 ? bytes : 0] = '\0';
+		if (strcmp(to, "anon_inode:[eventpoll]") != 0)
+			continue;
+		snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+		FILE *f = fopen(path, "r");
+
+		while (f != NULL && fgets(line, sizeof line, f) != NULL)
+			n += strncmp(line, "tfd:", 4) == 0;
+		if (f != NULL)
+			fclose(f);
+	}
+	return n;
+}
+/* The pipe stayed in the epoll, at its end for ever, with a process that was freed. */
+PLAIN_TEST(s12_a_stream_that_a_forked_child_has_open_is_left_at_its_end)
+{
+	struct user u = user_open();
+	unsigned before;
+	char go[200];
+	tarn_builder b;
+	tarn_process *p;
+	pid_t pid;
+
+	run(&u, &(tarn_process_options){ .entry = "print", .stdout_to = TARN_STDIO_LOG }, 0);
+	before = watched();
+	PLAIN_CHECK(before > 0);
+	snprintf(go, sizeof go, "%s/go", plain_dir());
+	tarn_builder_init(&b);
+	tarn_put(&b, "s", go);
+	OK(tarn_process_spawn(u.c, &(tarn_process_options){ .entry = "print_when_told", .args = &b,
+							    .stdout_to = TARN_STDIO_LOG }, &p));
+	tarn_builder_fini(&b);
+	pid = plain_fork();
+	if (pid == 0)
+		for (;;)
+			pause();
+	close(open(go, O_CREAT | O_WRONLY, 0600));
+	OK(tarn_process_join(p, TARN_FOREVER));
+	tarn_process_unref(p);
+	PLAIN_EQ(watched(), before);
+	plain_kill(pid);
 	user_close(&u);
 }
 
@@ -550,13 +651,61 @@ PLAIN_TEST(a_ring_with_nonsense_in_it_is_passed_over)
 		default:
 			memcpy(r->data + (r->tail & (bytes - 1) & ~7ull), &x, 4);
 		}
-		for (int k = 0; k < 100 && tarn__log_ring_get(r, bytes, got) != 0; k++)
+		for (int k = 0; k < 100 && (tarn__log_ring_get(r, bytes, got) != 0 || r->head != r->tail);
+		     k++)
 			;
 		r->head = r->tail; /* a new beginning */
 		PLAIN_CHECK(tarn__log_ring_put(r, record, n));
 		PLAIN_EQ(tarn__log_ring_get(r, bytes, got), n);
 		PLAIN_CHECK(memcmp(got, record, n) == 0);
 	}
+}
+
+struct liar {
+	struct tarn__log_ring *r;
+	uint32_t stop;
+};
+static void *write_nonsense(void *arg)
+{
+	struct liar *l = arg;
+
+	while (!__atomic_load_n(&l->stop, __ATOMIC_RELAXED))
+		__atomic_fetch_add(&l->r->head, 4, __ATOMIC_RELAXED);
+	return NULL;
+}
+/* The reader has others, too. */
+PLAIN_TEST(who_writes_nonsense_without_end_does_not_keep_the_reader)
+{
+	const uint64_t bytes = 65536;
+	struct liar l = { .r = scene_shared(sizeof *l.r + bytes) };
+	static unsigned char got[TARN__LOG_RECORD_MOST];
+	uint32_t before, most = 0;
+	pthread_t th;
+
+	tarn__log_ring_init(l.r, bytes);
+	l.r->waits = 1; /* so that each step of the reader is counted */
+	PLAIN_EQ(pthread_create(&th, NULL, write_nonsense, &l), 0);
+	PLAIN_WAIT_FOR(tarn__load_relaxed(&l.r->head) != 0);
+	for (int round = 0; round < 1000000 && most < 2; round++) {
+		before = l.r->room;
+		tarn__log_ring_get(l.r, bytes, got);
+		most = l.r->room - before > most ? l.r->room - before : most;
+	}
+	__atomic_store_n(&l.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(th, NULL);
+	PLAIN_EQ(most, 1);
+}
+
+/* SIGBUS of a starter whose child cut it off. */
+PLAIN_TEST(an_order_keeps_its_size)
+{
+	void *order;
+	int fd = tarn__order_open("a test", 1, 8192, &order);
+
+	PLAIN_CHECK(fd >= 0);
+	PLAIN_CHECK(ftruncate(fd, 0) != 0 && ftruncate(fd, 1 << 20) != 0);
+	munmap(order, 8192);
+	close(fd);
 }
 
 PLAIN_MAIN()

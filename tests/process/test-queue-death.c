@@ -3,6 +3,7 @@
  * Queues whose users die (T12, T13): no acknowledged item is lost or doubled, nobody waits for the
  * dead, what items referred to is counted to the end.
  */
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -430,6 +431,111 @@ PLAIN_TEST(t13_an_item_says_how_often_it_was_delivered)
 	scene_close(&s);
 }
 
+/* ---- large ones ---- */
+
+#define MANY 20000
+
+/* A child takes all items, each once, and says so. */
+static pid_t holds_all(const struct scene *s, uint32_t *step)
+{
+	pid_t pid = plain_fork();
+
+	if (pid == 0) {
+		tarn_client *c;
+		tarn_object *q = find(s, &c);
+		uint8_t *seen = calloc(MANY, 1);
+
+		for (int i = 0; i < MANY; i++) {
+			int n;
+
+			OK(tarn_queue_getf(q, TARN_FOREVER, "i", &n));
+			PLAIN_CHECK(n >= 0 && n < MANY && seen[n]++ == 0);
+		}
+		scene_say(step, 1);
+		for (;;)
+			pause();
+	}
+	scene_await(step, 1);
+	return pid;
+}
+
+static tarn_object *many(tarn_client *c)
+{
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_REDELIVER | TARN_QUEUE_JOINABLE);
+
+	OK(tarn_object_publish(q, "q", 0));
+	for (int i = 0; i < MANY; i++)
+		OK(tarn_queue_putf(q, 0, "i", i));
+	return q;
+}
+
+/* The server looked at all of it in one go, and served nobody meanwhile. */
+PLAIN_TEST(t12_the_server_looks_at_a_large_queue_of_the_dead_in_parts)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = many(c);
+	uint32_t *step = scene_shared(sizeof *step);
+	uint64_t before;
+	pid_t pid = holds_all(&s, step);
+
+	before = scene_stat(&s).epochs;
+	plain_kill(pid);
+	PLAIN_WAIT_FOR(tarn_queue_redelivered(q) == MANY);
+	before = scene_stat(&s).epochs - before;
+	/* One run of slots an epoch. */
+	PLAIN_CHECKF(before >= MANY / TARN__QUEUE_RUN, "%llu epochs", (unsigned long long)before);
+	OK(tarn_queue_close(q));
+	for (int i = 0; i < MANY; i++) {
+		OK(tarn_queue_getf(q, 0, "i", &(int){ 0 }));
+		OK(tarn_queue_task_done(q));
+	}
+	OK(tarn_queue_join(q, TARN_FOREVER));
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+PLAIN_TEST_TIMEOUT(t13_a_server_killed_while_it_looks_loses_no_item, 240)
+{
+	const tarn_server_options kept = { .keep = true, .arena_bytes = 64u << 20 };
+	struct scene s = scene_open(&kept);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = many(c);
+	uint32_t *step = scene_shared(sizeof *step);
+	uint64_t seed = 3, number;
+	struct tarn__mpmc m;
+	tarn_parcel p;
+
+	PLAIN_CHECK(tarn__queue_view(tarn__object_instance(q, &tarn__type_queue), c->data, c->data_bytes,
+				     c->number, &m));
+	for (int round = 0; round < 10; round++) {
+		pid_t holder, server = (pid_t)tarn_client_server_pid(c);
+		const uint64_t *slot = tarn__mpmc_slot(&m, scene_random(&seed) % MANY);
+
+		scene_say(step, 0);
+		holder = holds_all(&s, step);
+		plain_kill(holder);
+		/* When it has come to a certain item; without a nap, or it would be through. */
+		while (tarn__mpmc_state(tarn__mpmc_look(slot)) != TARN__MPMC_RETRY)
+			sched_yield();
+		PLAIN_EQ(kill(server, SIGKILL), 0);
+		PLAIN_WAIT_FOR((pid_t)tarn_client_server_pid(c) != server);
+	}
+	OK(tarn_queue_get_item(q, &p, &number, TARN_FOREVER));
+	PLAIN_CHECK(tarn_queue_attempts(q, number) > 10);
+	tarn_parcel_fini(&p);
+	OK(tarn_queue_ack(q, number));
+	for (int i = 1; i < MANY; i++) {
+		OK(tarn_queue_getf(q, TARN_FOREVER, "i", &(int){ 0 }));
+		OK(tarn_queue_task_done(q));
+	}
+	OK(tarn_queue_join(q, TARN_FOREVER));
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 /* ---- at random ---- */
 
 #define SIDE 4
@@ -641,6 +747,43 @@ PLAIN_TEST_TIMEOUT(t11_no_lie_about_its_shape_makes_the_server_search_a_queue_fo
 	tarn_client_close(scene_client(&s)); /* of which the queue is told */
 	PLAIN_CHECK(server_ticks(&s) - before < 3 * (unsigned long)sysconf(_SC_CLK_TCK));
 	tarn_block_unref(block);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* A server was killed after it had given the slot back and before it said so; the next one is told of the
+ * death as if it were the first. */
+PLAIN_TEST(t13_what_is_to_be_delivered_again_is_found_also_if_a_server_died_before_it_said_so)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_REDELIVER);
+	struct tarn__queue *in = tarn__object_instance(q, &tarn__type_queue);
+	uint32_t *step = scene_shared(sizeof *step);
+	struct tarn__mpmc m;
+
+	OK(tarn_object_publish(q, "q", 0));
+	OK(put(q, 3, 0));
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		tarn_client *mine;
+		tarn_parcel p;
+
+		OK(tarn_queue_get(find(&s, &mine), &p, TARN_FOREVER));
+		scene_say(step, 1);
+		for (;;)
+			pause();
+	}
+	scene_await(step, 1);
+	PLAIN_CHECK(tarn__queue_view(in, c->data, c->data_bytes, c->number, &m));
+	uint64_t *word = tarn__mpmc_slot(&m, 0), seen = tarn__mpmc_look(word);
+	PLAIN_EQ(tarn__mpmc_state(seen), TARN__MPMC_TAKE);
+	PLAIN_CHECK(tarn__mpmc_swap(word, seen, tarn__mpmc_word(0, TARN__MPMC_RETRY, 0)));
+	plain_kill(pid);
+	PLAIN_WAIT_FOR(scene_client_gone(&s, pid));
+	PLAIN_EQ(get(q, 0), 3);
+	OK(tarn_queue_task_done(q));
 	tarn_object_unref(q);
 	tarn_client_close(c);
 	scene_close(&s);

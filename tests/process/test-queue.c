@@ -887,6 +887,25 @@ PLAIN_TEST_TIMEOUT(t13_random_operations_on_an_unbounded_joinable_queue_agree_wi
 
 /* ---- words that a hostile client writes ---- */
 
+/* It looked at every turn up to there. */
+PLAIN_TEST(t13_a_lie_about_how_much_was_got_keeps_nobody_for_ever)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	struct tarn__queue *w;
+	tarn_object *q = NULL;
+
+	OK(tarn_queue_new(c, &(tarn_queue_options){ .flags = TARN_QUEUE_JOINABLE }, &q));
+	w = tarn__object_instance(q, &tarn__type_queue);
+	PLAIN_CHECK(w != NULL);
+	w->head.turn = UINT64_C(1) << 50;
+	FAILS(tarn_queue_task_done(q), TARN_ESTATE);
+	w->head.turn = 0;
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 PLAIN_TEST_TIMEOUT(t12_garbage_in_a_queue_harms_nobody_but_its_users, 120)
 {
 	struct scene s = scene_open(NULL);

@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Streams: queues with ends and rounds (FEATURES U9, U10), and runners that use queues (U8). */
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/client/object.h"
+#include "lib/types/stream.h"
+#include "lib/types/types.h"
+#include "shm/wake.h"
 #include "tests/common/types.h"
 
 struct user {
@@ -212,6 +218,90 @@ PLAIN_TEST_TIMEOUT(u9_three_suppliers_and_four_consumers_lose_nothing, 120)
 	free(got);
 	tarn_stream_close(in);
 	tarn_stream_close(out);
+	user_close(&u);
+}
+
+struct sleeper {
+	struct tarn__stream *w;
+	pid_t tid;
+};
+static void *await_change(void *arg)
+{
+	struct sleeper *z = arg;
+
+	__atomic_store_n(&z->tid, gettid(), __ATOMIC_RELEASE);
+	while (tarn__load32_acquire(&z->w->state) == 0)
+		tarn__futex_wait(&z->w->state, 0, UINT64_MAX);
+	return NULL;
+}
+static bool is_asleep(const struct sleeper *z)
+{
+	char path[64];
+	long number = -1;
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/syscall",
+		 (int)__atomic_load_n(&z->tid, __ATOMIC_ACQUIRE));
+	FILE *f = fopen(path, "r");
+
+	if (f == NULL)
+		return false;
+	if (fscanf(f, "%ld", &number) != 1)
+		number = -1;
+	fclose(f);
+	return number == SYS_futex;
+}
+/* Killed between the two steps: who waits sleeps on, until its slice of the time is over. */
+PLAIN_TEST(u9_who_dies_while_it_ends_leaves_nobody_asleep)
+{
+	struct user u = user_open();
+	uint32_t *said = scene_shared(sizeof *said);
+	struct sleeper z = { 0 };
+	tarn_stream *s = NULL;
+	pthread_t th;
+	pid_t pid;
+
+	OK(tarn_stream_new(u.c, &(tarn_stream_options){ .suppliers = 2 }, &s));
+	OK(tarn_object_publish(tarn_stream_object(s), "s", 0));
+	z.w = tarn__object_instance(tarn_stream_object(s), &tarn__type_stream);
+	PLAIN_CHECK(z.w != NULL);
+	/* It sleeps without a limit of time. */
+	PLAIN_EQ(pthread_create(&th, NULL, await_change, &z), 0);
+	pid = plain_fork();
+	if (pid == 0) {
+		tarn_client *c = scene_client(&u.s);
+		tarn_object *o = NULL;
+		struct tarn__stream *mine;
+
+		OK(tarn_object_lookup(c, "s", TARN_FOREVER, &o));
+		mine = tarn__object_instance(o, &tarn__type_stream);
+		scene_await(said, 1);
+		__atomic_store_n(&mine->state, 1, __ATOMIC_RELEASE); /* and no wake */
+		kill(getpid(), SIGKILL);
+	}
+	PLAIN_WAIT_FOR(is_asleep(&z));
+	scene_say(said, 1);
+	PLAIN_EQ(plain_reap(pid), -SIGKILL);
+	pthread_join(th, NULL);
+	tarn_stream_close(s);
+	user_close(&u);
+}
+
+PLAIN_TEST(u9_a_forked_child_ends_nothing)
+{
+	struct user u = user_open();
+	tarn_stream *s = NULL;
+	pid_t pid;
+
+	OK(tarn_stream_new(u.c, NULL, &s));
+	pid = plain_fork();
+	if (pid == 0) {
+		FAILS(tarn_stream_end(s), TARN_EFORKED);
+		FAILS(tarn_stream_renew(s), TARN_EFORKED);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(pid), 0);
+	OK(tarn_stream_end(s));
+	tarn_stream_close(s);
 	user_close(&u);
 }
 

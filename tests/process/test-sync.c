@@ -1390,4 +1390,84 @@ PLAIN_TEST(whoever_waits_for_another_is_told_that_the_server_is_gone)
 	tarn_server_unref(u.s.server);
 }
 
+/* ---- a server is killed while it takes away what the dead one had ---- */
+
+/* A child does @what with "it" and stays. Its words are then as a server has left them that was killed
+ * after its first step in departed(); the next one is told of the death as if it were the first. */
+static pid_t stays_with(const struct user *u, uint32_t *step, void (*what)(tarn_object *))
+{
+	pid_t pid = plain_fork();
+
+	if (pid == 0) {
+		tarn_object *o = find_it(u);
+
+		scene_say(step, 1);
+		what(o);
+		scene_say(step, 2);
+		for (;;)
+			pause();
+	}
+	return pid;
+}
+static void take_one(tarn_object *o) { OK(tarn_sem_acquire(o, 0)); }
+static void party_stays(tarn_object *o) { tarn_barrier_wait(o, TARN_FOREVER, NULL); }
+
+PLAIN_TEST(t8_permits_of_a_dead_one_are_counted_again_when_its_name_is_gone_already)
+{
+	struct user u = user_open();
+	uint32_t *step = scene_shared(sizeof *step);
+	tarn_object *sem;
+
+	OK(tarn_sem_new(u.c, 2, &sem));
+	publish_it(sem);
+	struct tarn__sem *s = tarn__object_instance(sem, &tarn__type_semaphore);
+	pid_t pid = stays_with(&u, step, take_one);
+	scene_await(step, 2);
+	for (uint32_t i = 0; i < tarn__sem_used(s); i++)
+		tarn__store32_relaxed(&s->holder[i], 0);
+	plain_kill(pid);
+	PLAIN_WAIT_FOR(scene_client_gone(&u.s, pid));
+	OK(tarn_sem_acquire(sem, 0));
+	OK(tarn_sem_acquire(sem, 0));
+	OK(tarn_sem_release(sem, 2));
+	drop_it(&u, sem);
+	user_close(&u);
+}
+
+static void *comes_too(void *arg)
+{
+	return (void *)(intptr_t)tarn_barrier_wait(arg, TARN_FOREVER, NULL);
+}
+
+PLAIN_TEST(t11_a_barrier_breaks_when_a_dead_party_is_marked_already)
+{
+	struct user u = user_open();
+	uint32_t *step = scene_shared(sizeof *step);
+	tarn_barrier_state state;
+	tarn_object *barrier;
+	pthread_t t;
+	void *r;
+
+	OK(tarn_barrier_new(u.c, 3, &barrier));
+	publish_it(barrier);
+	struct tarn__barrier *b = tarn__object_instance(barrier, &tarn__type_barrier);
+	pid_t pid = stays_with(&u, step, party_stays);
+	scene_await(step, 1);
+	do
+		OK(tarn_barrier_facts(barrier, &state));
+	while (state.n_waiting != 1);
+	kill(pid, SIGSTOP);
+	for (uint32_t i = 0; i < tarn__slots_used(&b->slots); i++)
+		tarn__store32_relaxed(&b->slots.slot[i], TARN__SLOT_DEAD);
+	PLAIN_EQ(pthread_create(&t, NULL, comes_too, barrier), 0);
+	do
+		OK(tarn_barrier_facts(barrier, &state));
+	while (state.n_waiting != 2);
+	plain_kill(pid);
+	PLAIN_EQ(pthread_join(t, &r), 0);
+	PLAIN_EQ((int)(intptr_t)r, -TARN_EBROKEN);
+	drop_it(&u, barrier);
+	user_close(&u);
+}
+
 PLAIN_MAIN()

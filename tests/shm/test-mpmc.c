@@ -114,6 +114,19 @@ static unsigned repair(struct box *b, uint32_t dead, bool retry)
 		cr_assert(eq(int, (int)get((q), &got_), TARN__MPMC_AGAIN)); \
 	} while (0)
 
+/* A producer that stood still between its look at a slot and at the limit found an empty queue full. */
+Test(mpmc, head_beyond_the_turn_at_hand_is_not_the_limit)
+{
+	struct box *b = segments(2);
+
+	b->head.turn = 3;
+	b->tail.turn = 3;
+	cr_assert(not(tarn__mpmc_at_limit(&b->q, 1)));
+	cr_assert(not(tarn__mpmc_at_limit(&b->q, 4)));
+	cr_assert(tarn__mpmc_at_limit(&b->q, 5));
+	free(b);
+}
+
 Test(mpmc, items_come_in_order_round_and_round)
 {
 	/* Also of one slot, also across the wrap of turns. */

@@ -25,6 +25,11 @@
  * child, and when they wait, with -TARN_ESRVDOWN (the server is gone: nobody would notice a
  * death any more) and -TARN_EEVICTED. A client that is closed lets go of what it holds as
  * one that died.
+ *
+ * Semaphores and barriers change several words at a time, for which one thread is alone for some
+ * instructions. One that is stopped just there (SIGSTOP, a debugger) holds up the others of this one
+ * semaphore or barrier until it goes on or is killed: as long as their timeout says, but a second
+ * also of those that only try.
  */
 #ifndef TARN_SYNC_H
 #define TARN_SYNC_H

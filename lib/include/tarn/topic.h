@@ -14,7 +14,8 @@
  *	tarn_subscription_free(s);
  *
  * Nobody waits for a dead subscriber; one that blocks publishers is gone with its process. What
- * a publisher had published before it died can be received; then subscribers are told.
+ * a publisher had published before it died can be received; then subscribers are told. A publisher that
+ * is stopped in the middle of an item holds up what comes behind it, until it goes on or is killed.
  *
  * What the last items refer to stays until they are overwritten, or the topic ends.
  *
@@ -39,10 +40,11 @@ TARN_EXPORT int tarn_topic_new(tarn_client *client, const tarn_topic_options *op
 			       tarn_object **ret_topic);
 
 /*
- * Publishes the values of @item. Waits while a subscriber with TARN_TOPIC_BLOCK is all slots behind.
- * -EAGAIN, -ETIMEDOUT it still is, -TARN_ECLOSED, -E2BIG more than 11 references, -ENOMEM, the
- * builder's failure, -TARN_EREMOTE 64 other clients publish here. The first time a client
- * publishes, the server is told.
+ * Publishes the values of @item. Waits while a subscriber with TARN_TOPIC_BLOCK is all slots behind, or
+ * the publisher of the item that many slots ago has not finished it (it is stopped, in a debugger).
+ * -EAGAIN, -ETIMEDOUT that is still so, -TARN_ECLOSED, -E2BIG more than 11 references, or than a small
+ * slot has room for, -ENOMEM, the builder's failure, -TARN_EREMOTE 64 other clients publish here, or
+ * did and still live. The first time a client publishes, the server is told, whatever the timeout.
  */
 TARN_EXPORT int tarn_topic_publish(tarn_object *topic, const tarn_builder *item,
 				   int64_t timeout_ns);
@@ -77,7 +79,8 @@ TARN_EXPORT tarn_subscription *tarn_subscription_free(tarn_subscription *subscri
 /*
  * Receives the next item by the subscription's policy; the caller ends @ret_item with
  * tarn_parcel_fini(). -EAGAIN, -ETIMEDOUT there is none; -TARN_ECLOSED none, and none will come;
- * -EOWNERDEAD none, and a publisher is gone that did not leave: told once for each.
+ * -EOWNERDEAD none, and a publisher is gone that did not leave: told once for each. Any other
+ * failure passes over the item, as if it had been received.
  */
 TARN_EXPORT int tarn_subscription_recv(tarn_subscription *subscription, tarn_parcel *ret_item,
 				       int64_t timeout_ns);
