@@ -69,6 +69,8 @@ bool tarn__served_withdrawn(const struct tarn__served *t);
 enum tarn__deed { TARN__DEED_METHOD, TARN__DEED_CREATE, TARN__DEED_DESTROY, TARN__DEED_DEPARTED };
 
 struct tarn__run;
+struct tarn__view_root;
+struct tarn__ending;
 
 /* What something is that a message names. */
 struct tarn__look {
@@ -89,6 +91,8 @@ struct tarn__reactor_ops {
 		    void **ret_self);
 	/* Its creator has succeeded. */
 	void (*made)(struct tarn__run *run, uint64_t id);
+	/* Container @root->id has that when this is committed. NULL: those methods change none. */
+	void (*contents)(struct tarn__run *run, const struct tarn__view_root *root);
 	/* @word of DATA is about to change: a successor that runs the method again puts back what it is.
 	 * NULL: there is no need. */
 	void (*note)(struct tarn__run *run, const uint64_t *word);
@@ -171,6 +175,8 @@ struct tarn__host_ops {
 	/* 0 or the method's code, with run->result set in any case. */
 	int (*run)(struct tarn__host *h, struct tarn__run *run);
 	void (*run_end)(struct tarn__host *h, struct tarn__run *run);
+	/* The transaction of a run that ended is committed, or rolled back: what is sealed is settled. */
+	void (*settle)(struct tarn__host *h, bool committed);
 	/* run() of methods one after the other, whose arguments are few values that fit their words, and
 	 * no references. They share @run, in which the reactor changes served, offer, id, self, words,
 	 * n_words and n_values. After one that left run->repeatable true, which only a success does, the
@@ -194,6 +200,7 @@ struct tarn__host {
 					  * not, enter() says yes and leave() does nothing */
 	struct tarn__catalog *catalog;
 	struct tarn__store *store;       /* contents of containers; the server's */
+	struct tarn__ending *sealed;     /* the reactor's: changes of containers that wait for the commit */
 };
 
 /* A host of @catalog, which it takes over, with the real functions. @data: where the server has

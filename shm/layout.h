@@ -77,6 +77,8 @@ static_assert(sizeof(struct tarn__slot) == 64, "one line");
  *	CANCEL   cookie of a CALL, CREATE or WATCH of this lane; it is answered -ECANCELED
  *	HOLD     object, id                     an edge more; host lanes only
  *	UNHOLD   object, id                     an edge less; host lanes only
+ *	CONTENTS object, version, order, index, next, kind  what a container has from then on: words of its
+ *	         line in VIEW (view.h); host lanes only
  *	DESTROYED object                        its destructor has run; host lanes only
  *	NAME     id, flags, name...             count bytes of name; TARN__NAME_...
  *	GRAB     id                             books a unit; reply as LOOKUP's
@@ -105,7 +107,7 @@ enum tarn__message {
 	TARN__MSG_REVOKE = 17,
 	TARN__MSG_PING = 18,
 	TARN__MSG_LANE_CLOSE = 19, /* internal: a lane on its way out (control socket) */
-	/* 20 is free */
+	TARN__MSG_CONTENTS = 20,
 	TARN__MSG_TYPE = 21,
 	TARN__MSG_CREATE = 22,
 	TARN__MSG_CALL = 23,

@@ -34,17 +34,19 @@
 #define TARN__VIEW_NODE_MOST 1024u   /* bytes of a node */
 #define TARN__VIEW_LEVELS 12u        /* more than 2^48 elements need */
 
-struct tarn__view_head { /* written once, before anybody attaches; committed at any time */
+struct tarn__view_head { /* written by the server, once before anybody attaches; its last two at any time */
 	uint64_t bytes;       /* of the segment */
 	uint64_t seed;        /* of hashes of keys */
 	uint64_t roots;       /* how many */
 	uint64_t chunks_at;   /* where chunks begin */
 	TARN__ALIGNED_LINE uint64_t committed; /* SYNC view-committed: bytes that may be read */
+	uint64_t roots_committed; /* the server's alone: bytes from the beginning; the lines in use are below */
 };
 static_assert(offsetof(struct tarn__view_head, committed) == 64, "a line of its own");
 static_assert(sizeof(struct tarn__view_head) == 128, "view head");
 #define TARN__VIEW_ROOTS_AT 4096u
 
+/* What readers go by. The truth is in META: a successor writes those lines again that differ. */
 struct tarn__view_root { /* written by the server, one thread at a time */
 	uint64_t version;     /* SYNC view-root: odd while the line changes */
 	uint64_t id;          /* of the object; 0: none */

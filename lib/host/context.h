@@ -143,6 +143,11 @@ int tarn__context_unsendable(struct tarn_context *ctx, int r);
 
 /* Tells what became of it whoever wanted to know (inside.c). */
 void tarn__context_ended(struct tarn_context *ctx, bool succeeded);
+void tarn__endings_run(struct tarn__ending **list, bool succeeded);
+/* On the reactor: what the method changed in containers becomes part of the transaction; they are told
+ * after its commit, by tarn__sealed_settle(). */
+void tarn__context_seal(struct tarn_context *ctx);
+void tarn__sealed_settle(struct tarn__host *host, bool committed);
 
 /* A handle without a claim. NULL: there are too many in this context. */
 struct tarn_block *tarn__context_lend(struct tarn_context *ctx, uint64_t id,

@@ -19,6 +19,8 @@
 #include "lib/client/call.h"
 #include "lib/error.h"
 #include "lib/value/fault.h"
+#include "shm/meta.h"
+#include "shm/view.h"
 
 __thread uint64_t tarn__call_running;
 
@@ -265,39 +267,85 @@ int tarn__exec_grab(struct tarn_context *ctx, uint64_t id, struct tarn_block **r
 	return r < 0 ? r : tarn__exec_own(ctx, *ret);
 }
 
-/* Says what the method held and dropped; or, if it failed, forgets it. */
-static int say_wishes(struct tarn__lane *l, struct tarn_context *ctx, bool succeeded)
+/* Says what the method held; or, if it failed, forgets it. */
+static int say_holds(struct tarn__lane *l, struct tarn_context *ctx, bool succeeded)
 {
 	int r = 0;
 
 	for (unsigned k = 0; k < ctx->n_wishes; k++) {
 		struct edge_wish *w = &ctx->wish[k];
 
-		if (succeeded && r == 0 && w->more)
+		if (!w->more)
+			continue;
+		if (succeeded && r == 0)
 			r = tarn__handle_share(l, w->handle);
 		if (succeeded && r == 0)
-			r = tarn__lane_say(l, tarn__header(w->more ? TARN__MSG_HOLD : TARN__MSG_UNHOLD, 1, 0, 0),
-					   ctx->id, w->id,
-					   w->more && !(tarn__refs(w->handle) & (REF_OBJECT | REF_CHANNEL))
-						   ? tarn__ref_word(tarn__load_relaxed(&w->handle->size),
-								    (tarn__refs(w->handle) & REF_SEALED) != 0)
-						   : 0,
+			r = tarn__lane_say(l, tarn__header(TARN__MSG_HOLD, 1, 0, 0), ctx->id, w->id,
+					   tarn__refs(w->handle) & (REF_OBJECT | REF_CHANNEL)
+						   ? 0
+						   : tarn__ref_word(tarn__load_relaxed(&w->handle->size),
+								    (tarn__refs(w->handle) & REF_SEALED) != 0),
 					   0, 0, 0);
-		if (w->more)
-			tarn__handle_put(l, w->handle);
+		TARN__META_STORED(); /* what is said here is as good as stored there: tests kill here, too */
+		tarn__handle_put(l, w->handle);
 	}
-	free(ctx->wish);
-	ctx->wish = NULL;
-	ctx->n_wishes = ctx->wishes_room = 0;
 	return r;
 }
 
+static int say_drops(struct tarn__lane *l, const struct tarn_context *ctx)
+{
+	int r = 0;
+
+	for (unsigned k = 0; k < ctx->n_wishes && r == 0; k++) {
+		if (ctx->wish[k].more)
+			continue;
+		r = tarn__lane_say(l, tarn__header(TARN__MSG_UNHOLD, 1, 0, 0), ctx->id, ctx->wish[k].id, 0, 0,
+				   0, 0);
+		TARN__META_STORED();
+	}
+	return r;
+}
+
+static void forget_wishes(struct tarn_context *ctx)
+{
+	free(ctx->wish);
+	ctx->wish = NULL;
+	ctx->n_wishes = ctx->wishes_room = 0;
+}
+
+static int say_contents(struct tarn__lane *l, const struct tarn_context *ctx)
+{
+	int r = 0;
+
+	for (struct tarn__ending *e = ctx->endings; e != NULL && r == 0; e = e->next) {
+		const struct tarn__view_root *root = e->seal(e);
+
+		if (root != NULL)
+			r = tarn__lane_say(l, tarn__header(TARN__MSG_CONTENTS, 1, 0, 0), root->id,
+					   root->version, root->order, root->index, root->next,
+					   root->kind);
+		TARN__META_STORED();
+	}
+	return r;
+}
+
+/*
+ * Each of these messages can be the last before the server is killed. That which says what the container
+ * has is the one that counts: what it will hold is held before, what it held is dropped after it, so a
+ * successor finds too much held in between, which it can tell from the contents, and never too little.
+ * Readers in place see the change when it is said, and no earlier.
+ */
 int tarn__exec_over(struct tarn__lane *l, struct tarn_context *ctx, bool succeeded)
 {
-	int r = say_wishes(l, ctx, succeeded);
+	int r = say_holds(l, ctx, succeeded);
 
+	if (succeeded && r == 0)
+		r = say_contents(l, ctx);
 	/* The gate is still ours, and what comes to the reactor after the result finds it done. */
 	tarn__context_ended(ctx, succeeded && r == 0);
+	if (succeeded && r == 0)
+		r = say_drops(l, ctx);
+	forget_wishes(ctx);
 	for (unsigned k = 0; succeeded && r == 0 && k < ctx->n_later; k++)
 		tarn__store_release(ctx->later[k].word, ctx->later[k].value);
 	ctx->n_later = 0;
@@ -376,7 +424,8 @@ static void run_destructor(struct executor *e, struct tarn_context *ctx, struct 
 		tarn__host_says(&ctx->host->base);
 		tarn__lane_say(l, tarn__header(TARN__MSG_DESTROYED, 1, 0, 0), job->id, 0, 0, 0, 0, 0);
 		tarn__lane_ring(l);
-		say_wishes(l, ctx, false);
+		say_holds(l, ctx, false);
+		forget_wishes(ctx);
 		tarn__exec_fini(l, ctx);
 		tarn__lane_leave(l);
 	}

@@ -10,6 +10,7 @@
 static const struct tarn__host_ops ops = {
 	.run = tarn__inline_run,
 	.run_end = tarn__inline_end,
+	.settle = tarn__sealed_settle,
 	.call = tarn__inline_call,
 	.enter = tarn__gate_enter,
 	.leave = tarn__gate_leave,

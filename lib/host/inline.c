@@ -120,8 +120,9 @@ void tarn__inline_end(struct tarn__host *host, struct tarn__run *run)
 {
 	struct host *h = host_of(host);
 
-	if (tarn__unlikely(run->context->endings != NULL))
-		tarn__context_ended(run->context, run->succeeded);
+	if (tarn__unlikely(run->context->endings != NULL) && run->succeeded)
+		tarn__context_seal(run->context);
+	/* What is left of it hears that it failed. */
 	tarn__context_fini(run->context);
 	h->depth--;
 }

@@ -35,14 +35,38 @@ void tarn__context_at_end(tarn_context *ctx, struct tarn__ending *ending)
 	ctx->endings = ending;
 }
 
+void tarn__endings_run(struct tarn__ending **list, bool succeeded)
+{
+	while (*list != NULL) {
+		struct tarn__ending *e = *list;
+
+		*list = e->next;
+		e->fn(e, succeeded);
+	}
+}
+
 void tarn__context_ended(struct tarn_context *ctx, bool succeeded)
+{
+	tarn__endings_run(&ctx->endings, succeeded);
+}
+
+void tarn__context_seal(struct tarn_context *ctx)
 {
 	while (ctx->endings != NULL) {
 		struct tarn__ending *e = ctx->endings;
+		const struct tarn__view_root *root = e->seal(e);
 
+		if (root != NULL)
+			ctx->run->ops->contents(ctx->run, root);
 		ctx->endings = e->next;
-		e->fn(e, succeeded);
+		e->next = ctx->host->base.sealed;
+		ctx->host->base.sealed = e;
 	}
+}
+
+void tarn__sealed_settle(struct tarn__host *host, bool committed)
+{
+	tarn__endings_run(&host->sealed, committed);
 }
 
 uint64_t tarn__departed_from(const tarn_context *ctx)

@@ -70,12 +70,17 @@ void tarn__commit(struct server *s)
 	if (tarn__unlikely(s->st.head->undo.n > s->undo_high))
 		s->undo_high = s->st.head->undo.n;
 	commit(&s->st);
+	tarn__settle(s, true);
 	for (uint32_t i = 0; i < s->n_touched; i++)
 		dir_publish(s, s->touched[i]);
 	s->n_touched = 0;
 	for (uint32_t i = 0; i < s->n_later; i++)
 		tarn__store_release(s->later[i].word, s->later[i].value);
 	s->n_later = 0;
+	if (tarn__unlikely(s->inside != 0)) {
+		s->host->ops->leave(s->host, s->inside); /* a job may be for this very object */
+		s->inside = 0;
+	}
 	if (tarn__unlikely(s->jobs != NULL))
 		tarn__jobs_submit(s);
 }
@@ -83,6 +88,7 @@ void tarn__commit(struct server *s)
 void tarn__rollback(struct server *s)
 {
 	tarn__meta_rollback(&s->st.meta);
+	tarn__settle(s, false);
 	s->n_touched = 0;
 	s->n_later = 0;
 	if (tarn__unlikely(s->jobs != NULL))
@@ -519,7 +525,7 @@ static enum verdict (*const phase_a[TARN__MSG_KINDS])(struct turn *) = {
 	[TARN__MSG_TYPE] = tarn__on_type, [TARN__MSG_CREATE] = tarn__on_create,
 	[TARN__MSG_CALL] = tarn__on_call, [TARN__MSG_RESULT] = tarn__on_result,
 	[TARN__MSG_CANCEL] = tarn__on_cancel, [TARN__MSG_HOLD] = tarn__on_hold,
-	[TARN__MSG_UNHOLD] = tarn__on_unhold, [TARN__MSG_DESTROYED] = tarn__on_destroyed,
+	[TARN__MSG_UNHOLD] = tarn__on_unhold, [TARN__MSG_CONTENTS] = tarn__on_contents, [TARN__MSG_DESTROYED] = tarn__on_destroyed,
 	[TARN__MSG_NAME] = tarn__on_name, [TARN__MSG_GRAB] = tarn__on_grab,
 	[TARN__MSG_WATCH] = tarn__on_watch, [TARN__MSG_MADE] = tarn__on_made,
 	[TARN__MSG_FETCH] = tarn__on_fetch,

@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* VIEW: what containers have, made with the server and checked with the rest of its books. */
+/*
+ * VIEW: what containers have, made with the server and checked with the rest of its books.
+ *
+ * What a container has is said in two places. thing.root in META is the truth, since it is committed
+ * together with the references that the container holds and with the answer of the call that changed
+ * it. The line in VIEW is what methods and readers in place go by; it is written after that commit (an
+ * executor's: after its message CONTENTS is published), and until it is, nothing that it leads to is
+ * freed. Versions say which is newer.
+ */
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
@@ -12,43 +20,65 @@
 /* It grows as it is used; its size is a cap, as DATA's is. */
 #define VIEW_LEAST (64ull << 20)
 
+static void share_budget(struct server *s)
+{
+	if (s->st.data_most != 0)
+		s->st.view_taken = tarn__store_share(s->store, &s->st.head->heap.committed, s->st.data_most);
+}
+
 static int store_new(struct server *s, uint64_t roots, uint64_t seed)
 {
 	int r = tarn__store_new(&s->view_segment, roots, seed, &s->store);
 
-	if (r == 0 && s->st.data_most != 0)
-		s->st.view_taken = tarn__store_share(s->store, &s->st.head->heap.committed, s->st.data_most);
+	if (r == 0)
+		share_budget(s);
 	return r;
 }
 
-/*
- * Of a server that is dead: the same segment, which clients have mapped, without contents. What
- * chunks there are and who counts on them was known to the process alone, so containers are
- * TARN_TYPE_PRIVATE. Nobody reads old chunks as if they were new: see tarn__contents_forget().
- */
+/* The same segment, which clients have mapped. What is in it is found once the clients and their lanes are
+ * there: tarn__contents_succeed(). */
 static int take_over(struct server *s)
 {
-	struct tarn__view view;
 	int r = tarn__estate_segment(s->heritage->estate, ESTATE_VIEW, &s->view_segment);
 
 	if (r == 0)
 		r = tarn__segment_open_readonly(&s->view_segment, &s->view_readonly);
-	if (r < 0)
-		return r;
-	view = (struct tarn__view){ .base = s->view_segment.base, .bytes = s->view_segment.bytes };
-	return store_new(s, s->st.head->max_objects + 1, tarn__view_head(&view)->seed);
+	if (r == 0)
+		r = tarn__store_inherit(&s->view_segment, &s->store);
+	if (r == 0)
+		share_budget(s);
+	return r;
 }
 
-void tarn__contents_forget(struct server *s, uint64_t id)
+void tarn__contents_set(struct state *st, struct thing *t, const struct thing_root *to)
 {
-	struct tarn__view_root *line = s->store != NULL ? tarn__store_root(s->store, tarn__id_index(id))
+	/* An executor says it by a message, which is read when others may have changed it since. */
+	if (to->version <= t->root.version)
+		return;
+	SET(st, t->root.version, to->version);
+	if (to->order != t->root.order)
+		SET(st, t->root.order, to->order);
+	if (to->index != t->root.index)
+		SET(st, t->root.index, to->index);
+	if (to->next != t->root.next)
+		SET(st, t->root.next, to->next);
+	if (to->kind != t->root.kind)
+		SET(st, t->root.kind, to->kind);
+}
+
+void tarn__contents_drop(struct server *s, struct thing *t)
+{
+	struct tarn__view_root *line = s->store != NULL ? tarn__store_root(s->store, tarn__id_index(t->id))
 							: NULL;
 
-	if (line == NULL || (line->id == 0 && line->version % 2 == 0))
+	tarn__commit(s);
+	if (line == NULL || line->id != t->id)
 		return;
-	/* Its server may have been killed while it changed the line. */
-	tarn__store_relaxed(&line->version, (line->version + 1) & ~(uint64_t)1);
+	const uint64_t order = line->order, index = line->index;
+
 	tarn__root_set(line, &(struct tarn__view_root){ .id = 0 });
+	tarn__node_unref(s->store, order);
+	tarn__node_unref(s->store, index);
 }
 
 int tarn__contents_open(struct server *s)
@@ -77,7 +107,7 @@ void tarn__contents_close(struct server *s)
 	tarn__segment_close(&s->view_segment);
 }
 
-/* References in the contents are edges of their object, as many and no more. */
+/* What META says of it, too; and its references are edges of the object, as many and no more. */
 static int check_root(const struct state *st, const struct tarn__view_root *line, char *why,
 		      size_t bytes)
 {
@@ -92,6 +122,13 @@ static int check_root(const struct state *st, const struct tarn__view_root *line
 		snprintf(why, bytes, "%llx has contents and is no object", (unsigned long long)line->id);
 		return 1;
 	}
+	if (t->root.version != line->version || t->root.order != line->order ||
+	    t->root.index != line->index || t->root.next != line->next || t->root.kind != line->kind) {
+		snprintf(why, bytes, "what %llx has is version %llu in META and %llu in VIEW, or differs",
+			 (unsigned long long)line->id, (unsigned long long)t->root.version,
+			 (unsigned long long)line->version);
+		return 1;
+	}
 	for (uint32_t i = t->edge; i != NIL; i = st->edge[i].next)
 		held += st->edge[i].count;
 	if (held == line->held)
@@ -101,22 +138,40 @@ static int check_root(const struct state *st, const struct tarn__view_root *line
 	return 1;
 }
 
-int tarn__contents_verify(struct tarn__store *store, const struct state *st,
+/* A container of META that has no line. */
+static int check_things(const struct state *st, struct tarn__store *store, char *why, size_t bytes)
+{
+	for (uint32_t i = 1; i < st->head->things; i++) {
+		const struct thing *t = &st->thing[i];
+		const struct tarn__view_root *line = tarn__view_root(tarn__store_view(store),
+								     tarn__id_index(t->id));
+
+		if (t->id == 0 || t->root.version == 0 || tarn__object_find(st, t->id) == NULL ||
+		    (tarn__id_index(t->id) < tarn__store_roots(store) && line->id == t->id))
+			continue;
+		snprintf(why, bytes, "%llx has contents in META and none in VIEW", (unsigned long long)t->id);
+		return 1;
+	}
+	return 0;
+}
+
+int tarn__contents_verify(struct tarn__store *store, const struct state *st, bool alone,
 			  void (*say)(void *, const char *), void *arg)
 {
 	const struct state_head *h = st->head;
+	const bool quiet = h->n_calls == 0 && h->n_deferred[0] == 0 && h->n_deferred[1] == 0;
 	char why[200] = "";
 	int findings = 0;
 
 	/* Executors change contents, and what they drop comes with an epoch: only in a quiet arena. */
-	if (store == NULL || h->n_calls != 0 || h->n_deferred[0] != 0 || h->n_deferred[1] != 0)
+	if (store == NULL || !(quiet || alone))
 		return 0;
 	tarn__store_settle(store);
-	if (tarn__store_verify(store, why, sizeof why) < 0) {
+	if (tarn__store_verify(store, why, sizeof why) < 0 || check_things(st, store, why, sizeof why) != 0) {
 		say(arg, why);
 		return 1;
 	}
-	for (uint64_t k = 0; k < tarn__store_roots(store); k++) {
+	for (uint64_t k = 0; quiet && k < tarn__store_roots(store); k++) {
 		const struct tarn__view_root *line = tarn__view_root(tarn__store_view(store), (uint32_t)k);
 
 		if (line->id == 0 || check_root(st, line, why, sizeof why) == 0)

@@ -162,6 +162,19 @@ enum verdict tarn__on_unhold(struct turn *t)
 	return FINE;
 }
 
+enum verdict tarn__on_contents(struct turn *t)
+{
+	if (!is_host(t))
+		return impostor(t);
+	const struct thing_root to = { .version = t->w[2], .order = t->w[3], .index = t->w[4],
+				       .next = t->w[5], .kind = t->w[6] };
+	struct thing *k = thing_named(t, t->w[1]);
+
+	if (k != NULL)
+		tarn__contents_set(t->st, k, &to);
+	return FINE;
+}
+
 enum verdict tarn__on_destroyed(struct turn *t)
 {
 	if (!is_host(t))

@@ -142,8 +142,8 @@ static enum way end_slowly(struct lot *b, const struct tarn__slot *slot, int cod
 		effects(b, slot->word);
 		b->run.succeeded = true;
 		h->ops->run_end(h, &b->run);
-		h->ops->leave(h, id);
-		/* Whoever wanted to know that it is done may have asked for more. */
+		/* What it changed in containers is part of this; they are left when it is seen. */
+		b->s->inside = id;
 		tarn__commit(b->s);
 		b->gated = h->busy;
 		tarn__deed_over(&b->t);
@@ -153,7 +153,7 @@ static enum way end_slowly(struct lot *b, const struct tarn__slot *slot, int cod
 		enum verdict verdict = tarn__call_over(&b->t, &b->run, &b->d, code);
 
 		h->ops->run_end(h, &b->run);
-		h->ops->leave(h, id);
+		b->s->inside = id;
 		tarn__turn_end(&b->t, verdict);
 		way = LAST;
 	}

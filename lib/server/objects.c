@@ -13,6 +13,7 @@
 #include "deed.h"
 #include "heap.h"
 #include "ledger.h"
+#include "shm/view.h"
 #include "turn.h"
 
 #include <stdio.h>
@@ -141,15 +142,17 @@ static enum verdict refuse_memory(struct turn *t, struct ask *a, const struct ta
 /*
  * Words of the undo log. What a method asks for is refused while there is still room for what
  * comes after it: a result of 64 references, each booked in the book (20), its block or records,
- * the settling of all that was made (10), and what it drops (drop_words).
+ * the settling of all that was made (10) with its contents (5), and what it drops (drop_words).
  */
-#define REST_WORDS 2048u
-#define MAKE_WORDS (HEAP_ALLOC_WORDS + 36u)
+#define REST_WORDS 2304u
+#define MAKE_WORDS (HEAP_ALLOC_WORDS + 41u)
+#define CONTENTS_WORDS 5u   /* of each container that it changed */
 #define HOLD_WORDS 96u      /* with the split of a bucket, see claims.c */
 #define DROP_WORDS 14u      /* of one whose object lives on */
 #define DROP_LAST_WORDS 12u /* more, when it was the last claim */
 #define DROP_SPAN_WORDS 20u /* more, when its span runs empty or is full no more */
-static_assert(65 * 20 + HEAP_ALLOC_WORDS + MADE_MOST * 10 + 64 <= REST_WORDS, "the rest");
+static_assert(65 * 20 + HEAP_ALLOC_WORDS + MADE_MOST * 10 + (MADE_MOST + 1) * CONTENTS_WORDS + 64 <= REST_WORDS,
+	      "the rest");
 
 static bool room_for(const struct deed *d, unsigned words)
 {
@@ -274,6 +277,20 @@ static void wish_made(struct tarn__run *run, uint64_t id)
 		thing_made(d->t->st, o);
 }
 
+/* All has succeeded, and there is room (REST_WORDS). */
+static void wish_contents(struct tarn__run *run, const struct tarn__view_root *root)
+{
+	const struct deed *d = run->turn;
+	struct state *st = d->t->st;
+	const struct object *o = tarn__object_find(st, root->id);
+	const struct thing_root to = { .version = root->version, .order = root->order,
+				       .index = root->index, .next = root->next, .kind = root->kind };
+
+	/* One that was made and is not kept is dead already. */
+	if (o != NULL)
+		tarn__contents_set(st, tarn__thing_of(st, o), &to);
+}
+
 static void wish_note(struct tarn__run *run, const uint64_t *word)
 {
 	const struct deed *d = run->turn;
@@ -293,6 +310,7 @@ static void wish_later(struct tarn__run *run, uint64_t *word, uint64_t value)
 
 static const struct tarn__reactor_ops wishes = {
 	.hold = wish_hold, .drop = wish_drop, .look = wish_look, .make = wish_make, .made = wish_made,
+	.contents = wish_contents,
 	.note = wish_note, .later = wish_later,
 };
 
@@ -653,9 +671,11 @@ enum verdict tarn__on_call(struct turn *t)
 		bool deferred;
 		enum verdict verdict = call_here(t, &a, o, type, offer, &deferred);
 
-		s->host->ops->leave(s->host, id);
-		if (tarn__likely(!deferred))
+		if (tarn__likely(!deferred)) {
+			s->inside = id;
 			return verdict;
+		}
+		s->host->ops->leave(s->host, id);
 		/* Undone, and the names of its arguments with it. */
 		if (name_refs(t, &a, &stale) == OFFENCE)
 			return OFFENCE;

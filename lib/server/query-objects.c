@@ -84,7 +84,7 @@ static void put_type_name(const struct rows *r, uint32_t type, char text[64])
 static void preview(struct server *s, const struct object *o, const struct tarn__served *t,
 		    char *text, size_t bytes)
 {
-	bool contents = (t->type->flags & TARN_TYPE_PRIVATE) != 0 && s->store != NULL;
+	bool contents = tarn__thing_of(&s->st, o)->root.version != 0 && s->store != NULL;
 
 	if ((t->type->describe == NULL && !contents) || o->state != OBJECT_LIVE)
 		return;

@@ -65,7 +65,8 @@ static const char *const kind_names[] = {
 	[TARN__MSG_CHANNEL] = "channel", [TARN__MSG_BIND] = "bind",
 	[TARN__MSG_LOOKUP] = "lookup",	[TARN__MSG_EXPORT] = "export",
 	[TARN__MSG_IMPORT] = "import",	[TARN__MSG_REVOKE] = "revoke",
-	[TARN__MSG_PING] = "ping",	[TARN__MSG_TYPE] = "type",
+	[TARN__MSG_PING] = "ping",	[TARN__MSG_CONTENTS] = "contents",
+	[TARN__MSG_TYPE] = "type",
 	[TARN__MSG_CREATE] = "create",	[TARN__MSG_CALL] = "call",
 	[TARN__MSG_RESULT] = "result",	[TARN__MSG_CANCEL] = "cancel",
 	[TARN__MSG_HOLD] = "hold",	[TARN__MSG_UNHOLD] = "unhold",
@@ -569,7 +570,7 @@ static int put_answer(const struct sight *s, struct answer_file *f, uint32_t kin
 		return put_messages(s, f);
 	case TARN__CTL_CHECK:
 		f->rows = (uint64_t)(tarn__verify(s->st, say, f) +
-				     tarn__contents_verify(s->store, s->st, say, f));
+				     tarn__contents_verify(s->store, s->st, false, say, f));
 		return 0;
 	default:
 		return -EINVAL;

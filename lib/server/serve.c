@@ -323,7 +323,12 @@ static int succeed(struct server *s)
 	/* Takes its time on a large arena, and finds nothing: for tests. */
 	if (secure_getenv("TARN_VERIFY") != NULL && tarn__verify(&s->st, finding, s) != 0)
 		return tarn__fail(-TARN_EPROTO, "cannot take over: the full check has findings");
-	return tarn__succeed_clients(s);
+	int r = tarn__succeed_clients(s);
+
+	if (r == 0 && secure_getenv("TARN_VERIFY") != NULL &&
+	    tarn__contents_verify(s->store, &s->st, true, finding, s) != 0)
+		r = tarn__fail(-TARN_EPROTO, "cannot take over: the check of containers has findings");
+	return r;
 }
 
 static int open_all(struct server *s, const tarn_server_options *o)

@@ -103,6 +103,7 @@ struct server {
 	/* of the transaction in hand: published after its commit */
 	uint32_t touched[TOUCHED_MOST];
 	uint32_t n_touched;
+	uint64_t inside;               /* object whose gate is left after it; 0: none */
 	/* Words of DATA that follow the next commit, with what they become. */
 	uint32_t n_later;
 	struct {
@@ -183,6 +184,13 @@ bool tarn__apply_deferred(struct server *s, const struct deferred *d);
 void tarn__touch(struct server *s, uint32_t index);
 /* Commits, then publishes what the transaction touched. */
 void tarn__commit(struct server *s);
+/* Containers that the transaction changed: readers see it now, and what is free of it may be used. After
+ * the commit, before anybody hears of that, and before the object's gate is left. */
+static inline void tarn__settle(struct server *s, bool committed)
+{
+	if (tarn__unlikely(s->host != NULL && s->host->sealed != NULL))
+		s->host->ops->settle(s->host, committed);
+}
 void tarn__rollback(struct server *s);
 /* Writes a reply into META at the lane's cursor; published by tarn__publish_replies. */
 void tarn__reply_put(struct server *s, struct lane_view *v, const uint64_t word[7]);
@@ -333,10 +341,15 @@ int tarn__socket_inherit(struct server *s);
 /* ---- contents.c: VIEW ---- */
 int tarn__contents_open(struct server *s);
 void tarn__contents_close(struct server *s);
-/* A container whose server is dead has no contents any more. */
-void tarn__contents_forget(struct server *s, uint64_t id);
-/* The contents of containers, of a quiet arena (else 0): as tarn__verify(). @store may be NULL. */
-int tarn__contents_verify(struct tarn__store *store, const struct state *st,
+/* Commits by itself: an object that ends without a destructor of its own has no contents any more. */
+void tarn__contents_drop(struct server *s, struct thing *t);
+/* A change of what @t has, in the transaction in hand. One that is older than what it has is none. */
+void tarn__contents_set(struct state *st, struct thing *t, const struct thing_root *to);
+/* contents-succeed.c: those of a server that is dead become this one's. With a sentence. */
+int tarn__contents_succeed(struct server *s);
+/* The contents of containers, of a quiet arena (else 0): as tarn__verify(). @store may be NULL. @alone:
+ * nobody works on them, so what can be said of them is checked in any arena. */
+int tarn__contents_verify(struct tarn__store *store, const struct state *st, bool alone,
 			  void (*say)(void *, const char *), void *arg);
 
 /* ---- query.c, verify.c ---- */

@@ -236,9 +236,15 @@ struct thing {
 	uint32_t next;     /* list of free records */
 	uint32_t attend_next; /* list of those whose type has departed() */
 	uint32_t attend_prev;
-	uint64_t spare[2];
+	/* Of a container: what its line in VIEW leads to as soon as this is committed (contents.c). The
+	 * line, which readers go by, follows after the commit. */
+	struct thing_root {
+		uint64_t version; /* of that line, even; 0: it has no contents */
+		uint64_t order, index, next, kind; /* as in struct tarn__view_root */
+	} root;
+	uint64_t spare;
 };
-static_assert(sizeof(struct thing) == 64, "one line");
+static_assert(sizeof(struct thing) == 96, "what most look at is in its first 32 bytes: in one line");
 static_assert(offsetof(struct thing, attend_next) % 8 == 0, "a pair: one logged word");
 
 /* A reference that an object holds: @count times, one record. In the book as CLAIM_EDGE. */

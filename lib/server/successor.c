@@ -91,6 +91,15 @@ static bool begin_again(struct server *s, const struct running *now, int signal)
 	return true;
 }
 
+/* All that a container's method does is part of its transaction. */
+static bool has_contents(const struct server *s, uint64_t id)
+{
+	const struct object *o = tarn__object_find(&s->st, id);
+	const struct thing *t = o != NULL ? tarn__thing_of(&s->st, o) : NULL;
+
+	return t != NULL && t->root.version != 0;
+}
+
 /* The mark of a method that had begun when the last server died becomes an entry of died[]. Killed
  * anywhere in here, the next one finds the mark still, or the entry twice. */
 static void note_death(struct server *s)
@@ -121,7 +130,7 @@ static void note_death(struct server *s)
 			to = &s->st.head->died[i];
 	to->position = now->position;
 	to->signal = (uint16_t)signal;
-	to->undone = now->saved_bytes != 0;
+	to->undone = now->saved_bytes != 0 || has_contents(s, now->id);
 	tarn__compiler_barrier();
 	tarn__store32_relaxed(&to->lane, now->lane);
 	tarn__compiler_barrier();
@@ -272,7 +281,6 @@ static void restore_thing(struct server *s, struct thing *t)
 	uint32_t flags = t->flags;
 
 	if (type != NULL && (type->type->flags & TARN_TYPE_PRIVATE)) {
-		tarn__contents_forget(s, t->id);
 		flags = (flags & ~(uint32_t)(THING_MADE | THING_MAKING)) | THING_LOST;
 	}
 	if (flags & THING_DESTROYING) {
@@ -301,6 +309,9 @@ int tarn__succeed_clients(struct server *s)
 	for (uint32_t i = 1; i < st->head->things; i++)
 		if (st->thing[i].id != 0)
 			restore_thing(s, &st->thing[i]);
+	r = tarn__contents_succeed(s);
+	if (r < 0)
+		return r;
 	for (uint32_t i = 1; i < st->head->channels; i++)
 		s->sweeping |= st->channel[i].id != 0 && st->channel[i].sweep != 0;
 	tarn__exports_expire(s);

@@ -98,6 +98,16 @@ static void thing_free(struct state *st, struct thing *t)
 	SET(st, h->n_things, h->n_things - 1);
 }
 
+/* What the record had in an earlier life, or has no more. */
+static void root_clear(struct state *st, struct thing *t)
+{
+	SET(st, t->root.version, 0);
+	SET(st, t->root.order, 0);
+	SET(st, t->root.index, 0);
+	SET(st, t->root.next, 0);
+	SET(st, t->root.kind, 0);
+}
+
 static int make_memory(struct server *s, uint32_t client, const struct tarn__served *t, bool first,
 		       uint32_t *ret)
 {
@@ -141,6 +151,8 @@ int tarn__thing_make(struct server *s, uint32_t client, const struct tarn__serve
 	pair_set(st, &k->type, t->index, t->type->departed != NULL ? THING_ATTENDS : 0);
 	pair_set(st, &k->edge, NIL, 0);
 	SET(st, k->creator, client);
+	if (k->root.version != 0)
+		root_clear(st, k);
 	SET(st, st->head->things_made, k->created);
 	SET(st, st->channel_of[index], record);
 	if (k->flags & THING_ATTENDS)
@@ -346,6 +358,9 @@ static bool destroy(struct server *s, struct object *o, struct thing *t)
 
 	if (!(t->flags & THING_MADE) || type == NULL || type->type->destroy == NULL) {
 		SET(st, t->flags, t->flags | THING_ENDED);
+		/* Its maker died before it could say so. */
+		if (t->root.version != 0)
+			tarn__contents_drop(s, t);
 		return true;
 	}
 	if (type->type->flags & TARN_TYPE_INLINE) {

@@ -48,6 +48,7 @@ enum verdict tarn__on_fetch(struct turn *t); /* calls.c */
 enum verdict tarn__on_result(struct turn *t);
 enum verdict tarn__on_hold(struct turn *t);
 enum verdict tarn__on_unhold(struct turn *t);
+enum verdict tarn__on_contents(struct turn *t);
 enum verdict tarn__on_destroyed(struct turn *t);
 enum verdict tarn__on_made(struct turn *t);
 /* ---- watches.c ---- */

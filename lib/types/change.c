@@ -73,9 +73,24 @@ void tarn__change_init(struct tarn__change *c, struct tarn__store *store,
 	c->stamp = __atomic_add_fetch(&last_stamp, 1, __ATOMIC_RELAXED);
 }
 
+bool tarn__change_seal(struct tarn__change *c)
+{
+	const struct tarn__node *top = c->root.order != 0 ? tarn__node(c->view, c->root.order) : NULL;
+	const struct tarn__view_root *is = c->line;
+
+	c->root.count = top != NULL ? top->count : 0;
+	c->root.held = top != NULL ? top->held : 0;
+	c->root.version = is->version;
+	if (memcmp(&c->root, is, sizeof *is) == 0)
+		return false;
+	c->root.version += 2;
+	return true;
+}
+
 void tarn__change_commit(struct tarn__change *c)
 {
-	tarn__root_set(c->line, &c->root);
+	if (c->root.version != c->line->version)
+		tarn__root_set(c->line, &c->root);
 	perform(c, &c->commit);
 	end(c);
 }

@@ -23,7 +23,7 @@ struct tarn__change {
 	struct tarn__store *store;
 	const struct tarn__view *view;
 	struct tarn__view_root *line;
-	struct tarn__view_root root; /* as it will be; fields are changed freely */
+	struct tarn__view_root root; /* as it will be; order, index, next, kind, id are changed freely */
 	uint64_t stamp;
 	struct tarn__deeds commit, abort;
 	struct tarn__sight sight;    /* of root as it is now, for finding: tarn__change_sight() */
@@ -32,6 +32,11 @@ struct tarn__change {
 /* Begins a change of what @line has. Cannot fail; to be ended by one of the two below. */
 void tarn__change_init(struct tarn__change *c, struct tarn__store *store,
 		       struct tarn__view_root *line);
+/* The change is whole: sets count, held and version of root. False: the container has that already.
+ * Nothing of it is seen yet, and nothing that the container has now is touched: until the commit either of
+ * them can be what it has. */
+bool tarn__change_seal(struct tarn__change *c);
+/* Of what was sealed. */
 void tarn__change_commit(struct tarn__change *c);
 void tarn__change_abort(struct tarn__change *c);
 

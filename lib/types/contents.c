@@ -9,18 +9,21 @@
 
 /* ---- changes ---- */
 
+static const struct tarn__view_root *seal(struct tarn__ending *ending)
+{
+	struct tarn__work *w = tarn__container_of(ending, struct tarn__work, ending);
+
+	return tarn__change_seal(&w->change) ? &w->change.root : NULL;
+}
+
 static void over(struct tarn__ending *ending, bool succeeded)
 {
 	struct tarn__work *w = tarn__container_of(ending, struct tarn__work, ending);
-	struct tarn__change *c = &w->change;
-	const struct tarn__node *top = c->root.order != 0 ? tarn__node(c->view, c->root.order) : NULL;
 
-	c->root.count = top != NULL ? top->count : 0;
-	c->root.held = top != NULL ? top->held : 0;
 	if (succeeded)
-		tarn__change_commit(c);
+		tarn__change_commit(&w->change);
 	else
-		tarn__change_abort(c);
+		tarn__change_abort(&w->change);
 	free(w);
 }
 
@@ -37,7 +40,7 @@ int tarn__work_begin(tarn_context *ctx, struct tarn__work **ret)
 	if (w == NULL)
 		return -ENOMEM;
 	tarn__change_init(&w->change, tarn__context_store(ctx), line);
-	w->ending = (struct tarn__ending){ .fn = over };
+	w->ending = (struct tarn__ending){ .seal = seal, .fn = over };
 	tarn__context_at_end(ctx, &w->ending);
 	*ret = w;
 	return 0;

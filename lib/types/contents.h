@@ -4,8 +4,9 @@
  * end as their method does.
  *
  * A method that writes holds what it stores, makes its change beside the old trees, drops what goes, and
- * puts its result together; the change is committed when the server is through with all of that
- * (tarn__context_at_end()), and vanishes if any of it failed. On the reactor a method that finds
+ * puts its result together. What the container will have is part of the transaction that all this is
+ * committed with (seal); readers see it after that (tarn__context_at_end()), and it vanishes if any of
+ * it failed. On the reactor a method that finds
  * its work too large, or that needs what it cannot have there, is deferred to an executor
  * before it has done anything that counts.
  */

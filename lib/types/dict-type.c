@@ -593,7 +593,7 @@ static const tarn_method methods[] = {
 
 const tarn_type tarn__type_dict = {
 	.name = "tarn.Dict",
-	.flags = TARN_TYPE_INLINE | TARN_TYPE_PRIVATE,
+	.flags = TARN_TYPE_INLINE,
 	.concurrency = TARN_READ_MOSTLY,
 	.args = "|v",
 	.create = create,
@@ -756,7 +756,7 @@ static const tarn_method namespace_methods[] = {
 
 const tarn_type tarn__type_namespace = {
 	.name = "tarn.Namespace",
-	.flags = TARN_TYPE_INLINE | TARN_TYPE_PRIVATE,
+	.flags = TARN_TYPE_INLINE,
 	.concurrency = TARN_READ_MOSTLY,
 	.args = "|{}?",
 	.create = create_namespace,

@@ -11,6 +11,7 @@
 
 struct tarn_block;
 struct tarn__store;
+struct tarn__view_root;
 
 /* Where containers have their contents. */
 struct tarn__store *tarn__context_store(const tarn_context *ctx);
@@ -31,6 +32,9 @@ int tarn__context_defer(tarn_context *ctx);
  */
 struct tarn__ending {
 	struct tarn__ending *next;
+	/* Before that, of a method that has succeeded: what a container will have, which becomes true with
+	 * all else that the method did. Valid until fn(). NULL: what it has. */
+	const struct tarn__view_root *(*seal)(struct tarn__ending *ending);
 	void (*fn)(struct tarn__ending *ending, bool succeeded);
 };
 void tarn__context_at_end(tarn_context *ctx, struct tarn__ending *ending);

@@ -137,7 +137,7 @@ static const tarn_method methods[] = {
 
 const tarn_type tarn__type_iterator = {
 	.name = "tarn.Iterator",
-	.flags = TARN_TYPE_INLINE | TARN_TYPE_PRIVATE,
+	.flags = TARN_TYPE_INLINE,
 	.concurrency = TARN_SERIAL,
 	.args = "|[]",
 	.create = create,

@@ -931,7 +931,7 @@ static const tarn_method methods[] = {
 
 const tarn_type tarn__type_list = {
 	.name = "tarn.List",
-	.flags = TARN_TYPE_INLINE | TARN_TYPE_PRIVATE,
+	.flags = TARN_TYPE_INLINE,
 	.concurrency = TARN_READ_MOSTLY,
 	.args = "|v",
 	.create = create,

@@ -3,56 +3,16 @@
  * Chunks: classes out of spans of 64 KiB, what is larger as runs of spans. Free chunks of a span
  * are chained through their first word; nobody but the server writes there.
  */
-#include "store.h"
+#include "store-memory.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/value/value.h"
+#include "shm/meta.h"
 
 #define COMMIT_STEP (16u * TARN__VIEW_SPAN) /* bytes committed at a time */
-#define NONE UINT32_MAX
 #define SMALL_TREE 512u /* elements of a tree that is freed at once */
-
-static const uint32_t class_bytes[] = {
-	64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 6144, 8192, 12288, 16384,
-};
-#define CLASSES (sizeof class_bytes / sizeof class_bytes[0])
-static_assert(TARN__VIEW_SPAN / 64 <= UINT16_MAX, "slots of a span");
-
-enum { SPAN_FREE = 0xff, SPAN_RUN = 0xfe, SPAN_INSIDE = 0xfd };
-
-struct span {
-	uint8_t class;        /* or SPAN_... */
-	uint16_t used, fresh; /* chunks in use; the first that never was */
-	uint32_t run;         /* SPAN_RUN: spans in it */
-	uint64_t free;        /* first free chunk; 0: none */
-	uint32_t next, prev;  /* of the class, with room */
-};
-
-struct tarn__store {
-	struct tarn__segment segment;
-	struct tarn__view view;
-	struct tarn__view_head *head;
-	pthread_mutex_t lock;
-	struct span *span;
-	uint32_t n_spans, spans_used; /* all; the first that never was in use */
-	uint32_t free_spans, hint;    /* below spans_used; where to look for one first */
-	uint32_t room[CLASSES];       /* spans with room */
-	uint64_t used;                /* bytes in chunks */
-	uint64_t committed, roots_committed;
-	/* A budget that others take part in, see tarn__store_share(). */
-	uint64_t taken, most;
-	const uint64_t *others;
-
-	/* What is freed in the background. */
-	pthread_cond_t work, settled;
-	pthread_t reaper;
-	bool reaping, busy, ending;
-	uint64_t *doomed;
-	size_t n_doomed, doomed_room;
-};
 
 static_assert(TARN_KIND_NIL == 1 && TARN_KIND_BOOL == 2 && TARN_KIND_INT == 3 &&
 	      TARN_KIND_UINT == 4 && TARN_KIND_DOUBLE == 5 && TARN_KIND_STRING == 6 &&
@@ -121,22 +81,6 @@ static void unlink_room(struct tarn__store *s, uint32_t i)
 		s->span[p->next].prev = p->prev;
 }
 
-static void link_room(struct tarn__store *s, uint32_t i)
-{
-	struct span *p = &s->span[i];
-
-	p->prev = NONE;
-	p->next = s->room[p->class];
-	if (p->next != NONE)
-		s->span[p->next].prev = i;
-	s->room[p->class] = i;
-}
-
-static uint64_t span_at(const struct tarn__store *s, uint32_t i)
-{
-	return s->head->chunks_at + (uint64_t)i * TARN__VIEW_SPAN;
-}
-
 /* The first of @n free spans side by side; NONE. */
 static uint32_t spans_take(struct tarn__store *s, uint32_t n)
 {
@@ -155,7 +99,7 @@ static uint32_t spans_take(struct tarn__store *s, uint32_t n)
 		return i;
 	}
 	i = s->spans_used;
-	if (n > s->n_spans - i || commit(s, span_at(s, i + n)) < 0)
+	if (n > s->n_spans - i || commit(s, tarn__span_at(s, i + n)) < 0)
 		return NONE;
 	s->spans_used += n;
 	return i;
@@ -170,18 +114,9 @@ static void spans_give(struct tarn__store *s, uint32_t i, uint32_t n)
 		s->hint = i;
 }
 
-static unsigned class_of(uint64_t bytes)
-{
-	unsigned c = 0;
-
-	while (c < CLASSES && class_bytes[c] < bytes)
-		c++;
-	return c;
-}
-
 static uint64_t small_new(struct tarn__store *s, unsigned c)
 {
-	uint32_t i = s->room[c], size = class_bytes[c];
+	uint32_t i = s->room[c], size = tarn__chunk_classes[c];
 	struct span *p;
 	uint64_t at;
 
@@ -190,16 +125,16 @@ static uint64_t small_new(struct tarn__store *s, unsigned c)
 		if (i == NONE)
 			return 0;
 		s->span[i] = (struct span){ .class = (uint8_t)c };
-		link_room(s, i);
+		tarn__span_link(s, i);
 	}
 	p = &s->span[i];
 	at = p->free;
 	if (at != 0)
 		memcpy(&p->free, s->view.base + at, 8);
 	else
-		at = span_at(s, i) + (uint64_t)p->fresh++ * size;
+		at = tarn__span_at(s, i) + (uint64_t)p->fresh++ * size;
 	p->used++;
-	if (p->free == 0 && (p->fresh + 1u) * size > TARN__VIEW_SPAN)
+	if (!tarn__span_has_room(p))
 		unlink_room(s, i);
 	return at;
 }
@@ -207,13 +142,12 @@ static uint64_t small_new(struct tarn__store *s, unsigned c)
 static void small_free(struct tarn__store *s, uint32_t i, uint64_t at)
 {
 	struct span *p = &s->span[i];
-	uint32_t size = class_bytes[p->class];
-	bool was_full = p->free == 0 && (p->fresh + 1u) * size > TARN__VIEW_SPAN;
+	bool was_full = !tarn__span_has_room(p);
 
 	memcpy(s->view.base + at, &p->free, 8);
 	p->free = at;
 	if (was_full)
-		link_room(s, i);
+		tarn__span_link(s, i);
 	if (--p->used == 0) {
 		unlink_room(s, i);
 		spans_give(s, i, 1);
@@ -222,8 +156,8 @@ static void small_free(struct tarn__store *s, uint32_t i, uint64_t at)
 
 uint64_t tarn__chunk_new(struct tarn__store *s, uint64_t bytes, uint64_t *ret_bytes)
 {
-	unsigned c = class_of(bytes);
-	uint64_t at, real = c < CLASSES ? class_bytes[c] : tarn__round_up(bytes, TARN__VIEW_SPAN);
+	unsigned c = tarn__chunk_class(bytes);
+	uint64_t at, real = c < CLASSES ? tarn__chunk_classes[c] : tarn__round_up(bytes, TARN__VIEW_SPAN);
 
 	if (real / TARN__VIEW_SPAN > s->n_spans)
 		return 0;
@@ -237,7 +171,7 @@ uint64_t tarn__chunk_new(struct tarn__store *s, uint64_t bytes, uint64_t *ret_by
 			s->span[i + k] = (struct span){ .class = SPAN_INSIDE };
 		if (i != NONE)
 			s->span[i] = (struct span){ .class = SPAN_RUN, .run = n };
-		at = i != NONE ? span_at(s, i) : 0;
+		at = i != NONE ? tarn__span_at(s, i) : 0;
 	}
 	s->used += at != 0 ? real : 0;
 	pthread_mutex_unlock(&s->lock);
@@ -434,8 +368,10 @@ struct tarn__view_root *tarn__store_root(struct tarn__store *s, uint32_t index)
 	pthread_mutex_lock(&s->lock);
 	if (end > s->roots_committed) {
 		r = tarn__segment_reserve(&s->segment, s->roots_committed, end - s->roots_committed);
-		if (r == 0)
+		if (r == 0) {
 			s->roots_committed = end;
+			tarn__store_relaxed(&s->head->roots_committed, end); /* for a successor alone */
+		}
 	}
 	pthread_mutex_unlock(&s->lock);
 	return r == 0 ? line : NULL;
@@ -446,25 +382,45 @@ uint64_t tarn__store_roots(const struct tarn__store *s)
 	return (s->roots_committed - TARN__VIEW_ROOTS_AT) / sizeof(struct tarn__view_root);
 }
 
+/* The line, whose version is odd, becomes that of @version. META's hook stands for all places where a
+ * server can be killed in here. */
+static void line_write(struct tarn__view_root *line, const struct tarn__view_root *to, uint64_t version)
+{
+	/* A fence, since the words that follow are many: none of them is seen under the old version. */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	TARN__META_STORED();
+	tarn__store_relaxed(&line->id, to->id);
+	tarn__store_relaxed(&line->count, to->count);
+	tarn__store_relaxed(&line->held, to->held);
+	tarn__store_relaxed(&line->order, to->order);
+	TARN__META_STORED();
+	tarn__store_relaxed(&line->index, to->index);
+	tarn__store_relaxed(&line->next, to->next);
+	tarn__store_relaxed(&line->kind, to->kind);
+	TARN__META_STORED();
+	/* SYNC view-root, release: with this version its words and chunks are there. */
+	tarn__store_release(&line->version, version);
+	/* SYNC view-reuse, a fence: who reads what is written into freed chunks from here on finds
+	 * another version, too. */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	TARN__META_STORED();
+}
+
 void tarn__root_set(struct tarn__view_root *line, const struct tarn__view_root *to)
 {
 	uint64_t version = tarn__load_relaxed(&line->version); /* written by us alone */
 
 	tarn__store_relaxed(&line->version, version + 1);
-	/* A fence, since the words that follow are many: none of them is seen under the old version. */
-	__atomic_thread_fence(__ATOMIC_RELEASE);
-	tarn__store_relaxed(&line->id, to->id);
-	tarn__store_relaxed(&line->count, to->count);
-	tarn__store_relaxed(&line->held, to->held);
-	tarn__store_relaxed(&line->order, to->order);
-	tarn__store_relaxed(&line->index, to->index);
-	tarn__store_relaxed(&line->next, to->next);
-	tarn__store_relaxed(&line->kind, to->kind);
-	/* SYNC view-root, release: with this version its words and chunks are there. */
-	tarn__store_release(&line->version, version + 2);
-	/* SYNC view-reuse, a fence: who reads what is written into freed chunks from here on finds
-	 * another version, too. */
-	__atomic_thread_fence(__ATOMIC_RELEASE);
+	line_write(line, to, version + 2);
+}
+
+void tarn__root_restore(struct tarn__view_root *line, const struct tarn__view_root *to)
+{
+	/* Its writer is dead. Odd: it was killed in line_write(), and nobody has believed those words. */
+	uint64_t odd = tarn__load_relaxed(&line->version) | 1;
+
+	tarn__store_relaxed(&line->version, odd);
+	line_write(line, to, to->version > odd ? to->version : odd + 1);
 }
 
 const uint64_t *tarn__store_share(struct tarn__store *s, const uint64_t *others, uint64_t most)
@@ -476,6 +432,15 @@ const uint64_t *tarn__store_share(struct tarn__store *s, const uint64_t *others,
 }
 
 /* ---- life ---- */
+
+int tarn__store_map(struct tarn__store *s)
+{
+	s->n_spans = (uint32_t)((s->view.bytes - s->head->chunks_at) / TARN__VIEW_SPAN);
+	s->span = calloc(s->n_spans, sizeof *s->span); /* untouched as long as unused */
+	for (unsigned c = 0; c < CLASSES; c++)
+		s->room[c] = NONE;
+	return s->span != NULL ? 0 : -ENOMEM;
+}
 
 static int prepare(struct tarn__store *s, uint64_t roots, uint64_t seed)
 {
@@ -490,30 +455,37 @@ static int prepare(struct tarn__store *s, uint64_t roots, uint64_t seed)
 		return r;
 	s->roots_committed = 2 * TARN__OS_PAGE;
 	s->committed = chunks_at;
-	s->view = (struct tarn__view){ .base = s->segment.base, .bytes = s->segment.bytes };
-	s->head = (struct tarn__view_head *)(void *)s->view.base;
 	*s->head = (struct tarn__view_head){ .bytes = s->segment.bytes, .seed = seed, .roots = roots,
-					     .chunks_at = chunks_at };
+					     .chunks_at = chunks_at,
+					     .roots_committed = s->roots_committed };
 	tarn__store_release(&s->head->committed, chunks_at); /* SYNC view-committed, release */
-	s->n_spans = (uint32_t)((s->view.bytes - chunks_at) / TARN__VIEW_SPAN);
-	s->span = calloc(s->n_spans, sizeof *s->span); /* untouched as long as unused */
-	for (unsigned c = 0; c < CLASSES; c++)
-		s->room[c] = NONE;
-	return s->span != NULL ? 0 : -ENOMEM;
+	return tarn__store_map(s);
+}
+
+int tarn__store_begin(const struct tarn__segment *segment, struct tarn__store **ret)
+{
+	struct tarn__store *s = calloc(1, sizeof *s);
+
+	if (s == NULL)
+		return -ENOMEM;
+	s->segment = *segment;
+	s->view = (struct tarn__view){ .base = segment->base, .bytes = segment->bytes };
+	s->head = (struct tarn__view_head *)(void *)s->view.base;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->work, NULL);
+	pthread_cond_init(&s->settled, NULL);
+	*ret = s;
+	return 0;
 }
 
 int tarn__store_new(const struct tarn__segment *segment, uint64_t roots, uint64_t seed,
 		    struct tarn__store **ret)
 {
-	struct tarn__store *s = calloc(1, sizeof *s);
-	int r;
+	struct tarn__store *s;
+	int r = tarn__store_begin(segment, &s);
 
-	if (s == NULL)
-		return -ENOMEM;
-	s->segment = *segment;
-	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->work, NULL);
-	pthread_cond_init(&s->settled, NULL);
+	if (r < 0)
+		return r;
 	r = prepare(s, roots, seed);
 	if (r < 0)
 		tarn__store_free(s);

@@ -44,6 +44,28 @@ void tarn__store_settle(struct tarn__store *s);
 struct tarn__view_root *tarn__store_root(struct tarn__store *s, uint32_t index);
 /* Sets all of it, as readers see it: between two even versions. */
 void tarn__root_set(struct tarn__view_root *line, const struct tarn__view_root *to);
+/* The same of a line whose server was killed, perhaps while it wrote there. The version becomes
+ * @to->version, or one that is greater than all that readers have seen there. */
+void tarn__root_restore(struct tarn__view_root *line, const struct tarn__view_root *to);
+
+/* ---- what a server that was killed left (store-inherit.c); nobody else works on it meanwhile ---- */
+
+/*
+ * A store in its segment. Of its lines and chunks nothing is known yet, so these two follow before
+ * anything else is done:
+ *	tarn__store_restore() for each line below tarn__store_roots();
+ *	tarn__store_rebuild(): what lines lead to is in use, counted anew; all else is free.
+ * In this order: a reader who still follows what a line led to before is found out by the line's
+ * version before anything there is used again.
+ */
+int tarn__store_inherit(const struct tarn__segment *segment, struct tarn__store **ret);
+/* Line @index has what @to says, whose count and held need not be set; NULL: nothing. -EUCLEAN */
+int tarn__store_restore(struct tarn__store *s, uint32_t index, const struct tarn__view_root *to);
+/* -ENOMEM, -EUCLEAN what a line leads to is no tree. */
+int tarn__store_rebuild(struct tarn__store *s);
+/* Calls @fn with the id of each reference below @top, each as often as it occurs, until one is not 0. */
+int tarn__store_each_held(const struct tarn__store *s, uint64_t top,
+			  int (*fn)(void *arg, uint64_t id), void *arg);
 
 /* ---- chunks ---- */
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #include "server-steps.h"
+#include "tests/common/books.h"
 
 struct world {
 	struct arena a;
@@ -19,6 +20,9 @@ struct world {
 	unsigned linked;         /* which lens the link holds */
 	int64_t n;               /* of the counter */
 	uint64_t interrupted;
+	struct book book[2];     /* of numbers, of blocks */
+	tarn_object *dict;
+	int x;                   /* what is in it */
 };
 
 /* A call that may be interrupted. True: it was not. */
@@ -140,6 +144,69 @@ static void come_and_go(struct world *w)
 	PLAIN_EQ(pthread_join(t, NULL), 0);
 }
 
+/* The reactor's changes of containers, and executors'. */
+static void use_lists(struct world *w)
+{
+	for (unsigned k = 0; k < 2; k++) {
+		struct book *b = &w->book[k];
+
+		book_change(b, BOOK_EXTEND, 2);
+		book_change(b, BOOK_SET, 1);
+		book_change(b, BOOK_EXTEND, k == 0 ? 70 : 24);
+		book_change(b, BOOK_INSERT, 3);
+		book_change(b, BOOK_COPY, 0);
+		book_change(b, BOOK_POP, 0);
+		book_change(b, BOOK_CUT, 1);
+		PLAIN_CHECK(book_is_right(b));
+	}
+	/* Not one reference is held too much, while that can still be seen. */
+	arena_settle(w->c);
+	arena_check(&w->a);
+	w->interrupted += book_interrupted;
+	book_interrupted = 0;
+}
+
+static int dict_x(const struct world *w)
+{
+	int r, x = 0;
+
+	while ((r = tarn_dict_getf(w->dict, "x", "i", &x)) == -TARN_EINTERRUPTED)
+		;
+	OK(r);
+	return x;
+}
+
+/* With an iterator, and a dict in the dict. */
+static void use_dict(struct world *w)
+{
+	tarn_object *inner, *items;
+	int r;
+
+	if (went(w, tarn_dict_setf(w->dict, "si", "x", w->x + 1)))
+		w->x++;
+	else
+		w->x = dict_x(w);
+	PLAIN_EQ(dict_x(w), w->x);
+	if (went(w, tarn_dict_newf(w->c, &inner, "{s:s}", "a", "a string that is a chunk of its own"))) {
+		went(w, tarn_dict_setf(w->dict, "sO", "inner", inner));
+		tarn_object_unref(inner);
+	}
+	if (went(w, tarn_dict_iter(w->dict, TARN_ITERATE_KEYS, &items))) {
+		const char *key;
+		tarn_parcel p;
+
+		while ((r = tarn_iter_next(items, &p)) == -TARN_EINTERRUPTED)
+			;
+		OK(r);
+		OK(tarn_parcel_get(&p, "s", &key));
+		PLAIN_CHECK(strcmp(key, "x") == 0);
+		tarn_parcel_fini(&p);
+		tarn_object_unref(items);
+	}
+	r = tarn_dict_del(w->dict, "inner"); /* KeyError: it is not there */
+	PLAIN_CHECK(r == 0 || r == -TARN_EINTERRUPTED || r == -TARN_EREMOTE);
+}
+
 /* Each part on its own, so that the numbers of stores stay small. */
 static void part(void *world, unsigned number)
 {
@@ -162,13 +229,19 @@ static void part(void *world, unsigned number)
 	case 4:
 		use_tokens_and_names(w);
 		break;
+	case 5:
+		use_lists(w);
+		break;
+	case 6:
+		use_dict(w);
+		break;
 	default:
 		come_and_go(w);
 	}
 	arena_settle(w->c);
 	arena_settle(w->d);
 }
-#define PARTS 6u
+#define PARTS 8u
 
 /* ---- the schedule ---- */
 
@@ -187,6 +260,11 @@ static struct world world_open(const struct arena_kind *kind)
 	w.link = NEW(w.c, "Link", "");
 	w.lens[0] = NEW(w.c, "Magnifier", "d", 2.0);
 	w.lens[1] = NEW(w.c, "Magnifier", "d", 3.0);
+	for (unsigned k = 0; k < 2; k++) {
+		w.book[k] = (struct book){ .c = w.c, .blocks = k == 1, .random = 7 + k };
+		OK(tarn_list_new(w.c, &w.book[k].list));
+	}
+	OK(tarn_dict_newf(w.c, &w.dict, "{s:i}", "x", 0));
 	for (unsigned i = 0; i < PARTS; i++)
 		part(&w, i);
 	return w;
@@ -194,6 +272,9 @@ static struct world world_open(const struct arena_kind *kind)
 
 static void world_close(struct world *w)
 {
+	tarn_object_unref(w->dict);
+	tarn_object_unref(w->book[0].list);
+	tarn_object_unref(w->book[1].list);
 	tarn_object_unref(w->counter);
 	tarn_object_unref(w->link);
 	tarn_object_unref(w->lens[0]);

@@ -451,6 +451,10 @@ MESSAGE(death_in_a_call, fake_kill(w->s, w->q); fake_settle(w->s); post_result(w
 MESSAGE(death_of_the_host, fake_kill(w->s, w->host))
 MESSAGE(hold, fake_post(&w->ha, TARN__MSG_HOLD, 0, w->slow, w->shared, tarn__ref_word(100, false), 0, 0, 0))
 MESSAGE(unhold, hold(w); fake_settle(w->s); fake_post(&w->ha, TARN__MSG_UNHOLD, 0, w->slow, w->shared, 0, 0, 0, 0))
+/* The second is older than what the object has, the third names something else. */
+MESSAGE(contents, fake_post(&w->ha, TARN__MSG_CONTENTS, 0, w->slow, 4, 1 << 20, 2 << 20, 7, 1);
+	fake_post(&w->ha, TARN__MSG_CONTENTS, 0, w->slow, 2, 3 << 20, 0, 0, 1);
+	fake_post(&w->ha, TARN__MSG_CONTENTS, 0, w->shared, 2, 3 << 20, 0, 0, 1))
 MESSAGE(destroyed, fake_post(&w->ha, TARN__MSG_DESTROYED, 0, w->ending, 0, 0, 0, 0, 0))
 MESSAGE(release_object, fake_release(&w->pa, w->outer, 1); fake_release(&w->pa, w->inner, 1))
 MESSAGE(release_cycle, fake_release(&w->pa, w->left, 1); fake_release(&w->pa, w->right, 1))
@@ -502,7 +506,7 @@ static const struct act {
 	ACT(call_short), ACT(call_short_oneway), ACT(call_many_short),
 	ACT(call_queued), ACT(call_queued_oneway), ACT(result_plain), ACT(result_refers),
 	ACT(result_stale), ACT(result_error), ACT(result_of_a_creator), ACT(result_of_a_failed_creator),
-	ACT(cancel_call), ACT(death_in_a_call), ACT(death_of_the_host), ACT(hold), ACT(unhold),
+	ACT(cancel_call), ACT(death_in_a_call), ACT(death_of_the_host), ACT(hold), ACT(unhold), ACT(contents),
 	ACT(destroyed), ACT(release_object), ACT(release_cycle), ACT(release_queued), ACT(grab),
 	ACT(watch), ACT(watch_until_the_end), ACT(forgery), ACT(name_given), ACT(name_replaced),
 	ACT(name_taken_back), ACT(name_of_the_dead),

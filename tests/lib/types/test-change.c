@@ -75,10 +75,7 @@ static void begin(struct tarn__change *c, uint32_t root)
 
 static void finish(struct tarn__change *c, bool commit)
 {
-	const struct tarn__view *v = c->view;
-
-	c->root.count = c->root.order != 0 ? tarn__node(v, c->root.order)->count : 0;
-	c->root.held = c->root.order != 0 ? tarn__node(v, c->root.order)->held : 0;
+	tarn__change_seal(c);
 	if (commit)
 		tarn__change_commit(c);
 	else
