@@ -36,6 +36,8 @@ static void acquire(tarn_object *lock, struct contents *w)
 		contents_take_over(w);
 	else
 		OK(r);
+	/* A death inside is told to the next one. */
+	PLAIN_EQ(__atomic_load_n(&w->m->pending, __ATOMIC_ACQUIRE), 0);
 }
 
 static void locked_work(const struct property *p, unsigned worker, uint64_t random, void *model)
