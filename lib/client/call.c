@@ -489,7 +489,7 @@ int tarn_call_n(tarn_object *object, unsigned number, const tarn_builder *args,
 
 	if (tarn__unlikely(r < 0) || tarn__unlikely((r = check_number(number)) < 0))
 		return r;
-	if (runs_here(c))
+	if (runs_here(c) && c->direct->runs(object))
 		return c->direct->call(object, number, args, ret_result, timeout_ns);
 	r = tarn__lane_enter(c, &l);
 	if (tarn__unlikely(r < 0))

@@ -84,6 +84,7 @@ static inline int tarn__args_payload(const tarn_builder *args, struct tarn__payl
 /* The server's own client runs calls of its executors in place. */
 struct tarn__direct {
 	bool (*mine)(const tarn_client *client); /* is the calling thread one of its executors? */
+	bool (*runs)(const tarn_object *object); /* its methods, in place? Else ask the server, as others do. */
 	int (*call)(tarn_object *object, unsigned method, const tarn_builder *args,
 		    tarn_parcel *ret, int64_t timeout_ns);
 	/* -ENOTSUP: ask the server, as others do. */

@@ -22,6 +22,16 @@ static bool mine(const tarn_client *client)
 	return e != NULL && e->pool->client == client && e->top != NULL;
 }
 
+/* Not those of Tarn's own types whose instances clients change in place: these are one at a time because
+ * the reactor is one thread, look up memory as only that can, and go by who wrote what, which is us and not
+ * whoever called the method that calls them. */
+static bool runs(const tarn_object *object)
+{
+	const struct tarn__catalog *types = tarn__executor_me()->pool->host->base.catalog;
+
+	return object->base.type >= types->n || !types->served[object->base.type].in_place;
+}
+
 static void *instance_of(const struct host *h, const tarn_client *c, const struct tarn__served *t,
 			 uint64_t id)
 {
@@ -291,4 +301,4 @@ static int create(tarn_client *client, const char *type, const tarn_builder *arg
 	return make(e, t, NULL, args, ret);
 }
 
-const struct tarn__direct tarn__host_direct = { .mine = mine, .call = call, .create = create };
+const struct tarn__direct tarn__host_direct = { .mine = mine, .runs = runs, .call = call, .create = create };

@@ -954,4 +954,74 @@ PLAIN_TEST_TIMEOUT(t12_garbage_in_a_queue_harms_nobody_but_its_users, 120)
 	scene_close(&s);
 }
 
+/* ---- by methods of the same server ---- */
+
+static int mover_put(tarn_context *ctx, void *self)
+{
+	tarn_object *q;
+	tarn_block *b;
+	int r = tarn_context_get(ctx, "OB", &q, &b);
+
+	(void)self;
+	if (r == 0)
+		r = tarn_queue_putf(q, TARN_FOREVER, "sB", "moved", b);
+	return r == -TARN_EREMOTE ? tarn_rethrow(ctx) : r;
+}
+static int mover_get(tarn_context *ctx, void *self)
+{
+	tarn_object *q;
+	tarn_parcel p;
+	int r = tarn_context_get(ctx, "O", &q);
+
+	(void)self;
+	if (r == 0)
+		r = tarn_queue_get(q, &p, TARN_FOREVER);
+	if (r < 0)
+		return r == -TARN_EREMOTE ? tarn_rethrow(ctx) : r;
+	r = tarn_put_value(tarn_context_result(ctx), tarn_parcel_at(&p, 1));
+	tarn_parcel_fini(&p);
+	return r;
+}
+static const tarn_method mover_methods[] = {
+	{ "put", mover_put, 0, "OB", "", NULL },
+	{ "get", mover_get, 0, "O", "B", NULL },
+	{ NULL, NULL, 0, NULL, NULL, NULL },
+};
+static const tarn_type mover_type = { .name = "Mover", .size = 8, .methods = mover_methods };
+TARN_TYPE_REGISTER(mover_type)
+
+PLAIN_TEST(f9_methods_put_and_get_what_refers_to_something_as_clients_do)
+{
+	struct user u = user_open();
+	tarn_object *q = queue_new(u.c, 4, 0), *mover = NEW(u.c, "Mover", "");
+	tarn_block *b, *got;
+	const char *text;
+	tarn_parcel p;
+
+	OK(tarn_block_new(u.c, 100, 0, &b));
+	strcpy(tarn_block_data(b), "in the block");
+	for (unsigned k = 0; k < 10; k++) {
+		OK(tarn_callf(mover, "put", TARN_FOREVER, "OB", NULL, q, b));
+		OK(tarn_queue_get(q, &p, TARN_FOREVER));
+		OK(tarn_parcel_get(&p, "sB", &text, &got));
+		PLAIN_CHECK(strcmp(text, "moved") == 0 && strcmp(tarn_block_data(got), "in the block") == 0);
+		tarn_parcel_fini(&p);
+
+		OK(tarn_queue_putf(q, TARN_FOREVER, "iB", k, b));
+		tarn_builder args;
+		tarn_builder_init(&args);
+		OK(tarn_put_object(&args, q));
+		OK(tarn_call(mover, "get", &args, &p, TARN_FOREVER));
+		tarn_builder_fini(&args);
+		OK(tarn_parcel_get(&p, "B", &got));
+		PLAIN_EQ(tarn_block_id(got), tarn_block_id(b));
+		tarn_parcel_fini(&p);
+		PLAIN_EQ(tarn_queue_size(q), 0);
+	}
+	tarn_block_unref(b);
+	tarn_object_unref(mover);
+	tarn_object_unref(q);
+	user_close(&u);
+}
+
 PLAIN_MAIN()
