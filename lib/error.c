@@ -206,6 +206,13 @@ int tarn__fail_static(int code, const char *sentence)
 	return code;
 }
 
+void tarn__fail_forget(void)
+{
+	last.code = 0;
+	last.message[0] = '\0';
+	forget_fault();
+}
+
 int tarn__fail_fault(tarn_fault *fault)
 {
 	int r = tarn__fail(-TARN_EREMOTE, "%s: %s", tarn_fault_domain(fault),

@@ -11,4 +11,8 @@ int tarn__fail(int code, const char *format, ...) __attribute__((format(printf, 
 /* The same with a fixed short sentence: for outcomes that callers may poll for. */
 int tarn__fail_static(int code, const char *sentence);
 
+/* The thread's last failure was somebody else's: a code that comes from now on without a sentence of its
+ * own is not explained with that one's. */
+void tarn__fail_forget(void);
+
 #endif

@@ -493,6 +493,7 @@ void tarn__job_run(struct executor *e, struct tarn__job *job)
 	}
 	if (ctx == NULL)
 		return;
+	tarn__fail_forget(); /* of another caller */
 	tarn__context_init(ctx, h, job->served, job->offer, job->deed, job->id, job->self);
 	ctx->caller = job->caller;
 	ctx->state = job->state;

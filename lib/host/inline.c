@@ -8,6 +8,7 @@
  */
 #include "gate.h"
 
+#include "lib/error.h"
 #include "lib/value/fault.h"
 
 /* What the method gave, or why that cannot be sent. */
@@ -48,6 +49,7 @@ static inline int lend_args(struct tarn_context *ctx, const struct tarn__run *ru
 
 static void begin(struct host *h, struct tarn_context *ctx, struct tarn__run *run)
 {
+	tarn__fail_forget(); /* of another caller */
 	tarn__context_init(ctx, h, run->served, run->offer, run->deed, run->id, run->self);
 	ctx->run = run;
 	ctx->caller = run->caller;

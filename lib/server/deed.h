@@ -25,6 +25,14 @@ struct deed {
 	bool deferred;              /* an executor is to do it */
 };
 
+/* Whether others may change the instance while the method runs: then what it was before is not to come
+ * back, for it would undo what they were answered already. Jobs begin after commits only, so
+ * where executors have had none yet they have none before the method is over. */
+static inline bool tarn__deed_is_shared(const struct turn *t, const struct tarn__served *type)
+{
+	return type->in_place || (type->type->concurrency == TARN_PARALLEL && t->s->host->busy);
+}
+
 /* From here until the commit a successor would find that this message's method has begun, and what
  * the instance was before. */
 static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run, bool reads)
@@ -35,7 +43,8 @@ static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run,
 		return;
 	now->id = run->id;
 	now->own = run->served->own;
-	now->saved_bytes = reads || run->served->in_place || run->served->type->size > RUNNING_SAVED
+	now->saved_bytes = reads || tarn__deed_is_shared(t, run->served) ||
+					   run->served->type->size > RUNNING_SAVED
 				   ? 0 : run->served->type->size;
 	now->notes = 0;
 	if (now->saved_bytes != 0)

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -539,6 +540,56 @@ static const tarn_type own_type = { .name = "Own", .size = sizeof(struct own),
 				    .describe = own_describe, .methods = own_methods };
 TARN_TYPE_REGISTER(own_type)
 
+/* One method on the reactor, which it ends, while another of the same object is done on an executor. */
+struct both {
+	int32_t begun, inside; /* atomic */
+	int64_t n;             /* atomic */
+};
+static int both_add(tarn_context *ctx, void *self)
+{
+	struct both *b = self;
+
+	__atomic_store_n(&b->begun, 1, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&b->inside, __ATOMIC_ACQUIRE))
+		sched_yield();
+	return tarn_put_int(tarn_context_result(ctx), __atomic_add_fetch(&b->n, 1, __ATOMIC_ACQ_REL));
+}
+static int both_die(tarn_context *ctx, void *self)
+{
+	struct both *b = self;
+
+	(void)ctx;
+	__atomic_store_n(&b->inside, 1, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&b->n, __ATOMIC_ACQUIRE) == 0)
+		sched_yield();
+	/* Mostly the other says its result meanwhile. If not, it is interrupted. */
+	nanosleep(&(struct timespec){ .tv_nsec = 30000000 }, NULL);
+	kill(getpid(), SIGKILL);
+	return 0;
+}
+static int both_begun(tarn_context *ctx, void *self)
+{
+	struct both *b = self;
+
+	return tarn_put_int(tarn_context_result(ctx), __atomic_load_n(&b->begun, __ATOMIC_ACQUIRE));
+}
+static int both_get(tarn_context *ctx, void *self)
+{
+	struct both *b = self;
+
+	return tarn_put_int(tarn_context_result(ctx), __atomic_load_n(&b->n, __ATOMIC_ACQUIRE));
+}
+static const tarn_method both_methods[] = {
+	{ "add", both_add, 0, "", "q", NULL },
+	{ "die", both_die, TARN_METHOD_INLINE, "", "", NULL },
+	{ "begun", both_begun, TARN_METHOD_INLINE | TARN_METHOD_READ, "", "q", NULL },
+	{ "get", both_get, TARN_METHOD_INLINE | TARN_METHOD_READ, "", "q", NULL },
+	{ NULL, NULL, 0, NULL, NULL, NULL },
+};
+static const tarn_type both_type = { .name = "Both", .size = sizeof(struct both), .flags = TARN_TYPE_INLINE,
+				     .concurrency = TARN_PARALLEL, .methods = both_methods };
+TARN_TYPE_REGISTER(both_type)
+
 static void says(const char *text)
 {
 	PLAIN_CHECKF(strstr(tarn_error_last()->message, text) != NULL, "\"%s\" does not say %s",
@@ -671,6 +722,36 @@ ARENA_TEST(k4_others_calls_are_interrupted_and_not_blamed)
 	}
 	PLAIN_EQ(types_integer(s, "waiting"), 0);
 	tarn_object_unref(s);
+	tarn_object_unref(o);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+/* What was answered stays, also if the server dies in another method of the object. */
+ARENA_TEST(k4_what_an_executor_did_meanwhile_is_not_undone_with_an_inline_method)
+{
+	struct arena a;
+	tarn_pending *add;
+	tarn_parcel p;
+	int64_t n = 0;
+	int r;
+
+	kept_start(&a, kind);
+	tarn_client *c = arena_client(&a, NULL);
+	tarn_object *o = NEW(c, "Both", "");
+	OK(tarn_call_start(o, "add", NULL, &add));
+	PLAIN_WAIT_FOR(types_integer(o, "begun") == 1);
+	FAILS(tarn_call(o, "die", NULL, NULL, TARN_FOREVER), TARN_EINTERRUPTED);
+	says("may or may not have run");
+	r = tarn_call_wait(add, &p, TARN_FOREVER);
+	PLAIN_CHECKF(r == 0 || r == -TARN_EINTERRUPTED, "%s", tarn_error_last()->message);
+	if (r == 0) {
+		OK(tarn_parcel_get(&p, "q", &n));
+		tarn_parcel_fini(&p);
+		PLAIN_EQ(n, 1);
+		PLAIN_EQ(types_integer(o, "get"), 1);
+	}
+	tarn_call_free(add);
 	tarn_object_unref(o);
 	tarn_client_close(c);
 	arena_end(&a);

@@ -221,6 +221,32 @@ PLAIN_TEST(d15_a_code_without_a_fault_is_an_error_too)
 	user_close(&u);
 }
 
+/* What a method fails with that gives a code alone has nothing of what others were told in that thread. */
+PLAIN_TEST(d15_a_code_without_a_sentence_gets_none_of_other_clients)
+{
+	struct user u = user_open();
+	tarn_client *other = scene_client(&u.s);
+	tarn_object *theirs = NEW(other, "Thrower", "");
+
+	for (int i = 0; i < 16; i++) { /* any of a few threads */
+		FAILS(tarn_callf(u.t, "code", TARN_FOREVER, "s", NULL, "a string"), TARN_EARGS);
+		PLAIN_CHECK(strstr(tarn_error_last()->message, "string") != NULL);
+		FAILS(tarn_callf(theirs, "code", TARN_FOREVER, "q", NULL, (int64_t)-TARN_EARGS), TARN_EREMOTE);
+		PLAIN_CHECKF(strstr(tarn_error_last()->message, "string") == NULL, "%s",
+			     tarn_error_last()->message);
+
+		FAILS(tarn_callf(u.t, "relay", TARN_FOREVER, "Osq", NULL, u.t, "foo", (int64_t)37), TARN_EREMOTE);
+		PLAIN_CHECK(strstr(tarn_error_last()->message, "ValueError") != NULL);
+		FAILS(tarn_callf(theirs, "code_slowly", TARN_FOREVER, "q", NULL, (int64_t)-TARN_EREMOTE),
+		      TARN_EREMOTE);
+		PLAIN_CHECKF(strstr(tarn_error_last()->message, "ValueError") == NULL, "%s",
+			     tarn_error_last()->message);
+	}
+	tarn_object_unref(theirs);
+	tarn_client_close(other);
+	user_close(&u);
+}
+
 PLAIN_TEST(e3_tarn_error_print_shows_what_a_person_wants_to_see)
 {
 	struct user u = user_open();
