@@ -543,6 +543,23 @@ static void job_cancel(struct server *s, const struct call *c)
 		s->host->ops->cancel(s->host, job);
 }
 
+bool tarn__calls_change_containers(const struct server *s, uint32_t client)
+{
+	const struct state *st = &s->st;
+	const struct client *cl = &st->client[client];
+
+	for (uint32_t i = 1; cl->records != 0 && s->job != NULL && i < st->head->calls; i++) {
+		const struct call *c = &st->call[i];
+		const struct tarn__catalog *types = s->host->catalog;
+
+		if (c->state == CALL_RUNNING && c->payer == client && c->incarnation == cl->incarnation &&
+		    s->job[i] != NULL && s->job[i]->number == c->number && c->type < types->n &&
+		    types->served[c->type].own && !types->served[c->type].in_place)
+			return true;
+	}
+	return false;
+}
+
 void tarn__calls_lane_closed(struct server *s, uint32_t lane)
 {
 	struct state *st = &s->st;

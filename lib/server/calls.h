@@ -84,6 +84,9 @@ static inline bool tarn__call_is_paid(const struct state *st, const struct call 
 }
 /* Nobody waits for it any more. */
 void tarn__call_orphan(struct server *s, struct call *c);
+/* Whether calls of @client, which may be dead, are still to change containers (lists, dicts, namespaces): an
+ * executor has them, or will. */
+bool tarn__calls_change_containers(const struct server *s, uint32_t client);
 /* The lane goes: its calls are nobody's. Commits by itself. */
 void tarn__calls_lane_closed(struct server *s, uint32_t lane);
 

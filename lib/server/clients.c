@@ -36,6 +36,7 @@
  * which nobody calls takes a twentieth of it. */
 #define RECLAIM_NS 8000u
 
+#define CALLS_END_NS 2000000000u /* so long at most others wait for a dead one's calls of containers */
 #define DEPARTED_SLICE 64u     /* objects told of clients' ends between two looks at the lanes */
 
 enum reclaim_step { STEP_CHANNELS, STEP_EXPORTS, STEP_DEPARTED, STEP_OBJECTS, STEP_DONE };
@@ -530,6 +531,22 @@ static bool is_over(uint64_t *until)
 	return now >= *until;
 }
 
+/*
+ * Who takes a lock from the dead must not see a list change that the dead one's last call is still to change:
+ * so that call ends first. Calls of containers wait for nobody, but executors may all be in methods of users
+ * that wait for just that lock: so this has an end.
+ */
+static bool calls_go_on(struct server *s, uint32_t client)
+{
+	struct peer *p = s->peer[client];
+
+	if (p == NULL || !tarn__calls_change_containers(s, client))
+		return false;
+	if (p->calls_end_by == 0)
+		p->calls_end_by = tarn__now() + CALLS_END_NS;
+	return tarn__now() < p->calls_end_by;
+}
+
 /* True when done. @until: the clock's, as soon as a slice needed it; @told: who may yet be told. */
 static bool reclaim(struct server *s, uint32_t client, uint64_t *until, uint32_t *told)
 {
@@ -552,7 +569,7 @@ static bool reclaim(struct server *s, uint32_t client, uint64_t *until, uint32_t
 	}
 	/* Before the objects: what it held can still be kept by those who want it. */
 	if (c->reclaim_step == STEP_DEPARTED) {
-		if (!tarn__things_departed(s, client, told))
+		if (calls_go_on(s, client) || !tarn__things_departed(s, client, told))
 			return false;
 		SET(st, c->reclaim_step, STEP_OBJECTS);
 		tarn__commit(s);

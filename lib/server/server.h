@@ -27,6 +27,7 @@ struct peer {
 	int socket;                    /* -1: hung up */
 	int pidfd;
 	bool dead;                     /* the pidfd fired, or it detached */
+	uint64_t calls_end_by;         /* until then its end is not told while its calls change containers */
 	struct tarn__loop_watch socket_watch, pidfd_watch;
 	uint64_t image;                /* of its program, see listen.c; 0 unknown */
 	struct tarn__segment lanes;    /* LANE(c) */

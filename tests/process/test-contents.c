@@ -3,6 +3,7 @@
  * What containers promise when processes write at the same time, die in the middle, or lie: reading
  * in place, an arena that is scribbled over.
  */
+#include <errno.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -395,6 +396,56 @@ PLAIN_TEST(t1_t2_clients_can_read_contents_and_not_write_them)
 	}
 	PLAIN_EQ(plain_reap(pid), -SIGSEGV);
 	tarn_object_unref(l);
+	user_close(&u);
+}
+
+/* ---- a lock from the dead ---- */
+
+static void lock_call_and_die(const struct user *u)
+{
+	tarn_client *c = scene_client(&u->s);
+	tarn_object *lock, *list;
+	tarn_pending *pending;
+
+	OK(tarn_object_lookup(c, "lock", 0, &lock));
+	OK(tarn_object_lookup(c, "list", 0, &list));
+	OK(tarn_lock_acquire(lock, TARN_FOREVER));
+	OK(tarn_call_start(list, "reverse", NULL, &pending));
+	kill(getpid(), SIGKILL);
+}
+
+/* It is so long that an executor does it, which takes longer than the server needs for a death. */
+PLAIN_TEST(t6_who_takes_a_lock_from_the_dead_sees_all_that_the_dead_one_asked_for)
+{
+	struct user u = user_open();
+	tarn_object *list, *lock;
+	tarn_builder b;
+
+	OK(tarn_list_new(u.c, &list));
+	OK(tarn_lock_new(u.c, 0, &lock));
+	for (int k = 0; k < 800; k++) {
+		tarn_builder_init(&b);
+		for (int i = 0; i < 250; i++)
+			tarn_put_int(&b, 250 * k + i);
+		OK(tarn_list_extend(list, &b));
+		tarn_builder_fini(&b);
+	}
+	OK(tarn_object_publish(list, "list", 0));
+	OK(tarn_object_publish(lock, "lock", 0));
+	for (int round = 0; round < 6; round++) {
+		int64_t first;
+
+		pid_t pid = plain_fork();
+		if (pid == 0)
+			lock_call_and_die(&u);
+		PLAIN_EQ(plain_reap(pid), -SIGKILL);
+		PLAIN_EQ(tarn_lock_acquire(lock, TARN_FOREVER), -EOWNERDEAD);
+		OK(tarn_list_getf(list, 0, "q", &first)); /* in place */
+		PLAIN_EQ(first, round % 2 == 0 ? 199999 : 0);
+		OK(tarn_lock_release(lock));
+	}
+	tarn_object_unref(list);
+	tarn_object_unref(lock);
 	user_close(&u);
 }
 

@@ -44,7 +44,9 @@ TARN_BEGIN
 TARN_EXPORT int tarn_lock_new(tarn_client *client, unsigned flags, tarn_object **ret_lock);
 /*
  * Takes it. 0: it is the caller's. -EOWNERDEAD: it is the caller's, and its last holder died
- * with it; exactly one is told. -EAGAIN, -ETIMEDOUT: it is not.
+ * with it; exactly one is told. Calls of lists, dicts and namespaces that the dead one posted are over
+ * then (unless executors were busy for 2 s more); of other objects they may still be under way.
+ * -EAGAIN, -ETIMEDOUT: it is not.
  */
 TARN_EXPORT int tarn_lock_acquire(tarn_object *lock, int64_t timeout_ns);
 /* Lets it go. Whoever took it: a lock may be released by another thread or process, as in Python.
