@@ -21,7 +21,7 @@
 struct server_row {
 	char name[sizeof((struct sockaddr_un *)0)->sun_path + 2]; /* as for --server */
 	char socket[sizeof((struct sockaddr_un *)0)->sun_path + 2];
-	const char *state, *note;
+	const char *state, *note; /* note NULL: text */
 	char text[200];
 	pid_t pid;
 	bool has_stat;
@@ -56,8 +56,9 @@ static struct value state(const void *row)
 static struct value note(const void *row)
 {
 	const struct server_row *r = row;
+	const char *text = r->note != NULL ? r->note : r->text; /* rows move */
 
-	return (struct value){ .kind = r->note != NULL ? VALUE_TEXT : VALUE_NONE, .text = r->note };
+	return (struct value){ .kind = text[0] != '\0' ? VALUE_TEXT : VALUE_NONE, .text = text };
 }
 
 static struct value stat_value(const struct server_row *r, enum value_kind kind, uint64_t number)
@@ -106,7 +107,6 @@ static const struct column columns[] = {
 static void set_note(struct server_row *r, int code)
 {
 	snprintf(r->text, sizeof r->text, "%s", cli_last_error(code));
-	r->note = r->text;
 }
 
 /* What the books of one that does not answer say. */

@@ -100,6 +100,16 @@ other=$!
 started[other]=1
 read -r _ <"$scratch/other"
 check "ls: another version" ls_row "$name-other" ".state == \"other version\" and .pid == $other"
+# With more of them than the table had room for at first, and in another order.
+python3 - "$scratch/tarn" <<'END'
+import socket, sys
+for i in range(20):
+    socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).bind("%s/a%d.sock" % (sys.argv[1], i))
+    socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).bind("%s/z%d.sock" % (sys.argv[1], i))
+END
+check "ls: notes stay with their servers" ls_row "$name-other" '.note | test("another version")'
+check "ls: sockets that are left" ls_row z7 '.note == "its socket is left"'
+rm -f "$scratch/tarn"/[az][0-9]*.sock
 other_version() {
 	tarn 2 -s "$name-other" "$1"
 	silent out

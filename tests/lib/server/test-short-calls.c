@@ -167,7 +167,9 @@ static struct scene scene_open(void)
 	k.id = fake_create(k.s, &k.a, "Short", NULL, NULL);
 	k.second = fake_create(k.s, &k.a, "Short", NULL, NULL);
 	k.third = fake_create(k.s, &k.a, "Other", NULL, NULL);
-	cr_assert(all(ne(u64, k.id, 0), ne(u64, k.second, 0), ne(u64, k.third, 0)));
+	cr_assert(ne(u64, k.id, 0));
+	cr_assert(ne(u64, k.second, 0));
+	cr_assert(ne(u64, k.third, 0));
 	return k;
 }
 
