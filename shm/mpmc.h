@@ -401,12 +401,14 @@ static inline uint64_t tarn__mpmc_first_open(const struct tarn__mpmc *q, uint64_
 /* Is nothing left of the items below tail? Moves low on; @ret_at is where it stands. */
 static inline bool tarn__mpmc_settled(const struct tarn__mpmc *q, uint64_t *ret_at)
 {
+	/* SYNC mpmc-hint, acquire: all runs below exist. SYNC low, acquire: below it all is done, and what
+	 * those did who had it is seen. */
 	uint64_t tail = tarn__load_acquire(&q->tail->turn);
 	uint64_t low = tarn__load_acquire(&q->head->low);
 	uint64_t t = tarn__mpmc_first_open(q, tarn__mpmc_least(q, low, tail), tail, false);
 
 	if (t != low)
-		/* Relaxed on failure: somebody else looked, too. */
+		/* SYNC low, release: we saw them done, by SYNC mpmc. Relaxed on failure: somebody else looked, too. */
 		__atomic_compare_exchange_n(&q->head->low, &low, t, false, __ATOMIC_ACQ_REL,
 					    __ATOMIC_RELAXED);
 	*ret_at = t;

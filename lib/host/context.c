@@ -447,6 +447,7 @@ void tarn__self_note(tarn_context *ctx, const uint64_t *word)
 void tarn__self_store(tarn_context *ctx, uint64_t *word, uint64_t value)
 {
 	tarn__self_note(ctx, word);
+	/* Release: its partners are those of the word, named where that is. */
 	tarn__store_release(word, value);
 }
 

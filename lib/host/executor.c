@@ -346,6 +346,7 @@ int tarn__exec_over(struct tarn__lane *l, struct tarn_context *ctx, bool succeed
 	if (succeeded && r == 0)
 		r = say_drops(l, ctx);
 	forget_wishes(ctx);
+	/* Release: as tarn__self_store(). */
 	for (unsigned k = 0; succeeded && r == 0 && k < ctx->n_later; k++)
 		tarn__store_release(ctx->later[k].word, ctx->later[k].value);
 	ctx->n_later = 0;

@@ -74,6 +74,7 @@ void tarn__commit(struct server *s)
 	for (uint32_t i = 0; i < s->n_touched; i++)
 		dir_publish(s, s->touched[i]);
 	s->n_touched = 0;
+	/* Release: as tarn__self_store(). */
 	for (uint32_t i = 0; i < s->n_later; i++)
 		tarn__store_release(s->later[i].word, s->later[i].value);
 	s->n_later = 0;

@@ -65,6 +65,7 @@ static void put_back(struct server *s, const struct running *now)
 
 	if (type != NULL && now->saved_bytes == type->type->size && !(t->flags & THING_LOST))
 		memcpy(tarn__thing_self(s, o, type), now->saved, now->saved_bytes);
+	/* Release: as the store that is undone. */
 	for (uint64_t i = now->saved_bytes == 0 ? now->notes : 0; i-- > 0;)
 		tarn__store_release((uint64_t *)(void *)(s->st.data.base + now->note[i].offset),
 				    now->note[i].was);

@@ -200,8 +200,9 @@ static uint64_t begin(const struct view *v, struct tarn__topic_reader *reader, u
 {
 	uint64_t first = first_turn(v, old), now;
 
+	/* SYNC cursor, release; then the client, release: who finds that there is one finds the cursor. Both
+	 * before the gate: who finds that low looks here. */
 	tarn__store_release(&reader->cursor, first);
-	/* Before the gate: who finds that low looks here. */
 	tarn__store32_release(&reader->client, client);
 	if (!blocks)
 		return first;
@@ -343,6 +344,8 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 		tarn__bell_ring_all(&t->items);
 		tarn__bell_ring_all(&t->space);
 	}
+	/* Last: until here it is told again if the server is killed. Release: behind the repairs, for the next
+	 * client of that number, who takes the place. */
 	if (place != NULL)
 		tarn__store32_release(place, 0);
 }

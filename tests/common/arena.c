@@ -258,18 +258,28 @@ void arena_await(const uint32_t *step, uint32_t n)
 	PLAIN_WAIT_FOR(__atomic_load_n(step, __ATOMIC_ACQUIRE) >= n);
 }
 
-unsigned arena_fds(int pid)
+static unsigned entries(int pid, const char *folder)
 {
 	char path[64];
 	unsigned n = 0;
 
-	snprintf(path, sizeof path, "/proc/%d/fd", pid);
+	snprintf(path, sizeof path, "/proc/%d/%s", pid, folder);
 	DIR *d = opendir(path);
 	PLAIN_CHECKF(d != NULL, "%s: %s", path, strerror(errno));
 	while (readdir(d) != NULL)
 		n++;
 	closedir(d);
-	return n;
+	return n - 2; /* itself, and the one above */
+}
+
+unsigned arena_fds(int pid)
+{
+	return entries(pid, "fd");
+}
+
+unsigned arena_threads(int pid)
+{
+	return entries(pid, "task");
 }
 
 /* Libraries and programs can lie in folders that are called anything. */

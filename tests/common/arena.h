@@ -101,8 +101,9 @@ void *arena_shared(size_t bytes);
 void arena_step(uint32_t *step, uint32_t n);
 void arena_await(const uint32_t *step, uint32_t n);
 
-/* Open descriptors of a process, and its mappings; @with NULL: all lines. */
+/* Open descriptors of a process, its threads, and its mappings; @with NULL: all lines. */
 unsigned arena_fds(int pid);
+unsigned arena_threads(int pid);
 unsigned arena_maps(int pid, const char *with);
 
 /* Built with a sanitizer, or run under valgrind: things take longer and memory is dear. */

@@ -5,7 +5,6 @@
  * space, tables: test-limits.c; memory of blocks: lib/client/test-full.c; cgroups:
  * test-container.c.)
  */
-#include <dirent.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -255,20 +254,6 @@ PLAIN_TEST_TIMEOUT(t12_all_permits_that_can_be_noted_of_one_client_taken_is_an_e
 
 /* ---- threads and processes ---- */
 
-static unsigned threads_of(pid_t pid)
-{
-	char path[64];
-	unsigned n = 0;
-
-	snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
-	DIR *d = opendir(path);
-	PLAIN_CHECK(d != NULL);
-	for (struct dirent *e; (e = readdir(d)) != NULL;)
-		n += e->d_name[0] != '.';
-	closedir(d);
-	return n;
-}
-
 /* Of this user, of whom this process is to be all. */
 static struct rlimit limit_threads(rlim_t n)
 {
@@ -335,7 +320,7 @@ static void *heed(void *arg)
 	const struct hands *h = arg;
 
 	scene_await(h->step, 1);
-	struct rlimit before = limit_threads(threads_of(getpid()));
+	struct rlimit before = limit_threads(arena_threads(getpid()));
 	scene_say(h->step, 2);
 	scene_await(h->step, 3);
 	PLAIN_EQ(setrlimit(RLIMIT_NPROC, &before), 0);

@@ -4,7 +4,6 @@
  * they had, calls are answered once, and the successor's books are right: it checks all of them
  * when it takes over (TARN_VERIFY), and does not serve if there is a finding.
  */
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -1317,20 +1316,6 @@ ARENA_TEST(k8_a_successor_that_fails_for_now_is_followed_by_another)
 	arena_end(&a);
 }
 
-static unsigned descriptors_of(pid_t pid)
-{
-	char path[64];
-	unsigned n = 0;
-
-	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
-	DIR *d = opendir(path);
-
-	PLAIN_CHECK(d != NULL);
-	while (readdir(d) != NULL)
-		n++;
-	closedir(d);
-	return n;
-}
 /* Each client that came or went then held the server up for the time that it waits for its keeper. */
 PLAIN_TEST_TIMEOUT(k8_a_stopped_keeper_does_not_stop_its_server, 60)
 {
@@ -1341,7 +1326,7 @@ PLAIN_TEST_TIMEOUT(k8_a_stopped_keeper_does_not_stop_its_server, 60)
 	kept_start(&a, NULL);
 	tarn_client *c = arena_client(&a, NULL), *d;
 	arena_settle(c);
-	before = descriptors_of(a.pid);
+	before = arena_fds(a.pid);
 	PLAIN_EQ(kill(a.pid, SIGSTOP), 0);
 	while (opened < 2000 && refused < 40) {
 		if (tarn_client_open(a.name, NULL, &d) < 0) {
@@ -1360,7 +1345,7 @@ PLAIN_TEST_TIMEOUT(k8_a_stopped_keeper_does_not_stop_its_server, 60)
 		usleep(1000);
 	tarn_client_close(d);
 	/* The keeper was told of all ends. */
-	PLAIN_WAIT_FOR(descriptors_of(a.pid) == before);
+	PLAIN_WAIT_FOR(arena_fds(a.pid) == before);
 	PLAIN_EQ(server_of(c), server);
 	kill_server(c);
 	OK(tarn_client_ping(c, TARN_FOREVER));

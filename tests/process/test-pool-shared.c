@@ -3,15 +3,13 @@
  * Pools as managed objects (FEATURES T14): processes that did not make a pool use it by its object, and
  * whoever dies, a worker, one who asks, or the pool's maker, nobody waits for it.
  */
-#include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/common/arena.h"
+#include "tests/common/tasks.h"
 #include "tests/common/types.h"
 
 /* A proxy is a thread, and ThreadSanitizer knows none in a forked child of a process that has threads; there the
@@ -35,69 +33,9 @@
 
 /* ---- tasks ---- */
 
-TARN_WORKER(square)
-{
-	int64_t x;
-	int r = tarn_worker_get(worker, "q", &x);
-
-	if (r == 0 && x < 0)
-		return tarn_worker_throw(worker, "ValueError", "%lld", (long long)x);
-	return r < 0 ? r : tarn_put_int(tarn_worker_result(worker), x * x);
-}
-
-TARN_WORKER(add)
-{
-	int64_t a, b;
-	int r = tarn_worker_get(worker, "qq", &a, &b);
-
-	return r < 0 ? r : tarn_put_int(tarn_worker_result(worker), a + b);
-}
-
 TARN_WORKER(two_things)
 {
 	return tarn_put(tarn_worker_result(worker), "is", getpid(), "two");
-}
-
-static bool there(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0;
-}
-static void make(const char *path)
-{
-	close(open(path, O_CREAT | O_WRONLY, 0600));
-}
-
-/* Writes its pid into the first file, and waits for the second. */
-TARN_WORKER(begin_and_wait)
-{
-	const char *begun, *go_on;
-	char name[300];
-	int r = tarn_worker_get(worker, "ss", &begun, &go_on);
-	FILE *f;
-
-	if (r < 0)
-		return r;
-	snprintf(name, sizeof name, "%s.new", begun);
-	f = fopen(name, "we");
-	fprintf(f, "%d\n", getpid());
-	fclose(f);
-	rename(name, begun);
-	while (!there(go_on))
-		usleep(1000);
-	return tarn_put_int(tarn_worker_result(worker), getpid());
-}
-
-TARN_WORKER(die_once)
-{
-	const char *path;
-	int r = tarn_worker_get(worker, "s", &path);
-	int fd = r == 0 ? open(path, O_CREAT | O_EXCL | O_WRONLY, 0600) : -1;
-
-	if (fd >= 0)
-		kill(getpid(), SIGKILL);
-	return r < 0 ? r : tarn_put_string(tarn_worker_result(worker), "done");
 }
 
 TARN_WORKER(fill)
@@ -200,52 +138,6 @@ static int apply(tarn_pool *pool, const char *entry, int64_t x, int64_t *ret)
 	return r;
 }
 
-static void go_name(char text[200], const char *what, int number)
-{
-	snprintf(text, 200, "%s/%s-%d", plain_dir(), what, number);
-}
-static void go(int number)
-{
-	char path[200];
-
-	go_name(path, "go", number);
-	make(path);
-}
-static bool begun(int number)
-{
-	char path[200];
-
-	go_name(path, "begun", number);
-	return there(path);
-}
-static int pid_of(int number)
-{
-	char path[200];
-	int pid = 0;
-	FILE *f;
-
-	go_name(path, "begun", number);
-	PLAIN_WAIT_FOR(there(path));
-	f = fopen(path, "re");
-	PLAIN_CHECK(f != NULL && fscanf(f, "%d", &pid) == 1);
-	fclose(f);
-	return pid;
-}
-static tarn_pool_result *begin(tarn_pool *pool, int number)
-{
-	char one[200], two[200];
-	tarn_pool_result *r;
-	tarn_builder b;
-
-	go_name(one, "begun", number);
-	go_name(two, "go", number);
-	tarn_builder_init(&b);
-	tarn_put(&b, "ss", one, two);
-	OK(tarn_pool_apply_async(pool, "begin_and_wait", &b, &r));
-	tarn_builder_fini(&b);
-	return r;
-}
-
 /* Fails with this domain. */
 static void check_failed(tarn_pool_result *r, const char *domain)
 {
@@ -255,19 +147,6 @@ static void check_failed(tarn_pool_result *r, const char *domain)
 	PLAIN_CHECKF(tarn_fault_is(tarn_error_fault(), domain), "%s",
 		     tarn_fault_message(tarn_error_fault()));
 	tarn_pool_result_unref(r);
-}
-
-static void numbers(tarn_parcel *ret, int n)
-{
-	tarn_builder b;
-
-	tarn_builder_init(&b);
-	tarn_list_begin(&b);
-	for (int i = 0; i < n; i++)
-		tarn_put_int(&b, i);
-	tarn_list_end(&b);
-	OK(tarn_parcel_from(&b, ret));
-	tarn_builder_fini(&b);
 }
 
 static const tarn_pool_options three = { .workers = 3 };
@@ -311,7 +190,7 @@ static void maps(tarn_pool *pool)
 	char text[64];
 	int64_t y;
 
-	numbers(&items, 1000);
+	task_numbers(&items, 1000);
 	for (size_t k = 0; k < 4; k++) {
 		OK(tarn_pool_map(pool, "square", tarn_parcel_at(&items, 0), chunks[k], TARN_FOREVER,
 				 &list));
@@ -347,7 +226,7 @@ static void iterators(tarn_pool *pool)
 	int64_t y;
 	int n = 0;
 
-	numbers(&items, 50);
+	task_numbers(&items, 50);
 	OK(tarn_pool_imap(pool, "square", tarn_parcel_at(&items, 0), 3, &it));
 	for (; tarn_pool_iterator_next(it, TARN_FOREVER, &p) == 0; n++) {
 		OK(tarn_parcel_get(&p, "q", &y));
@@ -492,8 +371,8 @@ PLAIN_TEST(t14_whoever_closes_a_pool_closes_it_for_all)
 	OK(tarn_pool_open(u.object, &proxy));
 	FAILS(tarn_pool_join(proxy, 0), TARN_ESTATE);
 	for (int i = 0; i < 4; i++) {
-		mine[i] = begin(u.pool, i);
-		theirs[i] = begin(proxy, 10 + i);
+		mine[i] = task_begin(u.pool, i);
+		theirs[i] = task_begin(proxy, 10 + i);
 	}
 	OK(tarn_pool_close(proxy));
 	OK(tarn_pool_close(proxy));
@@ -502,8 +381,8 @@ PLAIN_TEST(t14_whoever_closes_a_pool_closes_it_for_all)
 	FAILS(tarn_pool_join(proxy, 10000000), ETIMEDOUT);
 	FAILS(tarn_pool_join(u.pool, 10000000), ETIMEDOUT);
 	for (int i = 0; i < 4; i++) {
-		go(i);
-		go(10 + i);
+		task_go(i);
+		task_go(10 + i);
 	}
 	OK(tarn_pool_join(proxy, TARN_FOREVER));
 	OK(tarn_pool_join(proxy, TARN_FOREVER));
@@ -532,10 +411,10 @@ static void terminated(bool by_proxy, bool closed)
 
 	OK(tarn_pool_open(u.object, &proxy));
 	for (int i = 0; i < 4; i++) {
-		mine[i] = begin(u.pool, i);
-		theirs[i] = begin(proxy, 10 + i);
+		mine[i] = task_begin(u.pool, i);
+		theirs[i] = task_begin(proxy, 10 + i);
 	}
-	PLAIN_WAIT_FOR(begun(0) || begun(10));
+	PLAIN_WAIT_FOR(task_begun(0) || task_begun(10));
 	if (closed) {
 		OK(tarn_pool_close(proxy));
 		FAILS(tarn_pool_join(u.pool, 10000000), ETIMEDOUT);
@@ -564,7 +443,7 @@ PLAIN_TEST(t14_a_maker_that_drops_its_pool_ends_it_for_its_proxies)
 
 	OK(tarn_pool_open(u.object, &proxy));
 	for (int i = 0; i < 5; i++)
-		r[i] = begin(proxy, i);
+		r[i] = task_begin(proxy, i);
 	tarn_pool_unref(u.pool);
 	OK(tarn_pool_join(proxy, TARN_FOREVER));
 	for (int i = 0; i < 5; i++)
@@ -583,12 +462,12 @@ PLAIN_TEST(t14_a_proxy_that_is_dropped_leaves_the_pool_as_it_is)
 	int64_t y;
 
 	OK(tarn_pool_open(u.object, &proxy));
-	r = begin(proxy, 1);
-	PLAIN_WAIT_FOR(begun(1));
+	r = task_begin(proxy, 1);
+	PLAIN_WAIT_FOR(task_begun(1));
 	tarn_pool_unref(proxy);
 	PLAIN_CHECK(tarn_pool_result_ready(r));
 	check_failed(r, "CancelledError");
-	go(1);
+	task_go(1);
 	OK(apply(u.pool, "square", 3, &y));
 	PLAIN_EQ(y, 9);
 	user_close(&u);
@@ -605,14 +484,14 @@ PLAIN_TEST(t14_a_worker_killed_in_a_task_is_told_to_whoever_asked)
 	int64_t y;
 
 	OK(tarn_pool_open(u.object, &proxy));
-	r = begin(proxy, 1);
-	other = begin(proxy, 2);
-	kill(pid_of(1), SIGKILL);
+	r = task_begin(proxy, 1);
+	other = task_begin(proxy, 2);
+	kill(task_pid(1), SIGKILL);
 	FAILS(tarn_pool_result_get(r, TARN_FOREVER, &values), TARN_EREMOTE);
 	PLAIN_CHECK(tarn_fault_is(tarn_error_fault(), "WorkerLost"));
 	PLAIN_CHECK(tarn_fault_is(tarn_fault_cause(tarn_error_fault()), "Signal"));
 	PLAIN_CHECK(strstr(tarn_fault_message(tarn_error_fault()), "begin_and_wait") != NULL);
-	go(2);
+	task_go(2);
 	OK(tarn_pool_result_get(other, TARN_FOREVER, &values));
 	for (int i = 0; i < 20; i++) {
 		OK(apply(proxy, "square", i, &y));
@@ -633,11 +512,11 @@ PLAIN_TEST(t14_a_proxys_task_whose_worker_died_is_tried_again_if_that_is_allowed
 	char path[200];
 
 	OK(tarn_pool_open(u.object, &proxy));
-	go_name(path, "died", 1);
+	task_path(path, "died", 1);
 	tarn_builder_init(&b);
 	tarn_put_string(&b, path);
 	OK(tarn_pool_apply(proxy, "die_once", &b, TARN_FOREVER, &p));
-	PLAIN_CHECK(there(path));
+	PLAIN_CHECK(task_file_is_there(path));
 	tarn_parcel_fini(&p);
 	tarn_builder_fini(&b);
 	tarn_pool_unref(proxy);
@@ -657,8 +536,8 @@ PLAIN_TEST(t14_the_death_of_a_pools_maker_is_told_to_all_who_wait)
 
 	OK(apply(proxy, "square", 4, &y));
 	for (int i = 0; i < 10; i++)
-		r[i] = begin(proxy, i);
-	PLAIN_WAIT_FOR(begun(0) && begun(1) && begun(2));
+		r[i] = task_begin(proxy, i);
+	PLAIN_WAIT_FOR(task_begun(0) && task_begun(1) && task_begun(2));
 	plain_kill(killed);
 	for (int i = 0; i < 10; i++)
 		check_failed(r[i], "PoolLost");
@@ -693,9 +572,9 @@ PLAIN_TEST(t14_the_death_of_one_who_asked_costs_others_nothing)
 		tarn_pool *mine = find(&u.s, &c);
 		tarn_pool_result *r;
 
-		begin(mine, 1);
-		begin(mine, 2);
-		numbers(&items, 200);
+		task_begin(mine, 1);
+		task_begin(mine, 2);
+		task_numbers(&items, 200);
 		OK(tarn_pool_map_async(mine, "square", tarn_parcel_at(&items, 0), 1, &r));
 		scene_say(step, 1);
 		for (;;)
@@ -703,10 +582,10 @@ PLAIN_TEST(t14_the_death_of_one_who_asked_costs_others_nothing)
 	}
 	scene_await(step, 1);
 	plain_kill(pid);
-	go(1);
-	go(2);
+	task_go(1);
+	task_go(2);
 	OK(tarn_pool_open(u.object, &proxy));
-	numbers(&items, 100);
+	task_numbers(&items, 100);
 	OK(tarn_pool_map(proxy, "square", tarn_parcel_at(&items, 0), 1, TARN_FOREVER, &list));
 	PLAIN_EQ(tarn_value_count(tarn_parcel_at(&list, 0)), 100);
 	tarn_parcel_fini(&list);
@@ -722,7 +601,7 @@ static void ask(const struct scene *s, uint32_t *rounds, const uint32_t *stop)
 	tarn_pool *pool = find(s, &c);
 	tarn_parcel items, p;
 
-	numbers(&items, 60);
+	task_numbers(&items, 60);
 	while (!__atomic_load_n(stop, __ATOMIC_SEQ_CST)) {
 		tarn_pool_iterator *it;
 		int told = 0, r;
@@ -796,13 +675,13 @@ PLAIN_TEST(t14_a_shared_pool_outlives_its_server)
 	OK(tarn_pool_open(u.object, &proxy));
 	OK(apply(proxy, "square", 1, &y));
 	for (int i = 0; i < 6; i++)
-		r[i] = begin(proxy, i);
-	PLAIN_WAIT_FOR(begun(0) && begun(1) && begun(2));
+		r[i] = task_begin(proxy, i);
+	PLAIN_WAIT_FOR(task_begun(0) && task_begun(1) && task_begun(2));
 	killed = (pid_t)tarn_client_server_pid(u.c);
 	PLAIN_EQ(kill(killed, SIGKILL), 0);
 	PLAIN_WAIT_FOR((pid_t)tarn_client_server_pid(u.c) != killed);
 	for (int i = 0; i < 6; i++)
-		go(i);
+		task_go(i);
 	for (int i = 0; i < 6; i++) {
 		OK(tarn_pool_result_get(r[i], TARN_FOREVER, &values));
 		tarn_pool_result_unref(r[i]);
@@ -845,11 +724,11 @@ PLAIN_TEST(t14_what_is_no_task_harms_neither_pool_nor_workers)
 	int64_t y;
 
 	for (int i = 0; i < 3; i++) /* all of them up */
-		up[i] = begin(u.pool, i);
-	PLAIN_WAIT_FOR(begun(0) && begun(1) && begun(2));
+		up[i] = task_begin(u.pool, i);
+	PLAIN_WAIT_FOR(task_begun(0) && task_begun(1) && task_begun(2));
 	PLAIN_EQ(tarn_pool_pids(u.pool, before, 3), 3);
 	for (int i = 0; i < 3; i++)
-		go(i);
+		task_go(i);
 	OK(tarn_queue_new(u.c, NULL, &answers));
 	OK(tarn_block_new(u.c, 5000, TARN_BLOCK_ZEROED, &b));
 	OK(tarn_queue_putf(tasks, 0, "s", "nonsense"));
@@ -901,7 +780,7 @@ PLAIN_TEST(t14_answers_to_nobody_and_nonsense_are_no_answers)
 	FAILS(tarn_object_newf(c, "tarn.Pool", &answers, "OIs", tasks, 5000u, "x"), TARN_EREMOTE);
 	OK(tarn_pool_open(pool, &proxy));
 	for (int i = 0; i < 3; i++) {
-		r[i] = begin(proxy, i);
+		r[i] = task_begin(proxy, i);
 		OK(tarn_queue_get(tasks, &p[i], TARN_FOREVER));
 		OK(tarn_parcel_get(&p[i], "OQsv", &answers, &tag[i], &entry, &v));
 	}

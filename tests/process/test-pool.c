@@ -3,9 +3,7 @@
  * Pools (FEATURES T14, Q9, Q10) and runners (U1 to U8, U11). The tasks run in processes that are this
  * program again.
  */
-#include <dirent.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +13,7 @@
 #include <unistd.h>
 
 #include "lib/process/cpu.h"
+#include "tests/common/tasks.h"
 #include "tests/common/types.h"
 
 struct user {
@@ -43,45 +42,7 @@ static void user_close(struct user *u)
 	scene_close(&u->s);
 }
 
-static void go_name(char text[200], int number)
-{
-	snprintf(text, 200, "%s/go-%d", plain_dir(), number);
-}
-static void go(int number)
-{
-	char path[200];
-
-	go_name(path, number);
-	close(open(path, O_CREAT | O_WRONLY, 0600));
-}
-static bool there(int number)
-{
-	char path[200];
-	struct stat st;
-
-	go_name(path, number);
-	return stat(path, &st) == 0;
-}
-
 /* ---- tasks ---- */
-
-TARN_WORKER(square)
-{
-	int64_t x;
-	int r = tarn_worker_get(worker, "q", &x);
-
-	if (r == 0 && x < 0)
-		return tarn_worker_throw(worker, "ValueError", "%lld", (long long)x);
-	return r < 0 ? r : tarn_put_int(tarn_worker_result(worker), x * x);
-}
-
-TARN_WORKER(add)
-{
-	int64_t a, b;
-	int r = tarn_worker_get(worker, "qq", &a, &b);
-
-	return r < 0 ? r : tarn_put_int(tarn_worker_result(worker), a + b);
-}
 
 TARN_WORKER(tell_pid)
 {
@@ -99,52 +60,10 @@ TARN_WORKER(two_things)
 	return tarn_put(tarn_worker_result(worker), "is", 1, "two");
 }
 
-/* Says that it has begun (file n) and waits for file n + 100. */
-TARN_WORKER(begin_and_wait)
-{
-	const char *begun, *go_on;
-	struct stat st;
-	int r = tarn_worker_get(worker, "ss", &begun, &go_on);
-
-	if (r < 0)
-		return r;
-	close(open(begun, O_CREAT | O_WRONLY, 0600));
-	while (stat(go_on, &st) != 0)
-		usleep(1000);
-	return tarn_put_int(tarn_worker_result(worker), getpid());
-}
-
-/* Dies the first time, which it knows by a file. */
-TARN_WORKER(die_once)
-{
-	const char *path;
-	int r = tarn_worker_get(worker, "s", &path);
-	int fd = r == 0 ? open(path, O_CREAT | O_EXCL | O_WRONLY, 0600) : -1;
-
-	if (fd >= 0)
-		kill(getpid(), SIGKILL);
-	return r < 0 ? r : tarn_put_string(tarn_worker_result(worker), "done");
-}
-
 TARN_WORKER(leave_7)
 {
 	(void)worker;
 	exit(7);
-}
-
-static tarn_pool_result *begin(struct user *u, int number)
-{
-	char begun[200], go_on[200];
-	tarn_pool_result *r;
-	tarn_builder b;
-
-	go_name(begun, number);
-	go_name(go_on, number + 100);
-	tarn_builder_init(&b);
-	tarn_put(&b, "ss", begun, go_on);
-	OK(tarn_pool_apply_async(u->pool, "begin_and_wait", &b, &r));
-	tarn_builder_fini(&b);
-	return r;
 }
 
 static int64_t apply(struct user *u, const char *entry, int64_t x)
@@ -160,20 +79,6 @@ static int64_t apply(struct user *u, const char *entry, int64_t x)
 	OK(tarn_parcel_get(&p, "q", &y));
 	tarn_parcel_fini(&p);
 	return y;
-}
-
-/* Numbers from 0 to @n - 1 as a list. */
-static void numbers(tarn_parcel *ret, int n)
-{
-	tarn_builder b;
-
-	tarn_builder_init(&b);
-	tarn_list_begin(&b);
-	for (int i = 0; i < n; i++)
-		tarn_put_int(&b, i);
-	tarn_list_end(&b);
-	OK(tarn_parcel_from(&b, ret));
-	tarn_builder_fini(&b);
 }
 
 /* ---- Q9: the pool of Python ---- */
@@ -204,7 +109,7 @@ PLAIN_TEST(q9_apply_waits_for_the_result_or_throws)
 PLAIN_TEST(q9_a_result_can_be_asked_whether_it_is_ready_and_how_it_went)
 {
 	struct user u = user_open(&three);
-	tarn_pool_result *r = begin(&u, 1), *bad;
+	tarn_pool_result *r = task_begin(u.pool, 1), *bad;
 	const tarn_parcel *values;
 	tarn_builder b;
 
@@ -212,7 +117,7 @@ PLAIN_TEST(q9_a_result_can_be_asked_whether_it_is_ready_and_how_it_went)
 	FAILS(tarn_pool_result_successful(r), TARN_ESTATE);
 	FAILS(tarn_pool_result_wait(r, 10000000), ETIMEDOUT);
 	FAILS(tarn_pool_result_get(r, 0, &values), ETIMEDOUT);
-	go(101);
+	task_go(1);
 	OK(tarn_pool_result_wait(r, TARN_FOREVER));
 	PLAIN_CHECK(tarn_pool_result_ready(r));
 	PLAIN_EQ(tarn_pool_result_successful(r), 1);
@@ -239,7 +144,7 @@ PLAIN_TEST(q9_map_keeps_the_order_whatever_the_parts)
 	tarn_parcel items, list;
 	int64_t y;
 
-	numbers(&items, 1000);
+	task_numbers(&items, 1000);
 	for (size_t k = 0; k < 5; k++) {
 		OK(tarn_pool_map(u.pool, "square", tarn_parcel_at(&items, 0), chunks[k], TARN_FOREVER,
 				 &list));
@@ -251,12 +156,12 @@ PLAIN_TEST(q9_map_keeps_the_order_whatever_the_parts)
 		tarn_parcel_fini(&list);
 	}
 	tarn_parcel_fini(&items);
-	numbers(&items, 0);
+	task_numbers(&items, 0);
 	OK(tarn_pool_map(u.pool, "square", tarn_parcel_at(&items, 0), 0, TARN_FOREVER, &list));
 	PLAIN_EQ(tarn_value_count(tarn_parcel_at(&list, 0)), 0);
 	tarn_parcel_fini(&list);
 	tarn_parcel_fini(&items);
-	numbers(&items, 3);
+	task_numbers(&items, 3);
 	OK(tarn_pool_map(u.pool, "nothing", tarn_parcel_at(&items, 0), 0, TARN_FOREVER, &list));
 	PLAIN_EQ(tarn_value_kind(tarn_value_at(tarn_parcel_at(&list, 0), 2)), TARN_KIND_NIL);
 	tarn_parcel_fini(&list);
@@ -290,7 +195,7 @@ PLAIN_TEST(q9_starmap_spreads_arguments_and_map_async_comes_later)
 	PLAIN_CHECK(tarn_parcel_format(values, text, sizeof text) > 0);
 	PLAIN_CHECKF(strcmp(text, "[3, 7, 11]") == 0, "%s", text);
 	tarn_pool_result_unref(r);
-	numbers(&items, 3);
+	task_numbers(&items, 3);
 	FAILS(tarn_pool_starmap(u.pool, "add", tarn_parcel_at(&items, 0), 0, TARN_FOREVER, &list),
 	      TARN_EREMOTE);
 	OK(tarn_pool_map_async(u.pool, "square", tarn_parcel_at(&items, 0), 1, &r));
@@ -347,9 +252,9 @@ PLAIN_TEST(q9_imap_unordered_gives_each_once_as_they_get_done)
 	bool seen[50] = { false };
 	int64_t y;
 
-	numbers(&items, 50);
+	task_numbers(&items, 50);
 	/* One that waits does not hold up the others. */
-	tarn_pool_result *slow = begin(&u, 1);
+	tarn_pool_result *slow = task_begin(u.pool, 1);
 	OK(tarn_pool_imap_unordered(u.pool, "square", tarn_parcel_at(&items, 0), 0, &it));
 	for (int i = 0; i < 50; i++) {
 		OK(tarn_pool_iterator_next(it, TARN_FOREVER, &p));
@@ -365,7 +270,7 @@ PLAIN_TEST(q9_imap_unordered_gives_each_once_as_they_get_done)
 	tarn_pool_iterator_free(it);
 	tarn_parcel_fini(&items);
 	PLAIN_CHECK(!tarn_pool_result_ready(slow));
-	go(101);
+	task_go(1);
 	OK(tarn_pool_result_wait(slow, TARN_FOREVER));
 	tarn_pool_result_unref(slow);
 	user_close(&u);
@@ -451,16 +356,16 @@ PLAIN_TEST(q9_an_initializer_that_fails_fails_the_tasks_and_hangs_nobody)
 PLAIN_TEST(q9_a_worker_killed_in_a_task_is_told_and_replaced)
 {
 	struct user u = user_open(&three);
-	tarn_pool_result *r[3] = { begin(&u, 1), begin(&u, 2), begin(&u, 3) };
+	tarn_pool_result *r[3] = { task_begin(u.pool, 1), task_begin(u.pool, 2), task_begin(u.pool, 3) };
 	const tarn_parcel *values;
 	int pids[4], before, lost = 0;
 
-	PLAIN_WAIT_FOR(there(1) && there(2) && there(3));
+	PLAIN_WAIT_FOR(task_begun(1) && task_begun(2) && task_begun(3));
 	PLAIN_EQ(tarn_pool_pids(u.pool, pids, 4), 3);
 	before = pids[1];
 	kill(before, SIGKILL);
 	for (int i = 0; i < 3; i++)
-		go(101 + i);
+		task_go(1 + i);
 	for (int i = 0; i < 3; i++) {
 		if (tarn_pool_result_get(r[i], TARN_FOREVER, &values) == 0)
 			continue;
@@ -489,7 +394,7 @@ PLAIN_TEST(q9_a_task_whose_worker_died_is_tried_again_if_that_is_allowed)
 	tarn_parcel p;
 	const char *text;
 
-	go_name(path, 50);
+	task_path(path, "died", 1);
 	tarn_builder_init(&b);
 	tarn_put_string(&b, path);
 	struct user u = user_open(&(tarn_pool_options){ .workers = 1, .retries = 1 });
@@ -534,13 +439,13 @@ PLAIN_TEST(q9_close_does_what_is_there_and_takes_no_more)
 
 	FAILS(tarn_pool_join(u.pool, 0), TARN_ESTATE);
 	for (int i = 0; i < 9; i++)
-		r[i] = begin(&u, i);
+		r[i] = task_begin(u.pool, i);
 	OK(tarn_pool_close(u.pool));
 	OK(tarn_pool_close(u.pool));
 	FAILS(tarn_pool_apply(u.pool, "tell_pid", NULL, TARN_FOREVER, &p), TARN_ESTATE);
 	FAILS(tarn_pool_join(u.pool, 10000000), ETIMEDOUT);
 	for (int i = 0; i < 9; i++)
-		go(100 + i);
+		task_go(i);
 	OK(tarn_pool_join(u.pool, TARN_FOREVER));
 	OK(tarn_pool_join(u.pool, TARN_FOREVER));
 	PLAIN_EQ(tarn_pool_pids(u.pool, NULL, 0), 0);
@@ -559,8 +464,8 @@ PLAIN_TEST(q9_terminate_ends_everything_and_everybody_is_told)
 	int pids[3];
 
 	for (int i = 0; i < 9; i++)
-		r[i] = begin(&u, i);
-	PLAIN_WAIT_FOR(there(0) && there(1) && there(2));
+		r[i] = task_begin(u.pool, i);
+	PLAIN_WAIT_FOR(task_begun(0) && task_begun(1) && task_begun(2));
 	PLAIN_EQ(tarn_pool_pids(u.pool, pids, 3), 3);
 	OK(tarn_pool_terminate(u.pool));
 	OK(tarn_pool_join(u.pool, TARN_FOREVER));
@@ -574,7 +479,7 @@ PLAIN_TEST(q9_terminate_ends_everything_and_everybody_is_told)
 	user_close(&u);
 	/* One that is dropped without a word. */
 	u = user_open(&three);
-	r[0] = begin(&u, 50);
+	r[0] = task_begin(u.pool, 50);
 	u.pool = tarn_pool_unref(u.pool);
 	PLAIN_CHECK(tarn_pool_result_ready(r[0]));
 	tarn_pool_result_unref(r[0]);
@@ -635,7 +540,7 @@ PLAIN_TEST_TIMEOUT(q9_random_kills_lose_no_task_unsaid, 240)
 	tarn_parcel items, p;
 	int done = 0, lost = 0, r;
 
-	numbers(&items, 600);
+	task_numbers(&items, 600);
 	OK(tarn_pool_imap_unordered(u.pool, "square", tarn_parcel_at(&items, 0), 0, &it));
 	while ((r = tarn_pool_iterator_next(it, TARN_FOREVER, &p)) != -TARN_EOF) {
 		if (r == 0) {
@@ -837,21 +742,17 @@ PLAIN_TEST(u6_a_call_that_fails_leaves_the_runner_usable)
 PLAIN_TEST(u3_join_waits_for_the_call_that_runs_or_its_time_is_over)
 {
 	struct user u = user_open(NULL);
-	char begun[200], go_on[200];
 	tarn_runner *r;
 	tarn_builder b;
 
 	OK(tarn_runner_new(u.c, &(tarn_runner_options){ .call = "begin_and_wait" }, &r));
 	OK(tarn_runner_start(r));
-	go_name(begun, 1);
-	go_name(go_on, 101);
-	tarn_builder_init(&b);
-	tarn_put(&b, "ss", begun, go_on);
+	task_args(&b, 1);
 	OK(tarn_runner_restart(r, &b, TARN_FOREVER));
 	tarn_builder_fini(&b);
-	PLAIN_WAIT_FOR(there(1));
+	PLAIN_WAIT_FOR(task_begun(1));
 	FAILS(tarn_runner_join(r, 20000000), ETIMEDOUT);
-	go(101);
+	task_go(1);
 	OK(tarn_runner_join(r, TARN_FOREVER));
 	tarn_runner_unref(r);
 	/* One that is dropped as it is. */
@@ -866,19 +767,15 @@ PLAIN_TEST(u3_join_waits_for_the_call_that_runs_or_its_time_is_over)
 PLAIN_TEST(u11_a_runner_whose_process_is_killed_says_so_at_once)
 {
 	struct user u = user_open(NULL);
-	char begun[200], go_on[200];
 	tarn_runner *r;
 	tarn_builder b;
 	tarn_parcel p;
 
 	OK(tarn_runner_new(u.c, &(tarn_runner_options){ .call = "begin_and_wait" }, &r));
 	OK(tarn_runner_start(r));
-	go_name(begun, 1);
-	go_name(go_on, 101);
-	tarn_builder_init(&b);
-	tarn_put(&b, "ss", begun, go_on);
+	task_args(&b, 1);
 	OK(tarn_runner_restart(r, &b, TARN_FOREVER));
-	PLAIN_WAIT_FOR(there(1));
+	PLAIN_WAIT_FOR(task_begun(1));
 	kill(tarn_process_pid(tarn_runner_process(r)), SIGKILL);
 	uint64_t before = scene_now();
 	FAILS(tarn_runner_rejoin(r, TARN_FOREVER, &p), EPIPE);
