@@ -544,7 +544,10 @@ static bool calls_go_on(struct server *s, uint32_t client)
 		return false;
 	if (p->calls_end_by == 0)
 		p->calls_end_by = tarn__now() + CALLS_END_NS;
-	return tarn__now() < p->calls_end_by;
+	bool waits = tarn__now() < p->calls_end_by;
+
+	s->n_waiting_dead += waits;
+	return waits;
 }
 
 /* True when done. @until: the clock's, as soon as a slice needed it; @told: who may yet be told. */
@@ -596,6 +599,7 @@ bool tarn__clients_advance(struct server *s)
 	uint32_t told = DEPARTED_SLICE;
 	bool more = false;
 
+	s->n_waiting_dead = 0;
 	for (uint32_t i = 1; st->head->n_dying != 0 && i < st->head->clients_used; i++) {
 		struct client *c = &st->client[i];
 
@@ -609,8 +613,11 @@ bool tarn__clients_advance(struct server *s)
 				SET(st, c->state, CLIENT_RECLAIM);
 				tarn__commit(s);
 			}
+			const uint32_t waiting = s->n_waiting_dead;
+
+			/* One that waits for executors is no reason to look again at once. */
 			if ((until != 0 && is_over(&until)) || !reclaim(s, i, &until, &told))
-				more = true;
+				more |= s->n_waiting_dead == waiting;
 		}
 	}
 	return more;

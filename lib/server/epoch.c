@@ -405,6 +405,8 @@ static int64_t sleep_limit(const struct server *s)
 {
 	if (s->st.head->n_pending != 0)
 		return PENDING_TICK_NS; /* others' lazy releases may be what it waits for */
+	if (s->st.head->n_dying != 0)
+		return PENDING_TICK_NS; /* executors wake us, but how long that may take has a limit */
 	if (s->st.suspects.n != 0) {
 		uint64_t now = tarn__now();
 
@@ -436,7 +438,7 @@ static void sleep_now(struct server *s)
 	bool busy = tarn__epoch(s);
 
 	tarn__store_release(&s->ctrl->epoch, s->st.head->epoch);
-	if (s->eager == eager && s->st.head->n_dying == 0 && s->st.head->dead == NIL &&
+	if (s->eager == eager && s->st.head->n_dying <= s->n_waiting_dead && s->st.head->dead == NIL &&
 	    !s->sweeping && s->waiters == NULL && !s->stopping) {
 		/* Decrements read in that last look are applied at the next wake-up: lazy
 		 * as their messages. But what was deferred before is not left lying. */

@@ -138,6 +138,7 @@ struct server {
 	enum tarn__backing backing;
 	uint64_t started_ns;
 	uint64_t asked_ns;             /* when clients were last asked for their caches again */
+	uint32_t n_waiting_dead;       /* clients whose reclaim waits for calls of executors, and nothing else */
 	uint64_t next_deadline;        /* CLOCK_BOOTTIME of the first export to expire */
 	tarn_log_fn *log;
 	void *log_arg;
