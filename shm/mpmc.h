@@ -319,29 +319,51 @@ static inline bool tarn__mpmc_ready(const struct tarn__mpmc *q)
 	return false;
 }
 
+/* The slot of the first item from @*turn on, up to @head, that is to be delivered again; NULL: there is none. */
+static inline uint64_t *tarn__mpmc_next_retry(const struct tarn__mpmc *q, uint64_t *turn, uint64_t head)
+{
+	for (; (int64_t)(head - *turn) >= 0; ++*turn) {
+		uint64_t *slot = tarn__mpmc_slot(q, *turn);
+		uint64_t seen = slot != NULL ? tarn__mpmc_look(slot) : 0;
+
+		if (slot == NULL)
+			*turn += q->n - 1 - *turn % q->n; /* the whole run is over */
+		else if (seen == tarn__mpmc_word(*turn, TARN__MPMC_RETRY, 0))
+			return slot;
+	}
+	return NULL;
+}
+
 /* An item that a dead consumer had: from @from on, up to head, which it may not have moved on. AGAIN: there
  * is none. */
 static inline enum tarn__mpmc_result tarn__mpmc_retake(const struct tarn__mpmc *q, uint64_t from,
 						       uint64_t *ret_turn, uint64_t **ret_slot)
 {
-	uint64_t head = tarn__load_acquire(&q->head->turn);
+	/* SYNC mpmc-hint, acquire: only a hint, but runs up to it exist. */
+	uint64_t head = tarn__load_acquire(&q->head->turn), *slot;
 
-	for (uint64_t t = tarn__mpmc_least(q, from, head); (int64_t)(head - t) >= 0; t++) {
-		uint64_t *slot = tarn__mpmc_slot(q, t);
-		uint64_t seen = slot != NULL ? tarn__mpmc_look(slot) : 0;
-
-		if (slot == NULL) {
-			t += q->n - 1 - t % q->n; /* the whole run is over */
-			continue;
-		}
-		if (tarn__mpmc_ahead(seen, t) == 0 && tarn__mpmc_state(seen) == TARN__MPMC_RETRY &&
-		    tarn__mpmc_swap(slot, seen, tarn__mpmc_word(t, TARN__MPMC_TAKE, q->me))) {
+	for (uint64_t t = tarn__mpmc_least(q, from, head);
+	     (slot = tarn__mpmc_next_retry(q, &t, head)) != NULL; t++) {
+		if (tarn__mpmc_swap(slot, tarn__mpmc_word(t, TARN__MPMC_RETRY, 0),
+				    tarn__mpmc_word(t, TARN__MPMC_TAKE, q->me))) {
 			*ret_turn = t;
 			*ret_slot = slot;
 			return TARN__MPMC_OK;
 		}
 	}
 	return TARN__MPMC_AGAIN;
+}
+
+/* How many of these there are; no more than @most are counted. */
+static inline uint64_t tarn__mpmc_retries(const struct tarn__mpmc *q, uint64_t from, uint64_t most)
+{
+	/* SYNC mpmc-hint, acquire: as above. */
+	uint64_t head = tarn__load_acquire(&q->head->turn), n = 0;
+
+	for (uint64_t t = tarn__mpmc_least(q, from, head);
+	     n < most && tarn__mpmc_next_retry(q, &t, head) != NULL; t++)
+		n++;
+	return n;
 }
 
 /* The item is read, or done. False: the server took it away. */

@@ -499,6 +499,19 @@ int tarn_queue_get_bytes(tarn_object *queue, void *ret_data, size_t bytes, int64
 	return r;
 }
 
+/* Items that dead consumers had, no more than @most. The number in the queue can be too high until somebody
+ * looks for one in vain: who only asks looks at slots. */
+static uint64_t retries(const struct view *v, uint64_t most)
+{
+	/* SYNC retry, acquire: with their number, where they are. */
+	uint64_t n = tarn__load_acquire(&v->q->retries) & 0xffffffff;
+
+	if (tarn__likely(n == 0))
+		return 0;
+	/* Relaxed: ordered by the acquire before. */
+	return tarn__mpmc_retries(&v->m, tarn__load_relaxed(&v->q->retry_from), n < most ? n : most);
+}
+
 /* ---- several at once ---- */
 
 #define ANY_MOST 64u
@@ -525,7 +538,7 @@ int tarn__queue_ready(tarn_object *queue)
 
 	if (r < 0)
 		return r;
-	return (tarn__load_relaxed(&v.q->retries) & 0xffffffff) != 0 || tarn__mpmc_ready(&v.m) ||
+	return retries(&v, 1) != 0 || tarn__mpmc_ready(&v.m) ||
 	       (closed(&v) && try_leave(&v) < 0);
 }
 
@@ -732,8 +745,7 @@ int64_t tarn_queue_size(tarn_object *queue)
 	struct view v;
 	int r = view_open(queue, &v);
 
-	return r < 0 ? r : (int64_t)(tarn__mpmc_count(&v.m) +
-				     (tarn__load_relaxed(&v.q->retries) & 0xffffffff));
+	return r < 0 ? r : (int64_t)(tarn__mpmc_count(&v.m) + retries(&v, UINT64_MAX));
 }
 
 int64_t tarn_queue_maxsize(tarn_object *queue)

@@ -431,6 +431,38 @@ PLAIN_TEST(t13_an_item_says_how_often_it_was_delivered)
 	scene_close(&s);
 }
 
+/* The second death counted the first one's item again: the queue was neither empty nor was there an item. */
+PLAIN_TEST(t13_items_of_several_dead_consumers_are_counted_once)
+{
+	struct scene s = scene_open(NULL);
+	uint32_t *step = scene_shared(2 * sizeof *step);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_REDELIVER);
+	pid_t holder[2];
+
+	OK(tarn_object_publish(q, "q", 0));
+	for (int i = 0; i < 2; i++) {
+		OK(put(q, i, 0));
+		holder[i] = holds_items(&s, &step[i], 1, 1);
+	}
+	for (int i = 0; i < 2; i++) {
+		plain_kill(holder[i]);
+		PLAIN_WAIT_FOR(scene_client_gone(&s, holder[i]));
+		PLAIN_EQ(tarn_queue_size(q), i + 1);
+		PLAIN_EQ(tarn__queue_ready(q), 1);
+	}
+	for (int i = 0; i < 2; i++) {
+		PLAIN_EQ(get(q, 0), i);
+		PLAIN_EQ(tarn_queue_size(q), 1 - i);
+		PLAIN_EQ(tarn__queue_ready(q), 1 - i);
+	}
+	PLAIN_EQ(tarn_queue_empty(q), 1);
+	FAILS(tarn_queue_getf(q, 0, "q", &(int64_t){ 0 }), EAGAIN);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 /* ---- large ones ---- */
 
 #define MANY 20000
