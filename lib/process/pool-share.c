@@ -11,6 +11,8 @@
 #include "tarn/queue.h"
 #include "wait-object.h"
 
+#define LOOK_NS 90000000 /* between two looks at the pool's state: as often as any wait is interrupted */
+
 int tarn__share_new(tarn_client *client, unsigned workers, const char *name,
 		    struct tarn__share **ret_share)
 {
@@ -131,16 +133,32 @@ static struct tarn__task *task_of(const tarn_parcel *p)
 	return t;
 }
 
+/* What the queue failed with. 0: it goes on. */
+static int go_on(struct tarn__share *share, int r)
+{
+	/* Whoever closed the pool may have been killed before it closed the queue, too. */
+	if (r == -ETIMEDOUT)
+		return tarn__share_state(share) != 0 ? tarn_queue_close(share->tasks) : 0;
+	if (r == -TARN_ECLOSED || tarn__client_health(tarn_object_client(share->tasks), NULL) < 0)
+		return r;
+	/* An item that cannot be read is the loss of whoever put it; a damaged queue is everybody's. */
+	return tarn_queue_closed(share->tasks) < 0 ? r : 0;
+}
+
 int tarn__share_next(struct tarn__share *share, struct tarn__task **ret_task)
 {
 	struct tarn__task *t = NULL;
 	tarn_parcel p;
 
 	while (t == NULL) {
-		int r = tarn_queue_get(share->tasks, &p, TARN_FOREVER);
+		int r = tarn_queue_get(share->tasks, &p, LOOK_NS);
 
-		if (r < 0)
-			return r;
+		if (r < 0) {
+			r = go_on(share, r);
+			if (r < 0)
+				return r;
+			continue;
+		}
 		t = task_of(&p);
 		tarn_parcel_fini(&p);
 	}

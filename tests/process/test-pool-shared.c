@@ -8,6 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/client/object.h"
+#include "lib/types/pool.h"
+#include "lib/types/types.h"
+#include "shm/queue.h"
 #include "tests/common/arena.h"
 #include "tests/common/tasks.h"
 #include "tests/common/types.h"
@@ -762,6 +766,48 @@ PLAIN_TEST(t14_what_is_no_task_harms_neither_pool_nor_workers)
 }
 
 /* The test says that it has the workers. */
+/* The maker slept in its queue, for whoever had closed the pool was killed before the queue was closed. */
+PLAIN_TEST(t14_a_pool_ends_also_if_who_closed_it_was_killed_halfway)
+{
+	struct user u = user_open(&three);
+
+	tarn__pool_set(tarn__object_instance(u.object, &tarn__type_pool), TARN__POOL_CLOSED);
+	OK(tarn_pool_join(u.pool, TARN_FOREVER));
+	user_close(&u);
+}
+
+/* Publishes an item that says of itself what cannot be. */
+static void put_damaged(tarn_client *c, tarn_object *queue)
+{
+	struct tarn__queue *q = tarn__object_instance(queue, &tarn__type_queue);
+	struct tarn__mpmc m;
+	uint64_t turn = 0, *slot = NULL;
+
+	OK(tarn_queue_putf(queue, 0, "s", "so that there are slots"));
+	PLAIN_CHECK(tarn__queue_view(q, c->data, c->data_bytes, c->number, &m));
+	PLAIN_EQ(tarn__mpmc_claim(&m, &turn, &slot), TARN__MPMC_OK);
+	tarn__store_relaxed(&((struct tarn__queue_slot *)(void *)slot)->head, UINT64_MAX);
+	PLAIN_CHECK(tarn__mpmc_publish(&m, slot, turn));
+	tarn__bell_ring_all(&q->items);
+}
+
+/* One such item closed the pool for all. */
+PLAIN_TEST(t11_t14_a_damaged_task_harms_nobody_else)
+{
+	struct user u = user_open(&three);
+	tarn_pool *proxy;
+	tarn_object *tasks = tasks_of(u.object);
+	int64_t y;
+
+	OK(tarn_pool_open(u.object, &proxy));
+	put_damaged(u.c, tasks);
+	OK(apply(proxy, "square", 7, &y));
+	PLAIN_EQ(y, 49);
+	tarn_object_unref(tasks);
+	tarn_pool_unref(proxy);
+	user_close(&u);
+}
+
 PLAIN_TEST(t14_answers_to_nobody_and_nonsense_are_no_answers)
 {
 	struct scene s = scene_open(NULL);
