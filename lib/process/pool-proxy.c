@@ -301,11 +301,13 @@ static unsigned pids(struct tarn_pool *pool, int *ret_pids, unsigned n)
 
 	for (unsigned i = 0; i < TARN__POOL_WORKERS; i++) {
 		/* Relaxed: as it was a moment ago. */
-		const uint32_t pid = tarn__load32_relaxed(&p->shared->pid[i]);
+		const int pid = (int)tarn__load32_relaxed(&p->shared->pid[i]);
 
-		if (pid != 0 && found < n)
-			ret_pids[found] = (int)pid;
-		found += pid != 0;
+		if (pid <= 1)
+			continue; /* no worker; or a lie, and callers send signals to what they are told */
+		if (found < n)
+			ret_pids[found] = pid;
+		found++;
 	}
 	return found;
 }

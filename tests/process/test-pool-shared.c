@@ -792,11 +792,13 @@ static void put_damaged(tarn_client *c, tarn_object *queue)
 }
 
 /* One such item closed the pool for all. */
-PLAIN_TEST(t11_t14_a_damaged_task_harms_nobody_else)
+PLAIN_TEST(t11_t14_a_damaged_task_and_lies_about_workers_harm_nobody_else)
 {
 	struct user u = user_open(&three);
+	struct tarn__pool *shared = tarn__object_instance(u.object, &tarn__type_pool);
 	tarn_pool *proxy;
 	tarn_object *tasks = tasks_of(u.object);
+	int pids[8];
 	int64_t y;
 
 	OK(tarn_pool_open(u.object, &proxy));
@@ -804,6 +806,12 @@ PLAIN_TEST(t11_t14_a_damaged_task_harms_nobody_else)
 	OK(apply(proxy, "square", 7, &y));
 	PLAIN_EQ(y, 49);
 	tarn_object_unref(tasks);
+	/* Whoever sends these a signal would reach all processes, or init. */
+	shared->pid[100] = UINT32_MAX;
+	shared->pid[101] = 1;
+	const unsigned n = tarn_pool_pids(proxy, pids, 8);
+	for (unsigned i = 0; i < n && i < 8; i++)
+		PLAIN_CHECK(pids[i] > 1);
 	tarn_pool_unref(proxy);
 	user_close(&u);
 }
