@@ -297,8 +297,8 @@ static inline uint64_t tarn__mpmc_least(const struct tarn__mpmc *q, uint64_t fro
 	return end - from > most ? end - most : from;
 }
 
-/* Would tarn__mpmc_take() find something? For who looks without taking. */
-static inline bool tarn__mpmc_ready(const struct tarn__mpmc *q)
+/* What would tarn__mpmc_take() say? For who looks without taking. */
+static inline enum tarn__mpmc_result tarn__mpmc_peek(const struct tarn__mpmc *q)
 {
 	uint64_t h = tarn__load_acquire(&q->head->turn), tail = tarn__load_acquire(&q->tail->turn);
 
@@ -309,14 +309,14 @@ static inline bool tarn__mpmc_ready(const struct tarn__mpmc *q)
 		enum tarn__mpmc_state state = tarn__mpmc_state(seen);
 
 		if (ahead == 0 && state == TARN__MPMC_FULL)
-			return true;
+			return TARN__MPMC_OK;
+		if (ahead == 0 && state == TARN__MPMC_CLAIM)
+			return TARN__MPMC_BUSY;
 		/* Behind what was tombs, or taken by others meanwhile, is perhaps one. */
-		if (ahead < 0 || (ahead == 0 && (state == TARN__MPMC_FREE ||
-						 state == TARN__MPMC_CLAIM)) ||
-		    (int64_t)(tail - h) < 0)
-			return false;
+		if (ahead < 0 || (ahead == 0 && state == TARN__MPMC_FREE) || (int64_t)(tail - h) < 0)
+			return TARN__MPMC_AGAIN;
 	}
-	return false;
+	return TARN__MPMC_AGAIN;
 }
 
 /* The slot of the first item from @*turn on, up to @head, that is to be delivered again; NULL: there is none. */

@@ -538,8 +538,12 @@ int tarn__queue_ready(tarn_object *queue)
 
 	if (r < 0)
 		return r;
-	return retries(&v, 1) != 0 || tarn__mpmc_ready(&v.m) ||
-	       (closed(&v) && try_leave(&v) < 0);
+	if (retries(&v, 1) != 0)
+		return 1;
+	bool over = closed(&v); /* before the look, as who takes does it */
+	enum tarn__mpmc_result next = tarn__mpmc_peek(&v.m);
+
+	return next == TARN__MPMC_OK || (over && next == TARN__MPMC_AGAIN && try_leave(&v) < 0);
 }
 
 /* One look at all. 0, 1 there is nothing, -TARN_ECLOSED all are closed, or a failure. */

@@ -463,6 +463,30 @@ PLAIN_TEST(t13_items_of_several_dead_consumers_are_counted_once)
 	scene_close(&s);
 }
 
+/* tarn_wait() said that it was ready, and the get after it that there was nothing: a loop of both span. */
+PLAIN_TEST(t12_a_closed_queue_is_not_ready_while_its_last_item_is_being_put)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 4, 0);
+	uint64_t turn = 0, *slot = NULL;
+	struct tarn__mpmc m;
+	tarn_parcel p;
+
+	PLAIN_CHECK(tarn__queue_view(tarn__object_instance(q, &tarn__type_queue), c->data, c->data_bytes,
+				     c->number, &m));
+	PLAIN_EQ(tarn__mpmc_claim(&m, &turn, &slot), TARN__MPMC_OK);
+	OK(tarn_queue_close(q));
+	PLAIN_EQ(tarn__queue_ready(q), 0);
+	FAILS(tarn_queue_get(q, &p, 0), EAGAIN);
+	PLAIN_CHECK(tarn__mpmc_abandon(&m, slot, turn));
+	PLAIN_EQ(tarn__queue_ready(q), 1);
+	FAILS(tarn_queue_get(q, &p, TARN_FOREVER), TARN_ECLOSED);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 /* ---- large ones ---- */
 
 #define MANY 20000
