@@ -537,7 +537,7 @@ void tarn__reactor(struct server *s)
 		}
 		/* Two epochs after the last eager message what was read then is applied. A
 		 * steady trickle of lazy messages alone does not keep the server up. */
-		if (called || s->st.head->n_dying != 0 || s->sweeping || s->waiters != NULL)
+		if (called || s->st.head->n_dying > s->n_waiting_dead || s->sweeping || s->waiters != NULL)
 			quiet = 0;
 		else
 			quiet++;

@@ -293,4 +293,75 @@ PLAIN_TEST(a_proxy_of_another_type_is_refused_with_both_names)
 	user_close(&u);
 }
 
+/* ---- what the server does meanwhile ---- */
+
+static uint64_t server_cpu_ns(const struct scene *s)
+{
+	struct timespec t;
+	clockid_t clock;
+
+	PLAIN_EQ(clock_getcpuclockid(tarn_server_pid(s->server), &clock), 0);
+	PLAIN_EQ(clock_gettime(clock, &t), 0);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Dies with a lock, and with a call posted that is an executor's. */
+static void dies_with_a_call(const struct scene *s)
+{
+	tarn_client *c = scene_client(s);
+	tarn_object *lock, *list;
+	tarn_pending *pending;
+
+	OK(tarn_object_lookup(c, "lock", 0, &lock));
+	OK(tarn_object_lookup(c, "list", 0, &list));
+	OK(tarn_lock_acquire(lock, TARN_FOREVER));
+	OK(tarn_call_start(list, "reverse", NULL, &pending));
+	kill(getpid(), SIGKILL);
+}
+
+/* The only executor is in a method of a user: the call does not begin, and the death is told in the end. The
+ * reactor ran through all its epochs until then. */
+PLAIN_TEST(t8_the_server_sleeps_while_a_death_waits_for_executors)
+{
+	struct scene s = scene_open(&(tarn_server_options){ .arena_bytes = 256u << 20, .max_executors = 1 });
+	tarn_client *c = scene_client(&s);
+	tarn_object *list, *lock, *sleeper = NEW(c, "Sleeper", "");
+	tarn_pending *pending;
+	tarn_builder b;
+	uint64_t cpu;
+	pid_t pid;
+
+	OK(tarn_list_new(c, &list));
+	OK(tarn_lock_new(c, 0, &lock));
+	for (int k = 0; k < 800; k++) {
+		tarn_builder_init(&b);
+		for (int i = 0; i < 250; i++)
+			tarn_put_int(&b, i);
+		OK(tarn_list_extend(list, &b));
+		tarn_builder_fini(&b);
+	}
+	OK(tarn_object_publish(list, "list", 0));
+	OK(tarn_object_publish(lock, "lock", 0));
+	tarn_builder_init(&b);
+	tarn_put_int(&b, 3000000000);
+	OK(tarn_call_start(sleeper, "sleep", &b, &pending));
+	tarn_builder_fini(&b);
+	cpu = server_cpu_ns(&s);
+	pid = plain_fork();
+	if (pid == 0)
+		dies_with_a_call(&s);
+	PLAIN_EQ(plain_reap(pid), -SIGKILL);
+	PLAIN_EQ(tarn_lock_acquire(lock, TARN_FOREVER), -EOWNERDEAD);
+	cpu = server_cpu_ns(&s) - cpu;
+	scene_note("%llu ms of CPU until the death was told", (unsigned long long)cpu / 1000000);
+	PLAIN_CHECKF(cpu < 800000000, "%llu ms of CPU, of 2 s", (unsigned long long)cpu / 1000000);
+	OK(tarn_lock_release(lock));
+	tarn_call_free(pending);
+	tarn_object_unref(sleeper);
+	tarn_object_unref(list);
+	tarn_object_unref(lock);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 PLAIN_MAIN()
