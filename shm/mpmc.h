@@ -57,12 +57,14 @@ static inline int64_t tarn__mpmc_ahead(uint64_t word, uint64_t turn)
 	return (int64_t)((word & ~UINT64_C(0xffff)) - (turn << 16)) >> 16;
 }
 
+/* SYNC mpmc-hint: turns are moved on by tarn__mpmc_help() and read with acquire wherever they are read. They are
+ * hints: what counts is what a slot says (SYNC mpmc); but a run below a turn exists. */
 struct tarn__mpmc_tail { /* written by producers, and consumers that see it lag */
 	TARN__ALIGNED_LINE uint64_t turn;
 };
 struct tarn__mpmc_head { /* written by consumers, and the server */
 	TARN__ALIGNED_LINE uint64_t turn;
-	uint64_t low; /* slots below are done: a hint that who looks moves on */
+	uint64_t low; /* SYNC low: slots below are done: a hint that who looks moves on */
 };
 static_assert(sizeof(struct tarn__mpmc_tail) == 64, "a line");
 static_assert(sizeof(struct tarn__mpmc_head) == 64, "a line");

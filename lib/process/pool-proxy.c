@@ -397,7 +397,7 @@ int tarn_pool_open(tarn_object *object, tarn_pool **ret_pool)
 	copy_name(p->pool.name, shared->name);
 	p->object = tarn_object_ref(object);
 	p->shared = shared;
-	const uint32_t workers = tarn__load32_relaxed(&shared->workers); /* constant; or a lie */
+	const uint32_t workers = tarn__load32_relaxed(&shared->workers); /* relaxed: constant; or a lie */
 	p->workers = workers - 1 < TARN__POOL_WORKERS ? workers : 1;
 	r = get_parts(p);
 	if (r == 0) {

@@ -485,7 +485,7 @@ static bool is_over(struct workers *p, uint32_t *ret_left)
 {
 	pthread_mutex_lock(&p->mutex);
 	const bool over = p->running == 0;
-	*ret_left = tarn__load32_relaxed(&p->left);
+	*ret_left = tarn__load32_relaxed(&p->left); /* relaxed: under the mutex, as where it is counted up */
 	pthread_mutex_unlock(&p->mutex);
 	return over;
 }

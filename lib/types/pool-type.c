@@ -39,6 +39,7 @@ static int create(tarn_context *ctx, void *self)
 /* parts(): the queue. */
 static int parts(tarn_context *ctx, void *self)
 {
+	/* Relaxed: set when the pool was made. What somebody wrote there is no reference that the pool holds. */
 	return tarn_self_put(ctx, tarn__load_relaxed(&((struct tarn__pool *)self)->tasks));
 }
 
@@ -47,6 +48,7 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 	struct tarn__pool *p = self;
 
 	(void)ctx;
+	/* Relaxed: set when the pool was made. */
 	if (tarn__load32_relaxed(&p->owner) == client && !(tarn__pool_state(p) & TARN__POOL_ENDED))
 		tarn__pool_set(p, TARN__POOL_LOST);
 }

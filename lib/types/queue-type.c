@@ -450,7 +450,8 @@ static void repair_slot(struct repair *p, struct tarn__queue_slot *s)
 
 	if (retry)
 		count_loss(p, s);
-	/* Before the repair: a server that is killed in between says one too many, and not one too few. */
+	/* Before the repair: a server that is killed in between says one too many, and not one too few. Relaxed: who
+	 * joins is woken by the bell behind it. */
 	else if (tarn__mpmc_owner(seen) == p->client && tarn__mpmc_state(seen) == TARN__MPMC_TAKE)
 		__atomic_fetch_add(&p->v.q->lost, 1, __ATOMIC_RELAXED);
 	switch (tarn__mpmc_repair(&p->v.m, &s->word, p->client, retry, &turn)) {
@@ -509,7 +510,7 @@ static uint64_t repair_part(struct repair *p, uint64_t at)
  * find out. */
 static void add_retries(struct tarn__queue *q, const struct repair *p)
 {
-	uint64_t was = tarn__load_relaxed(&q->retries), from;
+	uint64_t was = tarn__load_relaxed(&q->retries), from; /* relaxed: the exchange below finds out */
 
 	/* Turns of more than 48 bits are beyond this: a retry is found from any turn below. */
 	do {
@@ -534,6 +535,7 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 	uint64_t *user = &q->user[client / 64 % (TARN__MPMC_OWNERS / 64)];
 	uint64_t bit = UINT64_C(1) << client % 64, next;
 
+	/* SYNC user; relaxed: the client set it before it looked for a slot, and is dead. */
 	if (!(tarn__load_relaxed(user) & bit) || !view_open(ctx, self, &p.v))
 		return;
 	next = repair_part(&p, tarn__departed_from(ctx));
@@ -550,8 +552,8 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 	tarn__bell_ring_all(&q->items);
 	tarn__bell_ring_all(&q->space);
 	tarn__bell_ring_all(&q->done);
-	/* Last: until here it is told again if the server is killed. Release: behind the repairs; others
-	 * set theirs. */
+	/* Last: until here it is told again if the server is killed. SYNC user, release: for the successor, who must
+	 * find the repairs if it finds this; others set theirs. */
 	__atomic_fetch_and(user, ~bit, __ATOMIC_RELEASE);
 }
 
