@@ -23,8 +23,8 @@
 #include "toys.h"
 #include "worker.h"
 
-#define STREAMS 12     /* channel ends a worker uses */
-#define BAG 32         /* blocks that a thread keeps */
+#define STREAMS 12      /* channel ends a worker uses */
+#define BAG 32          /* blocks that a thread keeps */
 #define PATIENCE 500000 /* ns that one waits who finds nothing to do */
 
 /* In the tag of an item: this one was made, or made anew, for it. */
