@@ -9,8 +9,8 @@
  *	bytes	each block says which item it is, and its other words follow from that and its id
  *
  * Most blocks are given away; some are forwarded by whoever got them, some kept for long and sent again
- * and again. Now and then a thread does one of the ordinary deeds with Tarn's types, so that calls
- * go through lanes that are full.
+ * and again. Now and then a thread does one of the ordinary deeds with Tarn's types, or many
+ * at a queue or a topic, so that calls go through lanes that are full.
  */
 #include "flood.h"
 
@@ -275,6 +275,8 @@ static void *hand_main(void *arg)
 		any = around(h, any ? 0 : PATIENCE);
 		if (below(&h->random, 32) == 0)
 			toys_act(&h->toys);
+		if (below(&h->random, 32) == 0)
+			toys_rush(&h->toys, 1ull << below(&h->random, 9));
 		if (!any)
 			nanosleep(&(struct timespec){ .tv_nsec = PATIENCE / 4 }, NULL);
 	}
