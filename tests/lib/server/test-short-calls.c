@@ -306,8 +306,8 @@ Test(short_calls, d1_a_wrong_hint_leads_to_no_other_object_and_is_mended)
 	struct scene k = scene_open();
 	const struct hint right = *hint_of(&k, k.id), other_one = *hint_of(&k, k.second);
 	const struct hint wrong[] = {
-		{ NIL, 0 }, other_one, *hint_of(&k, k.third), { right.thing, other_one.line }, { k.s->st.head->things, 0 },
-		{ UINT32_MAX, UINT32_MAX },
+		{ NIL, 0 }, other_one, *hint_of(&k, k.third), { right.thing, other_one.line },
+		{ k.s->st.head->things, 0 }, { UINT32_MAX, UINT32_MAX },
 	};
 	int64_t round = 0;
 
