@@ -14,7 +14,7 @@
 
 static int fail_last(void)
 {
-	return tarn_error_last()->code;
+	return tarn__negative(tarn_error_last()->code);
 }
 
 /* ---- the queue, seen from here ---- */
@@ -471,7 +471,7 @@ static bool end_unread(const struct view *v, const uint64_t *slot, uint64_t turn
 
 	if (fault != NULL)
 		tarn__fail_fault(fault);
-	else
+	else if (why.code < 0)
 		tarn__fail(why.code, "%s", why.message);
 	return ended;
 }
