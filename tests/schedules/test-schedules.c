@@ -86,7 +86,8 @@ static void search(const struct scenario *o)
 		PLAIN_CHECKF(sched_random(&play, memory, seed, budget, &random) != SCHED_FAILED, "%s",
 			     sched_failure());
 		fprintf(stderr, "# %s: all runs of up to %u switches, %llu searched; %llu random, seed "
-			"%llu; up to %llu steps\n", sched_memory_name(memory), done, (unsigned long long)all.runs, (unsigned long long)random.runs,
+			"%llu; up to %llu steps\n", sched_memory_name(memory), done,
+			(unsigned long long)all.runs, (unsigned long long)random.runs,
 			(unsigned long long)seed,
 			(unsigned long long)(all.longest > random.longest ? all.longest
 									  : random.longest));

@@ -5,7 +5,7 @@
  * schedules with a few switches, then random ones, in all memories (scheduler.h). Nobody looks
  * again by himself, so a wake that is lost with the dead one is a wait without end.
  *
- *	TARN_SCHED_RUNS=N	so many times ten searched and five random runs of each kind (2000)
+ *	TARN_SCHED_RUNS=N	so many times ten searched and five random runs of each kind (1300)
  *	TARN_SCHED_MEMORY=M	only "at-once", "tso", "pso", or several with commas
  */
 #include "scheduler.h"
@@ -423,7 +423,7 @@ static uint64_t budget(void)
 {
 	const char *text = getenv("TARN_SCHED_RUNS");
 
-	return text != NULL ? strtoull(text, NULL, 10) : 2000;
+	return text != NULL ? strtoull(text, NULL, 10) : 1300;
 }
 
 static void play(const struct scene_of *s)
