@@ -51,10 +51,15 @@ if [ ${#names[@]} -eq 0 ]; then
 	mapfile -t names < <(cd "$here" && printf '%s\n' *.patch | sed 's/\.patch$//')
 fi
 
-# What is the same keeps its time, so that little is compiled again.
 mkdir -p "$copy/sources"
-(cd "$top" && tar cf - --exclude='./build*' --exclude=./.git .) | tar xf - -C "$copy/sources"
 cd "$copy"
+# Everything as it was, with its times, so that only what a patch changes is compiled.
+restore() {
+	rm -rf sources
+	cp -a pristine sources
+}
+[ ! -d pristine ] || restore
+(cd "$top" && tar cf - --exclude='./build*' --exclude=./.git .) | tar xf - -C sources
 # In the sources, as in a clone: a compiler cache knows most of it already.
 build=sources/build
 if ! { { [ -e $build/build.ninja ] || meson setup $build sources -Dbench=false -Dexamples=false; } &&
@@ -64,6 +69,8 @@ if ! { { [ -e $build/build.ninja ] || meson setup $build sources -Dbench=false -
 	echo "not ok 1 - the copy is built"
 	exit 1
 fi
+rm -rf pristine
+cp -a sources pristine
 
 echo "1..${#names[@]}"
 n=0
@@ -89,10 +96,7 @@ for name in "${names[@]}"; do
 	elif ! grep -q '^not ok' log; then
 		verdict="the test could not run"
 	fi
-	# From the original again, whether or not it went in.
-	sed -nE 's|^\+\+\+ b/([^[:space:]]+).*|\1|p' "$file" | while IFS= read -r changed; do
-		cp "$top/$changed" "sources/$changed"
-	done
+	restore
 	if [ -z "$verdict" ]; then
 		echo "ok $n - found by ${program##*/}${only:+ with $only}: $what"
 		sed -n 's/^# \(.*\)/# \1/p' log | head -n 2
