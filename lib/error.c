@@ -178,7 +178,7 @@ static int fail(int code, const char *format, va_list args)
 	return code;
 }
 
-int tarn__fail(int code, const char *format, ...)
+int (tarn__fail)(int code, const char *format, ...)
 {
 	va_list args;
 
@@ -198,11 +198,22 @@ int tarn_error_set(int code, const char *format, ...)
 	return code;
 }
 
-int tarn__fail_static(int code, const char *sentence)
+int (tarn__fail_static)(int code, const char *sentence)
 {
 	last.code = code;
 	memccpy(last.message, sentence, '\0', sizeof last.message - 1);
 	forget_fault();
+	return code;
+}
+
+int tarn__fail_late(int r, int64_t timeout_ns)
+{
+	const int code = timeout_ns == 0 ? -EAGAIN : -ETIMEDOUT;
+
+	if (r != -ETIMEDOUT && r != -EAGAIN)
+		return r;
+	if (last.code == r)
+		last.code = code;
 	return code;
 }
 
