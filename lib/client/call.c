@@ -385,6 +385,7 @@ static int ask(struct tarn__lane *l, struct tarn__message_out *m, unsigned reply
 	l->answered = false;
 	tarn__to_server(l->client);
 	l->awaited = tarn__lane_post_ask(l, m->word, m->slots, reply_slots, 0);
+	tarn__lane_ring(l);
 	r = tarn__lane_await(l, timeout_ns);
 	if (tarn__unlikely(began != 0) && r == 0)
 		tarn__lane_note_wait(l, tarn__header_kind(m->word[0]), tarn__now() - began);
@@ -399,6 +400,7 @@ static int run_short(struct tarn__lane *l, uint64_t target, unsigned method,
 	const struct tarn__slot *s = &l->replies.slot[l->replies.next % TARN__REPLIES];
 	uint64_t word[7], mark = l->replies.next + 1;
 	uint32_t cookie, left = l->spin.rounds;
+	bool there;
 	int r;
 
 	if (tarn__unlikely(p->n_refs != 0 || p->n_words > TARN__SHORT_ARGS || tarn__pending_queued(l) ||
@@ -409,12 +411,13 @@ static int run_short(struct tarn__lane *l, uint64_t target, unsigned method,
 	cookie = tarn__lane_post_call(l, target, method, TARN__SYNC_REPLY, 0, p->words, p->n_words,
 				      p->n_values);
 	tarn__lane_knock(l);
-	/* SYNC slot-full, acquire: the words were written before. */
-	while (tarn__load_acquire(&s->mark) != mark && left > 0) {
+	/* SYNC slot-full, acquire: the words were written before. Once in any case: a server that was woken on
+	 * this CPU has often answered, and sleeps again, before the bell returns. */
+	while (!(there = tarn__load_acquire(&s->mark) == mark) && left > 0) {
 		tarn__pause();
 		left--;
 	}
-	if (tarn__likely(left > 0)) {
+	if (tarn__likely(there)) {
 		tarn__slot_read(s, word);
 		if (tarn__likely(tarn__header_cookie(word[0]) == cookie &&
 				 tarn__header_kind(word[0]) == TARN__MSG_CALL &&

@@ -39,6 +39,7 @@
 #define REAP_LEAST 8u                   /* and some in any case */
 #define PENDING_TICK_NS 2000000
 #define PUT_OFF_MOST 4u                 /* times that a RELEASE waits for its unit */
+#define QUIET 4u                        /* epochs that may find lazy messages before the server sleeps */
 #define KEEP_EVERY 4096u                /* epochs between two housekeepings of a busy server */
 
 /* ---- publication ---- */
@@ -425,6 +426,8 @@ static bool housekeeping(struct server *s)
 	tarn__facts_note(s);
 	if (s->next_deadline != 0 && boottime() >= s->next_deadline)
 		tarn__exports_expire(s);
+	if (s->host != NULL && s->host->busy)
+		s->host->ops->rest(s->host);
 	return tarn__heap_tidy(&s->st);
 }
 
@@ -516,6 +519,14 @@ static bool spin(struct server *s)
 	return false;
 }
 
+/* Nothing that was read waits for another epoch. */
+static bool settled(const struct server *s)
+{
+	const struct state_head *h = s->st.head;
+
+	return h->n_deferred[0] == 0 && h->n_deferred[1] == 0 && h->dead == NIL;
+}
+
 void tarn__reactor(struct server *s)
 {
 	uint32_t quiet = 0;
@@ -535,13 +546,15 @@ void tarn__reactor(struct server *s)
 			quiet = 0;
 			continue;
 		}
-		/* Two epochs after the last eager message what was read then is applied. A
-		 * steady trickle of lazy messages alone does not keep the server up. */
-		if (called || s->st.head->n_dying > s->n_waiting_dead || s->sweeping || s->waiters != NULL)
+		/* Two epochs after the last eager message what was read then is applied; a call mostly leaves
+		 * nothing to apply. A steady trickle of lazy messages alone does not keep the server up. */
+		if (s->st.head->n_dying > s->n_waiting_dead || s->sweeping || s->waiters != NULL)
 			quiet = 0;
+		else if (settled(s))
+			quiet = QUIET;
 		else
-			quiet++;
-		if (quiet < 2 || (busy && quiet < 4))
+			quiet = called ? 0 : quiet + 1;
+		if (quiet < 2 || (busy && quiet < QUIET))
 			continue;
 		if (housekeeping(s))
 			continue;
