@@ -89,6 +89,19 @@ int tarn__ledger_add(struct state *st, struct object *o, uint32_t client, uint32
 	return 0;
 }
 
+bool tarn__ledger_first(struct state *st, struct object *o, uint32_t client)
+{
+	struct client *cl = &st->client[client];
+
+	if (o->holder[0].client != NIL || o->holder[1].client != NIL || o->spilled != 0 ||
+	    cl->held >= cl->credits + lanes_claims(cl->lanes))
+		return false;
+	SET(st, cl->held, cl->held + 1);
+	holder_set(st, &o->holder[0], client, 1);
+	counts_set(st, o, o->ext + 1, o->edges);
+	return true;
+}
+
 int tarn__ledger_take(struct state *st, struct object *o, uint32_t client, uint64_t units)
 {
 	struct client *cl = &st->client[client];

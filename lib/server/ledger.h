@@ -39,6 +39,10 @@ uint32_t tarn__ledger_units(const struct state *st, const struct object *o, uint
  * possible for a client that does not keep to the rules); nothing changed. */
 int tarn__ledger_add(struct state *st, struct object *o, uint32_t client, uint32_t units);
 
+/* A unit of @client's on an object that no client holds, with no more than that to look at. False: somebody does,
+ * or its credits do not suffice; nothing changed. */
+bool tarn__ledger_first(struct state *st, struct object *o, uint32_t client);
+
 /* Takes @units off. -ERANGE: it has fewer; nothing changed. What is left may have to be settled. */
 int tarn__ledger_take(struct state *st, struct object *o, uint32_t client, uint64_t units);
 /* The same, and frees the object if this was the last claim. */
