@@ -505,8 +505,8 @@ static inline void post_short(struct tarn__lane *l, tarn_object *object, unsigne
 	p->index = k->free[--k->n_free];
 	k->at[p->index] = p;
 	k->reserved += p->slots;
-	p->cookie = tarn__lane_post_call(l, object->base.id, number, p->slots, p->index, payload->words,
-					 payload->n_words, payload->n_values);
+	p->cookie = tarn__lane_post_call(l, TARN__MSG_CALL, object->base.id, number, p->slots, p->index,
+					 payload->words, payload->n_words, payload->n_values);
 	state_set(p, POSTED);
 	TARN__PROBE_CALL_BEGIN(object->base.id, number, p);
 	tarn__lane_knock(l);
