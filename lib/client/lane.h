@@ -286,7 +286,8 @@ static inline void tarn__lane_knock(struct tarn__lane *l)
 }
 
 /* Waits for the reply to the message posted last as l->awaited, of which the server was told by
- * tarn__lane_ring() or tarn__lane_knock() since; it is in l->answer, and in l->more. -ETIMEDOUT without a sentence, health, -TARN_EEVICTED. */
+ * tarn__lane_ring() or tarn__lane_knock() since; it is in l->answer, and in l->more. -ETIMEDOUT without a
+ * sentence, health, -TARN_EEVICTED. */
 int tarn__lane_await(struct tarn__lane *l, int64_t timeout_ns);
 
 /* Waits until a reply has come, looking at the server now and then. May return without one.

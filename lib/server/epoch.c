@@ -81,7 +81,7 @@ static void notify(struct lane_view *v, const struct tarn__lane_area *a)
 }
 
 /* After the batch: one barrier, then whoever sleeps on this lane is woken. */
-static void publish_lane(struct server *s, struct lane_view *v)
+void tarn__lane_publish(struct server *s, struct lane_view *v)
 {
 	publish_head(v);
 	if (!v->wake)
@@ -118,7 +118,7 @@ void tarn__publish_all(struct server *s)
 
 		v->published_replies = have > TARN__REPLIES ? have - TARN__REPLIES : 0;
 		v->wake = true;
-		publish_lane(s, v);
+		tarn__lane_publish(s, v);
 	}
 }
 
@@ -130,14 +130,10 @@ static inline uint32_t read_short(struct server *s, struct lane_view *v)
 {
 	const struct tarn__slot *next = &v->requests[v->position % TARN__REQUESTS];
 	unsigned kind = tarn__header_kind(tarn__load_relaxed(&next->word[0]));
-	uint32_t n;
 
 	if (kind != TARN__MSG_CALL)
 		return tarn__hot_read(s, v);
-	n = tarn__hot_calls(s, v);
-	if (v->wake)
-		publish_lane(s, v); /* methods may take long: not all of the lane's first */
-	return n;
+	return tarn__hot_calls(s, v);
 }
 
 /* Reads one lane until its first unpublished slot, at most one ring in an epoch however
@@ -173,7 +169,7 @@ uint32_t tarn__lane_read(struct server *s, struct lane_view *v)
 		n += slots;
 	}
 	if (n != 0 || v->wake)
-		publish_lane(s, v);
+		tarn__lane_publish(s, v);
 	return n;
 }
 
@@ -371,7 +367,7 @@ bool tarn__epoch(struct server *s)
 		tarn__grants_retry(s);
 	for (uint32_t i = 0; i < s->n_views; i++)
 		if (s->view[i].wake)
-			publish_lane(s, &s->view[i]);
+			tarn__lane_publish(s, &s->view[i]);
 	if (s->waiters != NULL)
 		tarn__waiters_answer(s);
 	return busy;
