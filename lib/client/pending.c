@@ -525,6 +525,7 @@ static inline void post_short(struct tarn__lane *l, tarn_object *object, unsigne
 }
 
 #define PUT_OFF_MOST 8u
+#define PUSH_TOGETHER 32u
 
 /* There is no place before answers are taken. Whoever waits for calls in turn takes them with the next wait, one by
  * one and without copying them; so they are looked at here only if nobody did for some calls. False: it is so, or
@@ -786,7 +787,9 @@ static inline bool take_next(struct tarn__lane *l, struct tarn_pending *p, tarn_
 	state_set(p, TAKEN);
 	TARN__PROBE_CALL_END(p, 0);
 	l->calls->put_off = 0;
-	if (l->calls->first != NULL)
+	/* Some together: the server reads what lies side by side for less. What is waited for itself is posted at
+	 * once, by wait_for(). */
+	if (l->calls->first != NULL && l->calls->reserved + PUSH_TOGETHER <= TARN__PENDING_MOST)
 		push(l);
 	return true;
 }
