@@ -192,12 +192,15 @@ struct tarn__host_ops {
 	/* The job's caller is gone. One that no executor has begun never runs; its RESULT (ECANCELED)
 	 * comes all the same. */
 	void (*cancel)(struct tarn__host *h, struct tarn__job *job);
+	/* Now and then, between messages: if executors run nothing and have nothing to run, the host is not
+	 * busy any more. */
+	void (*rest)(struct tarn__host *h);
 };
 
 struct tarn__host {
 	const struct tarn__host_ops *ops;
-	bool busy;                       /* executors may be running something; set by submit(). While
-					  * not, enter() says yes and leave() does nothing */
+	bool busy;                       /* executors may be running something; set by submit(), taken back
+					  * by rest(). While not, enter() says yes and leave() does nothing */
 	struct tarn__catalog *catalog;
 	struct tarn__store *store;       /* contents of containers; the server's */
 	struct tarn__ending *sealed;     /* the reactor's: changes of containers that wait for the commit */

@@ -647,8 +647,11 @@ static bool release_now(struct server *s, const struct deferred *d)
 		s->stale++;
 		return true;
 	}
-	if (tarn__ledger_sub(&s->st, o, d->client, d->units) < 0)
+	if (tarn__ledger_take(&s->st, o, d->client, d->units) < 0)
 		return false;
+	/* What its type leaves to be done when it ends is the reaper's, in transactions of its own. */
+	if (!tarn__thing_end(s, o))
+		tarn__object_settle(&s->st, o);
 	return true;
 }
 

@@ -252,6 +252,30 @@ int tarn__reply_values(struct server *s, const struct asker *to, const struct ou
 	return stash(s, to, o, length, refs);
 }
 
+bool tarn__reply_object(struct server *s, const struct asker *to, struct object *o)
+{
+	struct lane *l = &s->st.lane[to->v->lane];
+	uint64_t from = l->replies;
+	struct tarn__slot *slot =
+		&s->st.replies[(uint64_t)to->v->lane * TARN__REPLIES + from % TARN__REPLIES];
+
+	if (to->slots == 0 || !tarn__ledger_first(&s->st, o, to->client))
+		return false;
+	/* As book() and reply_slot() would do it. */
+	slot->word[0] = tarn__reply(to->kind, 1, 0, to->cookie);
+	slot->word[1] = tarn__pack(0, 1, 1, 0, 0, TARN__SLOT_WORDS);
+	slot->word[2] = tarn__slot_head(TARN_KIND_OBJECT, 0, 0);
+	slot->word[3] = 0;
+	slot->word[4] = o->id;
+	slot->word[5] = 0;
+	slot->word[6] = 0;
+	slot->mark = from + 1;
+	SET(&s->st, l->replies, from + 1);
+	to->v->wake = true;
+	s->eager++;
+	return true;
+}
+
 void tarn__reply_error(struct server *s, const struct asker *to, const struct outcome *o)
 {
 	struct outcome cut = *o;

@@ -452,12 +452,13 @@ static void on_listener(void *arg, uint32_t events)
 		turn_away(s);
 }
 
+/* It is empty then: one read takes all that was added. */
 static void drain_eventfd(int fd)
 {
 	uint64_t count;
 
-	while (read(fd, &count, sizeof count) == (ssize_t)sizeof count)
-		;
+	if (read(fd, &count, sizeof count) < 0)
+		return; /* EAGAIN: somebody else did */
 }
 
 static void on_doorbell(void *arg, uint32_t events)
@@ -478,7 +479,7 @@ static void on_stop(void *arg, uint32_t events)
 
 static int watch(struct server *s, struct tarn__loop_watch *w, int fd, tarn__loop_fn fn)
 {
-	*w = (struct tarn__loop_watch){ .fd = fd, .fn = fn, .arg = s };
+	*w = (struct tarn__loop_watch){ .fd = fd, .fn = fn, .arg = s, .idle_only = fn == on_doorbell };
 	return tarn__loop_watch(s->loop, w);
 }
 

@@ -292,6 +292,9 @@ bool tarn__epoch(struct server *s);
 void tarn__reactor(struct server *s);
 /* Everything unread is applied, all decrements too, nobody is dying. */
 bool tarn__quiet(const struct server *s);
+/* Publishes the cursor of @v, and if there are replies, these; then whoever sleeps for them is woken. After the
+ * commit. */
+void tarn__lane_publish(struct server *s, struct lane_view *v);
 /* Publishes replies of @v that META has and the ring has not. */
 void tarn__publish_replies(struct server *s, struct lane_view *v);
 /* Publishes all that is a function of META: after a start. */
