@@ -379,7 +379,8 @@ static inline int try_take(const struct view *v, uint64_t *ret_turn, uint64_t **
 /* The item at @turn is ours. */
 static int receive(const struct view *v, uint64_t turn, uint64_t *slot, tarn_parcel *ret)
 {
-	int r = tarn__item_read(v->object, (void *)slot, tarn__item_room(v->m.stride), turn, ret);
+	int r = tarn__item_read(v->object, (void *)slot, tarn__item_room(v->m.stride), turn,
+				!keeps(v), ret);
 
 	if (tarn__unlikely(keeps(v))) {
 		tarn__bell_ring(&v->q->space, v->client->fence);
