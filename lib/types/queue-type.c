@@ -338,7 +338,9 @@ static bool take_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn,
 
 /*
  * The caller has the block; what the queue holds of it goes one epoch later. So whether the producer's message is
- * read before or behind this one does not matter: it was posted before, and so is read by then.
+ * read before or behind this one does not matter: it was posted before, and so is read by then. Words that somebody
+ * else wrote to can cost the queue what it holds. The caller believed them, and so it gets the block if there is
+ * one: as with RECV, or it would be evicted for somebody else's lie when it drops that.
  */
 static int take(tarn_context *ctx, void *self)
 {
@@ -348,14 +350,12 @@ static int take(tarn_context *ctx, void *self)
 
 	if (r < 0)
 		return r;
-	if (!view_open(ctx, self, &v) || (v.q->flags & TARN__QUEUE_KEEP))
-		return tarn_throw(ctx, "ValueError", "items of this queue are not taken so");
-	if (!take_note(&v, slot_of(&v, turn), turn, tarn_context_caller(ctx).client))
-		return tarn_throw(ctx, "ValueError", "item %llu of the queue was not taken",
-				  (unsigned long long)turn);
 	r = tarn__self_give(ctx, id);
-	if (r == 0)
+	if (r == 0 && view_open(ctx, self, &v) && !(v.q->flags & TARN__QUEUE_KEEP) &&
+	    take_note(&v, slot_of(&v, turn), turn, tarn_context_caller(ctx).client))
 		r = tarn__self_drop_late(ctx, id);
+	if (r == -TARN_ESTALE)
+		return 0; /* a dead id is no offence */
 	return r < 0 ? tarn_throw(ctx, "MemoryError", "item %llu of the queue cannot be given",
 				  (unsigned long long)turn) : 0;
 }
