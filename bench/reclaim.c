@@ -169,9 +169,13 @@ static void await_event(int fd, short event)
 {
 	struct pollfd p = { .fd = fd, .events = event };
 
-	while (poll(&p, 1, (int)(PATIENCE_NS / 1e6)) < 1)
-		if (errno != EINTR)
+	int r;
+
+	while ((r = poll(&p, 1, (int)(PATIENCE_NS / 1e6))) < 1) {
+		stop_if_asked();
+		if (r == 0)
 			die("after %.0f s the server still has what a dead client had", PATIENCE_NS / 1e9);
+	}
 }
 
 static struct times watch(pid_t victim, const tarn_stat *before)
