@@ -258,11 +258,21 @@ static void take_post(struct tarn__lane *l, uint64_t queue, uint64_t turn, const
 	}
 }
 
+/* All are ours by now, and of the @at'th no handle can be made, which has given it back. */
+static void take_undo(struct tarn__lane *l, const uint64_t *refs, unsigned at, unsigned n, struct tarn_block **got)
+{
+	for (unsigned k = at + 1; k < n; k++)
+		tarn__hold_return(l);
+	tarn__refs_drop(l, refs + 2 * (at + 1), n - at - 1);
+	while (at-- > 0)
+		tarn__handle_put(l, got[at]);
+}
+
 /*
  * As take_refs(), without a question: the producer's stash was posted before the slot was published, and what we
  * post here before it is released; so the server has read the one when it drops, one epoch after the other, what
  * the queue holds. Our unit is booked when ours is read, and by then nothing of the producer's that
- * happened after its stash was applied.
+ * happened after its stash was applied. -EAGAIN: not so, nothing was said.
  */
 static int take_blocks(struct tarn_object *queue, uint64_t turn, const uint64_t *refs, unsigned n,
 		       struct tarn_block **ret)
@@ -273,7 +283,7 @@ static int take_blocks(struct tarn_object *queue, uint64_t turn, const uint64_t 
 
 	if (r < 0)
 		return r;
-	r = take_prepare(l, n);
+	r = take_prepare(l, n) < 0 ? -EAGAIN : 0;
 	if (r == 0)
 		take_post(l, queue->base.id, turn, refs, n);
 	while (r == 0 && k < n) {
@@ -281,9 +291,8 @@ static int take_blocks(struct tarn_object *queue, uint64_t turn, const uint64_t 
 				      tarn__ref_sealed(refs[2 * k + 1]), &ret[k]);
 		k += r == 0;
 	}
-	if (r < 0 && k != 0)
-		while (k-- > 0)
-			tarn__handle_put(l, ret[k]);
+	if (r < 0 && r != -EAGAIN)
+		take_undo(l, refs, k, n, ret);
 	tarn__lane_leave(l);
 	return r;
 }
@@ -316,12 +325,14 @@ static int read_slow(struct tarn_object *queue, const struct tarn__queue_slot *s
 	uint32_t n_words = tarn__item_words(head);
 	unsigned n = tarn__item_refs(head);
 	struct tarn_block *ref[TARN__QUEUE_REFS];
-	int r;
+	int r = -EAGAIN;
 
 	copy_in(words, slot->payload, n_words);
 	copy_in(refs, slot->payload + n_words, 2 * n);
-	r = take && are_blocks(queue->base.client, refs, n) ? take_blocks(queue, turn, refs, n, ref)
-							    : take_refs(queue, turn, n, ref);
+	if (take && are_blocks(queue->base.client, refs, n))
+		r = take_blocks(queue, turn, refs, n, ref);
+	if (r == -EAGAIN)
+		r = take_refs(queue, turn, n, ref);
 	return r != 0 ? r : make_parcel(words, head, ref, ret);
 }
 
