@@ -14,7 +14,7 @@
 #include "client.h"
 
 #define TARN__BATCH_MAX 1024u         /* blocks a bin asks for in all */
-#define TARN__BATCH_BYTES (256u << 20) /* beside a quarter of what the cache may keep */
+#define TARN__BATCH_BYTES (16u << 20)
 #define TARN__ASK_BLOCKS 64u          /* blocks of one ALLOC */
 #ifndef TARN__ALLOCS_MOST
 #define TARN__ALLOCS_MOST 16u         /* unanswered ALLOCs of a lane: 176 of its reply slots */
