@@ -354,6 +354,8 @@ bool tarn__epoch(struct server *s)
 		tarn__succeed_calls(s);
 	if (tarn__unlikely(s->leaving != NULL))
 		busy |= tarn__peers_leave(s);
+	if (tarn__unlikely(s->no_host != 0))
+		tarn__calls_refuse(s);
 	if (s->sweeping) {
 		s->sweeping = sweep_channels(s);
 		busy = true;
