@@ -113,8 +113,7 @@ static bool fits(const struct asker *to, const struct outcome *o)
 
 #define CREDITS_STEP 1024u
 
-/* What a method gives is not what its caller chose to hold: its credits follow. */
-static int book_unit(struct state *st, struct object *o, uint32_t client)
+int tarn__unit_book(struct state *st, struct object *o, uint32_t client)
 {
 	struct client *cl = &st->client[client];
 	int r = tarn__ledger_add(st, o, client, 1);
@@ -146,7 +145,7 @@ static int spill(struct server *s, const struct asker *to, const struct outcome 
 
 	tarn__object_grant(st, b, to->client);
 	tarn__object_live(st, b);
-	r = book_unit(st, b, to->client);
+	r = tarn__unit_book(st, b, to->client);
 	if (r < 0)
 		return r;
 	struct object_word w = object_word(b);
@@ -178,7 +177,7 @@ static int book(struct server *s, const struct asker *to, const struct outcome *
 
 		if (r == NULL)
 			return -TARN_ESTALE;
-		int e = book_unit(st, r, to->client);
+		int e = tarn__unit_book(st, r, to->client);
 		if (e < 0)
 			return e;
 		refs[2 * k] = r->id;

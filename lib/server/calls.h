@@ -122,4 +122,8 @@ void tarn__names_reclaim(struct server *s, uint32_t client);
 /* ---- errors.c: what methods threw, for people ---- */
 void tarn__error_note(struct server *s, const struct outcome *o);
 
+/* A unit of @o for @client. What a method gives is not what its caller chose to hold: its credits follow.
+ * -EDQUOT, -ENOSPC */
+int tarn__unit_book(struct state *st, struct object *o, uint32_t client);
+
 #endif

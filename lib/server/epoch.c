@@ -40,7 +40,7 @@
 #define PENDING_TICK_NS 2000000
 #define PUT_OFF_MOST 4u                 /* times that a RELEASE waits for its unit */
 #define QUIET 4u                        /* epochs that may find lazy messages before the server sleeps */
-#define KEEP_EVERY 4096u                /* epochs between two housekeepings of a busy server */
+#define KEEP_EVERY 2048u                /* epochs between two housekeepings of a busy server */
 
 /* ---- publication ---- */
 
@@ -349,6 +349,8 @@ bool tarn__epoch(struct server *s)
 		busy |= tarn__clients_advance(s);
 	if (tarn__unlikely(s->interrupted))
 		tarn__succeed_calls(s);
+	if (tarn__unlikely(s->leaving != NULL))
+		busy |= tarn__peers_leave(s);
 	if (tarn__unlikely(s->no_host != 0))
 		tarn__calls_refuse(s);
 	if (s->sweeping) {
@@ -380,7 +382,7 @@ bool tarn__quiet(const struct server *s)
 	const struct state_head *h = s->st.head;
 
 	if (h->n_deferred[0] != 0 || h->n_deferred[1] != 0 || h->n_dying != 0 || h->dead != NIL ||
-	    s->st.suspects.n != 0)
+	    s->st.suspects.n != 0 || s->leaving != NULL)
 		return false;
 	for (uint32_t i = 0; i < s->n_views; i++)
 		if (!s->view[i].stopped &&
@@ -440,7 +442,7 @@ static void sleep_now(struct server *s)
 
 	tarn__store_release(&s->ctrl->epoch, s->st.head->epoch);
 	if (s->eager == eager && s->st.head->n_dying <= s->n_waiting_dead && s->st.head->dead == NIL &&
-	    !s->sweeping && s->waiters == NULL && !s->stopping) {
+	    !s->sweeping && s->waiters == NULL && s->leaving == NULL && !s->stopping) {
 		/* Decrements read in that last look are applied at the next wake-up: lazy
 		 * as their messages. But what was deferred before is not left lying. */
 		(void)busy;
@@ -546,7 +548,8 @@ void tarn__reactor(struct server *s)
 		}
 		/* Two epochs after the last eager message what was read then is applied; a call mostly leaves
 		 * nothing to apply. A steady trickle of lazy messages alone does not keep the server up. */
-		if (s->st.head->n_dying > s->n_waiting_dead || s->sweeping || s->waiters != NULL)
+		if (s->st.head->n_dying > s->n_waiting_dead || s->sweeping || s->waiters != NULL ||
+		    s->leaving != NULL)
 			quiet = 0;
 		else if (settled(s))
 			quiet = QUIET;

@@ -308,10 +308,40 @@ static void wish_later(struct tarn__run *run, uint64_t *word, uint64_t value)
 	s->later[s->n_later++].value = value;
 }
 
+#define GIVE_WORDS 32u /* two claims, or one with the split of a bucket */
+
+static int wish_give(struct tarn__run *run, uint64_t id)
+{
+	struct deed *d = run->turn;
+	struct object *o = tarn__object_find(d->t->st, id);
+
+	/* As of RECV: its producer may not have published it yet. */
+	if (o == NULL || (o->state != OBJECT_LIVE && o->state != OBJECT_GRANTED) ||
+	    object_kind(o) != TARN__KIND_BLOCK)
+		return -TARN_ESTALE;
+	if (!room_for(d, HOLD_WORDS + GIVE_WORDS))
+		return -E2BIG;
+	if (tarn__turn_publish(d->t, o) == OFFENCE)
+		return -EDQUOT;
+	return tarn__unit_book(d->t->st, o, d->t->client);
+}
+
+static int wish_drop_late(struct tarn__run *run, uint64_t id)
+{
+	struct deed *d = run->turn;
+
+	/* What the buffer of decrements has room for, and the log: one word. */
+	if (d->n_late == d->t->n || !room_for(d, HOLD_WORDS))
+		return -E2BIG;
+	d->n_late++;
+	tarn__turn_defer(d->t, TARN__MSG_UNHOLD, run->id, id, 0);
+	return 0;
+}
+
 static const struct tarn__reactor_ops wishes = {
 	.hold = wish_hold, .drop = wish_drop, .look = wish_look, .make = wish_make, .made = wish_made,
 	.contents = wish_contents,
-	.note = wish_note, .later = wish_later,
+	.note = wish_note, .later = wish_later, .give = wish_give, .drop_late = wish_drop_late,
 };
 
 /* The method failed: what it made is told so and vanishes with the rollback. */
@@ -385,6 +415,7 @@ void tarn__run_init(struct turn *t, const struct tarn__served *type, struct deed
 	d->t = t;
 	d->n_made = 0;
 	d->n_drops = 0;
+	d->n_late = 0;
 	d->drop_words = 0;
 }
 
