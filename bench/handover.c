@@ -46,16 +46,11 @@ static struct stage {
 static void read_block(const tarn_block *b, bool all)
 {
 	const volatile unsigned char *p = tarn_block_data(b);
-	const uint64_t *w = tarn_block_data(b);
-	uint64_t sum = 0;
 
 	if (*p != 1)
 		die("the block's first byte is %u", *p);
-	if (!all)
-		return;
-	for (size_t i = 0; i < tarn_block_size(b) / 8; i++)
-		sum += w[i];
-	escape((void *)(uintptr_t)sum);
+	if (all)
+		read_words(tarn_block_data(b), tarn_block_size(b));
 }
 
 /* ---- the two processes ---- */

@@ -178,7 +178,7 @@ static int fail(int code, const char *format, va_list args)
 	return code;
 }
 
-int tarn__fail(int code, const char *format, ...)
+int (tarn__fail)(int code, const char *format, ...)
 {
 	va_list args;
 
@@ -198,7 +198,7 @@ int tarn_error_set(int code, const char *format, ...)
 	return code;
 }
 
-int tarn__fail_static(int code, const char *sentence)
+int (tarn__fail_static)(int code, const char *sentence)
 {
 	last.code = code;
 	memccpy(last.message, sentence, '\0', sizeof last.message - 1);

@@ -11,6 +11,17 @@ int tarn__fail(int code, const char *format, ...) __attribute__((format(printf, 
 /* The same with a fixed short sentence: for outcomes that callers may poll for. */
 int tarn__fail_static(int code, const char *sentence);
 
+/* A failure's code, which the compiler may take for negative: it then sees that whoever looks at r < 0 has
+ * what a function fills in when it does not fail. */
+static inline int tarn__negative(int code)
+{
+	if (code >= 0)
+		__builtin_unreachable();
+	return code;
+}
+#define tarn__fail(...) tarn__negative(tarn__fail(__VA_ARGS__))
+#define tarn__fail_static(code, sentence) tarn__negative(tarn__fail_static(code, sentence))
+
 /* The thread's last failure was somebody else's: a code that comes from now on without a sentence of its
  * own is not explained with that one's. */
 void tarn__fail_forget(void);

@@ -73,17 +73,13 @@ bool pair_next(struct pair *p)
 
 void pair_check(const struct pair *p, const void *message)
 {
-	const uint64_t *w = message;
-	uint64_t sum = 0;
+	uint64_t word = *(const volatile uint64_t *)message;
 
-	if (*(const volatile uint64_t *)w != p->trip)
-		die("message %llu came when %llu was due", (unsigned long long)*w,
+	if (word != p->trip)
+		die("message %llu came when %llu was due", (unsigned long long)word,
 		    (unsigned long long)p->trip);
-	if (!p->is->read_all)
-		return;
-	for (size_t i = 0; i < p->size / 8; i++)
-		sum += w[i];
-	escape((void *)(uintptr_t)sum);
+	if (p->is->read_all)
+		read_words(message, p->size);
 }
 
 static void run_side(bool first)

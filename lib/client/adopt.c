@@ -89,7 +89,7 @@ int tarn__object_adopt(struct tarn__lane *l, uint64_t id, const struct tarn__typ
 
 	if (tarn__unlikely(o == NULL)) {
 		give_back(l, id);
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	}
 	/* A creator may give an object of another type. */
 	if (type != NULL && type->index == o->base.type)

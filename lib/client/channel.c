@@ -81,7 +81,7 @@ int tarn__channel_adopt(struct tarn__lane *l, uint64_t id, struct tarn_channel *
 	if (ch == NULL) {
 		tarn__lane_say(l, tarn__header(TARN__MSG_RELEASE, 1, 0, 0), id, 1, 0, 0, 0, 0);
 		tarn__hold_return(l);
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	}
 	struct tarn_block *known = tarn__table_merge(c, &ch->base);
 	if (known != &ch->base) {

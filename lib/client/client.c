@@ -19,7 +19,7 @@
 
 /* ---- is it still served? ---- */
 
-int tarn__fail_forked(void)
+int (tarn__fail_forked)(void)
 {
 	return tarn__fail(-TARN_EFORKED, "This client was opened before fork(), by the parent process. "
 			  "Open a client of its own in the child.");

@@ -176,6 +176,7 @@ static inline pid_t tarn__pid(void)
 
 /* Fails with -TARN_EFORKED, -TARN_ESRVDOWN or -TARN_EEVICTED and its sentence. */
 int tarn__fail_forked(void);
+#define tarn__fail_forked() tarn__negative(tarn__fail_forked())
 int tarn__fail_down(const struct tarn_client *c);
 
 /* 0, or the sticky reason why this client is not served any more. Makes a system call:

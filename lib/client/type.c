@@ -195,7 +195,7 @@ static int learn(struct tarn__lane *l, const char *name, uint32_t index,
 	t = type_new(tarn_parcel_at(&p, 0));
 	tarn_parcel_fini(&p);
 	if (t == NULL)
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	if (name != NULL ? strcmp(t->name, name) != 0 : t->index != index) {
 		free(t);
 		return tarn__fail(-TARN_EPROTO, "The server described another type than was asked for.");

@@ -180,7 +180,7 @@ static int read_object(tarn_object *o, tarn_parcel *ret)
 	int r;
 
 	if (type == NULL)
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	if (strcmp(type, TYPE) != 0)
 		return tarn__fail(-TARN_EKIND, "An object of type %s came where values were expected.",
 				  type);

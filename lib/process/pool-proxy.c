@@ -387,7 +387,7 @@ int tarn_pool_open(tarn_object *object, tarn_pool **ret_pool)
 	int r;
 
 	if (shared == NULL)
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	struct proxy *p = calloc(1, sizeof *p);
 	if (p == NULL)
 		return tarn__fail(-ENOMEM, "No memory for a pool.");

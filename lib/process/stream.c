@@ -62,7 +62,7 @@ int tarn_stream_open(tarn_object *object, tarn_stream **ret_stream)
 	struct tarn__stream *shared = tarn__object_instance(object, &tarn__type_stream);
 
 	if (shared == NULL)
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	tarn_stream *s = calloc(1, sizeof *s);
 	if (s == NULL)
 		return tarn__fail(-ENOMEM, "No memory for a stream.");

@@ -44,9 +44,9 @@ static int use_it(tarn_object *o, struct use *u)
 	u->c = tarn__object_instance(o, &tarn__type_condition);
 	u->me = tarn__actor(u->client);
 	if (tarn__unlikely(u->c == NULL || u->me == 0))
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	u->m = lock_of(u->client, u->c, &u->plain);
-	return tarn__likely(u->m != NULL) ? 0 : tarn_error_last()->code;
+	return tarn__likely(u->m != NULL) ? 0 : tarn__negative(tarn_error_last()->code);
 }
 
 static int use_locked(tarn_object *o, const char *what, struct use *u)
@@ -221,7 +221,7 @@ int tarn_cond_new(tarn_client *client, tarn_object *lock, tarn_object **ret_cond
 	bool plain = tarn__object_instance(lock, &tarn__type_lock) != NULL;
 
 	if (!plain && tarn__object_instance(lock, &tarn__type_rlock) == NULL)
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	return tarn_object_newf(client, tarn__type_condition.name, ret_cond, "OQb", lock,
 				(uint64_t)lock->base.type, plain);
 }

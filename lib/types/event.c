@@ -31,7 +31,7 @@ int tarn_event_set(tarn_object *event)
 	struct tarn__event *e = event_of(event);
 
 	if (e == NULL)
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	uint32_t w = tarn__load32_relaxed(&e->word);
 
 	for (;;) {
@@ -53,7 +53,7 @@ int tarn_event_clear(tarn_object *event)
 	struct tarn__event *e = event_of(event);
 
 	if (e == NULL)
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	__atomic_fetch_and(&e->word, ~TARN__EVENT_SET, __ATOMIC_ACQ_REL);
 	return 0;
 }
@@ -63,7 +63,7 @@ int tarn_event_is_set(tarn_object *event)
 	const struct tarn__event *e = event_of(event);
 
 	if (e == NULL)
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	return (tarn__load32_acquire(&e->word) & TARN__EVENT_SET) != 0;
 }
 
@@ -86,7 +86,7 @@ int tarn_event_wait(tarn_object *event, int64_t timeout_ns)
 	struct tarn__patience p = tarn__patience(event->base.client, timeout_ns);
 
 	if (e == NULL)
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	uint32_t w = tarn__load32_acquire(&e->word);
 	const uint32_t round = w / TARN__EVENT_ROUND;
 
@@ -109,7 +109,7 @@ int tarn__event_wait_word(tarn_object *event, const uint32_t **ret_word, uint32_
 	struct tarn__event *e = event_of(event);
 
 	if (e == NULL)
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	uint32_t w = tarn__load32_acquire(&e->word);
 
 	while (!(w & TARN__EVENT_SET) && !mark(e, &w))

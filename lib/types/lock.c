@@ -12,7 +12,7 @@
 
 static int fail(void)
 {
-	return tarn_error_last()->code;
+	return tarn__negative(tarn_error_last()->code);
 }
 
 static int died(void)

@@ -12,7 +12,7 @@
 
 static int fail_last(void)
 {
-	return tarn_error_last()->code;
+	return tarn__negative(tarn_error_last()->code);
 }
 
 /* ---- the queue, seen from here ---- */

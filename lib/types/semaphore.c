@@ -13,7 +13,7 @@
 
 static int fail(void)
 {
-	return tarn_error_last()->code;
+	return tarn__negative(tarn_error_last()->code);
 }
 
 static struct tarn__sem *sem_of(tarn_object *o)

@@ -18,7 +18,7 @@ static int place_of_value(tarn_object *o, struct place *p)
 	struct tarn__value_instance *v = tarn__object_instance(o, &tarn__type_value);
 
 	if (tarn__unlikely(v == NULL))
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	if (tarn__unlikely(tarn__forked(o->base.client)))
 		return tarn__fail_forked();
 	p->at = (unsigned char *)&v->cell;
@@ -169,7 +169,7 @@ static int array_of(tarn_object *o, struct array *ret)
 	struct tarn__dir_entry e;
 
 	if (tarn__unlikely(a == NULL))
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	if (tarn__unlikely(tarn__forked(c)))
 		return tarn__fail_forked();
 	uint64_t id = tarn__load_relaxed(&a->block);

@@ -25,7 +25,7 @@ static int view_open(tarn_object *topic, struct view *v)
 
 	v->t = tarn__object_instance(topic, &tarn__type_topic);
 	if (v->t == NULL)
-		return tarn_error_last()->code;
+		return tarn__negative(tarn_error_last()->code);
 	if (tarn__forked(c))
 		return tarn__fail_forked();
 	v->object = topic;

@@ -1185,7 +1185,7 @@ static void repaired_by_the_successor(const struct arena_kind *kind, bool topic)
 static void take_and_die(tarn_client *c)
 {
 	struct tarn__queue *q;
-	uint64_t turn, *slot;
+	uint64_t turn = 0, *slot = NULL; /* the compiler cannot know that the checks stop */
 	struct tarn__mpmc m;
 	tarn_object *o;
 

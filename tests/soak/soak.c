@@ -13,12 +13,14 @@
  * The supervisor makes channels between random pairs of workers and tells both by pipe;
  * ends of the dead are never used again, so new channels keep coming.
  *
- *	soak [--seconds N] [--workers N] [--seed N] [--kill-every-ms N] [--servers]
- *	     [--server-every-ms N] [--memfd] [--epoll] [--stop] [--fork] [--deep]
+ *	soak [--seconds N] [--messages N] [--workers N] [--seed N] [--kill-every-ms N] [--servers]
+ *	     [--server-every-ms N] [--memfd] [--epoll] [--stop] [--fork] [--deep] [--flood]
  *
+ * --messages: until so many items were received, for as long as that takes unless --seconds says how long at most.
  * --stop: workers are stopped for a while and go on. --fork: they fork while their threads are
  * inside calls; the child attaches anew, works, and ends in one of four ways, often after its
- * parent. --deep: the supervisor hangs hundreds of channels into each other and lets go.
+ * parent. --deep: the supervisor hangs hundreds of channels into each other and lets go. --flood:
+ * workers pass blocks through channels in long bursts instead (flood.c), a hundred times as many.
  * A second build of it (test-soak-lives) retires each id after a few lives.
  *
  * A seed gives the same deeds of each thread and the same choice of who is killed; not the same
@@ -35,11 +37,13 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "flood.h"
 #include "toys.h"
 #include "worker.h"
 
 #define WORKERS_MOST 64
 #define SECOND UINT64_C(1000000000)
+#define DEED_OF_THE_FLOOD 100u /* items of the flood are as much as a deed of other workers */
 #define END_S 120u /* after so long those do not end that were told to, and the dead are not gone */
 
 struct board *board;
@@ -60,8 +64,9 @@ static struct {
 	char self[512];
 	uint64_t kills, clean_exits, channels, stops, server_kills, checks;
 	int board_fd;
-	bool forks, deep, stops_them, servers;
+	bool forks, deep, stops_them, servers, flood;
 	uint64_t kill_every_ms, server_every_ms, n_workers;
+	uint64_t seconds, messages; /* how long: 0, without end; so many: 0, any */
 	tarn_client *client;
 	tarn_object *toy[ROOMS][TOYS];
 } sup;
@@ -82,7 +87,7 @@ static void spawn_worker(struct child *c)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		dup2(p[0], 0);
 		execl(sup.self, "soak", "--worker", sup.server, seed, board_fd,
-		      sup.forks ? "forks" : "", (char *)NULL);
+		      sup.flood ? "flood" : sup.forks ? "forks" : "", (char *)NULL);
 		_exit(127);
 	}
 	close(p[0]);
@@ -148,6 +153,13 @@ static void order(struct child *c, const char *text)
 		perror("# order");
 }
 
+/* Items that one process gave and another, or another thread, received: blocks through channels,
+ * items of queues and of topics, each looked at on receipt. */
+static uint64_t items(void)
+{
+	return count_of(&board->received) + count_of(&board->got) + count_of(&board->heard);
+}
+
 static void new_channel(tarn_client *client)
 {
 	char name[40], text[64];
@@ -155,9 +167,11 @@ static void new_channel(tarn_client *client)
 	struct child *a = &sup.child[below(&sup.random, (uint64_t)sup.n)];
 	struct child *b = &sup.child[below(&sup.random, (uint64_t)sup.n)];
 	static tarn_channel *recent[16]; /* kept until both had time to take their ends */
+	uint64_t slots = sup.flood ? 1ull << below(&sup.random, 12) : 1 + below(&sup.random, 64);
 
 	snprintf(name, sizeof name, "soak-%llu", (unsigned long long)sup.channels);
-	int r = tarn_channel_new(client, 1 + below(&sup.random, 64), name, &ch);
+	board->course[sup.channels % COURSES] = (struct course){ 0 };
+	int r = tarn_channel_new(client, slots, name, &ch);
 	if (r == -ENOMEM)
 		return;
 	if (r < 0) {
@@ -225,7 +239,9 @@ static void kill_worker(void)
 static bool time_to_kill(void)
 {
 	static uint64_t next, patience, done_before;
-	const uint64_t done = count_of(&board->allocated) + count_of(&board->called), now = now_ns();
+	const uint64_t done = sup.flood ? items() / DEED_OF_THE_FLOOD
+					: count_of(&board->allocated) + count_of(&board->called);
+	const uint64_t now = now_ns();
 
 	if (next == 0)
 		next = now + SECOND / 5;
@@ -289,12 +305,18 @@ static bool check_now(tarn_inspector *in)
 	return n == 0;
 }
 
-static void let_work(uint64_t seconds, tarn_inspector *in)
+static bool is_enough(uint64_t begin)
 {
-	const uint64_t end = now_ns() + seconds * SECOND;
-	uint64_t next_check = now_ns() + 3 * SECOND;
+	return (sup.seconds != 0 && now_ns() - begin >= sup.seconds * SECOND) ||
+	       (sup.messages != 0 && items() >= sup.messages) || count_of(&board->bad) != 0;
+}
 
-	while (now_ns() < end && count_of(&board->bad) == 0) {
+static void let_work(tarn_inspector *in)
+{
+	const uint64_t begin = now_ns();
+	uint64_t next_check = begin + 3 * SECOND;
+
+	while (!is_enough(begin)) {
 		new_channel(sup.client);
 		if (sup.deep && below(&sup.random, 50) == 0)
 			go_deep(sup.client);
@@ -361,7 +383,7 @@ static bool containers_are_lossy(tarn_inspector *in)
 	return lossy;
 }
 
-static bool supervise(uint64_t seconds)
+static bool supervise(void)
 {
 	tarn_inspector *in;
 	bool fine;
@@ -376,7 +398,7 @@ static bool supervise(uint64_t seconds)
 	toys_make(sup.client, sup.toy);
 	for (int i = 0; i < sup.n; i++)
 		spawn_worker(&sup.child[i]);
-	let_work(seconds, in);
+	let_work(in);
 	end_workers();
 	fine = await_the_dead(in);
 	if (fine && board->bad == 0)
@@ -432,15 +454,16 @@ static void report(void)
 {
 	const struct board *b = board;
 
+	printf("# %" PRIu64 " items received\n", items());
 	printf("# %" PRIu64 " kills, %" PRIu64 " server kills, %" PRIu64 " clean ends, %" PRIu64
 	       " channels, %" PRIu64 " stops, %" PRIu64 " forks, %" PRIu64 " checks\n",
 	       sup.kills, sup.server_kills, sup.clean_exits, sup.channels, sup.stops, b->forks,
 	       sup.checks);
 	printf("# blocks: %" PRIu64 " allocated, %" PRIu64 " sent, %" PRIu64 " received, %" PRIu64
 	       " exported, %" PRIu64 " imported, %" PRIu64 " slices, %" PRIu64 " sealed, %" PRIu64
-	       " times full, %" PRIu64 " channels deep\n",
+	       " times full, %" PRIu64 " channels deep, %" PRIu64 " channels read to their end\n",
 	       b->allocated, b->sent, b->received, b->exported, b->imported, b->sliced, b->sealed, b->full,
-	       b->deepest);
+	       b->deepest, b->ended);
 	printf("# objects: %" PRIu64 " called, %" PRIu64 " interrupted, %" PRIu64 " locked, %" PRIu64
 	       " passed on, %" PRIu64 " put, %" PRIu64 " got, %" PRIu64 " published, %" PRIu64
 	       " heard, %" PRIu64 " boxed, %" PRIu64 " boxes lost, %" PRIu64 " errands\n",
@@ -462,11 +485,9 @@ static uint64_t number(const char *text)
 
 static void usage(void)
 {
-	puts("soak [--seconds N] [--workers N] [--seed N] [--kill-every-ms N] [--servers]\n"
-	     "     [--server-every-ms N] [--memfd] [--epoll] [--stop] [--fork] [--deep]");
+	puts("soak [--seconds N] [--messages N] [--workers N] [--seed N] [--kill-every-ms N] [--servers]\n"
+	     "     [--server-every-ms N] [--memfd] [--epoll] [--stop] [--fork] [--deep] [--flood]");
 }
-
-static uint64_t seconds_to_run = 10;
 
 /* The options that have a number. False: it is none of them. */
 static bool number_option(const char *name, const char *value)
@@ -475,8 +496,11 @@ static bool number_option(const char *name, const char *value)
 		const char *name;
 		uint64_t *to;
 	} option[] = {
-		{ "--seconds", &seconds_to_run },    { "--workers", &sup.n_workers },
-		{ "--seed", &sup.seed },             { "--kill-every-ms", &sup.kill_every_ms },
+		{ "--seconds", &sup.seconds },
+		{ "--messages", &sup.messages },
+		{ "--workers", &sup.n_workers },
+		{ "--seed", &sup.seed },
+		{ "--kill-every-ms", &sup.kill_every_ms },
 		{ "--server-every-ms", &sup.server_every_ms },
 	};
 
@@ -506,6 +530,8 @@ static void read_options(int argc, char **argv, tarn_server_options *o)
 			sup.forks = true;
 		} else if (strcmp(a, "--deep") == 0) {
 			sup.deep = true;
+		} else if (strcmp(a, "--flood") == 0) {
+			sup.flood = true;
 		} else if (strcmp(a, "--servers") == 0) {
 			o->keep = sup.servers = true;
 		} else if (number_option(a, i + 1 < argc ? argv[i + 1] : "")) {
@@ -552,7 +578,7 @@ static bool soak(const tarn_server_options *options)
 		return false;
 	}
 	sup.server = tarn_server_name(server);
-	fine = supervise(seconds_to_run);
+	fine = supervise();
 	fine &= came_back();
 	how = tarn_server_shutdown(server, 2 * (int64_t)SECOND);
 	tarn_server_unref(server);
@@ -569,22 +595,26 @@ int main(int argc, char **argv)
 
 	if (argc == 6 && strcmp(argv[1], "--worker") == 0) {
 		board = board_map((int)number(argv[4]));
-		return board == NULL ? 5 : worker_main(argv[2], number(argv[3]), *argv[5] != '\0');
+		if (board == NULL)
+			return 5;
+		return strcmp(argv[5], "flood") == 0
+			       ? flood_main(argv[2], number(argv[3]))
+			       : worker_main(argv[2], number(argv[3]), *argv[5] != '\0');
 	}
-	if (text != NULL && *text != '\0')
-		seconds_to_run = number(text);
 	sup.n_workers = 6;
 	sup.kill_every_ms = 10;
 	sup.server_every_ms = 150;
 	sup.seed = now_ns() ^ (uint64_t)getpid() << 32;
 	read_options(argc, argv, &options);
+	if (sup.seconds == 0 && sup.messages == 0)
+		sup.seconds = text != NULL && *text != '\0' ? number(text) : 10;
 	signal(SIGPIPE, SIG_IGN);
 	setenv("TARN_VERIFY", "1", 1); /* each server that takes over checks all first */
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	ssize_t n = readlink("/proc/self/exe", sup.self, sizeof sup.self - 1);
 	sup.self[n > 0 ? n : 0] = '\0';
 	board_open();
-	printf("1..1\n# seed %" PRIu64 ", %d workers, %" PRIu64 " s\n", sup.seed, sup.n, seconds_to_run);
+	printf("1..1\n# seed %" PRIu64 ", %d workers, %" PRIu64 " s\n", sup.seed, sup.n, sup.seconds);
 	fine = soak(&options);
 	report();
 	fine &= board->bad == 0 && board->allocated != 0;

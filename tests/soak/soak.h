@@ -19,6 +19,7 @@
 #define ROOMS 2       /* of each toy */
 #define LINES 5       /* kinds of queues */
 #define ITEMS (1u << 20) /* of each queue that are followed; what comes later is not */
+#define COURSES (1u << 20) /* channels of the flood that are followed at a time */
 #define HANDS 512     /* threads that say what they are doing; the oldest are overwritten */
 
 /*
@@ -38,10 +39,15 @@ struct board {
 	/* Of the supervisor: set before there are workers. */
 	uint64_t servers;   /* servers are killed: calls may be interrupted */
 	uint64_t lossy;     /* containers do not outlive their server */
+	uint64_t ended; /* channels that were read to their end */
 	/* Tried before, done after; of each room. */
 	uint64_t adds_tried[ROOMS], adds_done[ROOMS];
 	uint64_t item[ROOMS][LINES]; /* numbers given to items */
 	unsigned char is_put[ROOMS][LINES][ITEMS], is_got[ROOMS][LINES][ITEMS];
+	/* By its producer: items that it was to send, that it sent. Of the flood. */
+	struct course {
+		uint64_t tried, done;
+	} course[COURSES];
 	/* By its thread: for whoever looks at one that does not end. */
 	struct {
 		int pid;

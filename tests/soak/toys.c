@@ -340,6 +340,20 @@ void toys_act(struct toys *t)
 	toys_say(t, "other things");
 }
 
+void toys_rush(struct toys *t, uint64_t n)
+{
+	unsigned room = (unsigned)below(&t->random, ROOMS);
+	enum toy which = TOY_LINE + (enum toy)below(&t->random, LINES + 1);
+
+	toys_say(t, toy_name[which]);
+	for (; n > 0; n--)
+		if (which == TOY_TOPIC)
+			topic_act(t, room);
+		else
+			line_act(t, room, (unsigned)(which - TOY_LINE));
+	toys_say(t, "other things");
+}
+
 void toys_close(struct toys *t)
 {
 	toys_say(t, "the end");

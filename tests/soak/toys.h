@@ -45,6 +45,8 @@ struct toys {
 
 void toys_open(struct toys *t, tarn_client *client, uint64_t random);
 void toys_act(struct toys *t);
+/* @n deeds at one queue or topic, one behind the other. */
+void toys_rush(struct toys *t, uint64_t n);
 void toys_close(struct toys *t);
 /* What the thread is about to do, for whoever looks at one that hangs. */
 void toys_say(const struct toys *t, const char *deed);

@@ -365,19 +365,36 @@ static void *hand_main(void *arg)
 	return NULL;
 }
 
-/* "P name" or "C name" from the supervisor: take that end. */
-static void take_end(struct worker *w, char *line)
+tarn_channel *end_of(tarn_client *client, const char *line)
 {
 	tarn_channel *ch;
-	int r = tarn_channel_open(w->client, line + 2, 0, &ch), at = 0;
+	int r = tarn_channel_open(client, line + 2, 0, &ch);
 
 	if (r == -ENOENT || r == -ETIMEDOUT || r == -TARN_ESTALE)
-		return; /* the other side died meanwhile and took it along */
+		return NULL; /* the other side died meanwhile and took it along */
 	if (r < 0)
 		unexpected("open a channel", r);
 	r = tarn_channel_bind(ch, line[0] == 'P' ? TARN_PRODUCER : TARN_CONSUMER);
 	if (r < 0)
 		unexpected("bind", r);
+	return ch;
+}
+
+bool next_order(char *line, int bytes)
+{
+	if (fgets(line, bytes, stdin) == NULL)
+		return false;
+	line[strcspn(line, "\n")] = '\0';
+	return line[0] != 'X';
+}
+
+static void take_end(struct worker *w, const char *line)
+{
+	tarn_channel *ch = end_of(w->client, line);
+	int at = 0;
+
+	if (ch == NULL)
+		return;
 	pthread_mutex_lock(&w->lock);
 	while (at < ENDS && w->end[at].channel != NULL)
 		at++;
@@ -406,12 +423,8 @@ int worker_main(const char *server, uint64_t seed, bool forks)
 		hand[i].random = seed_of(seed, (uint64_t)i);
 		pthread_create(&thread[i], NULL, hand_main, &hand[i]);
 	}
-	while (fgets(line, sizeof line, stdin) != NULL) {
-		line[strcspn(line, "\n")] = '\0';
-		if (line[0] == 'X')
-			break;
+	while (next_order(line, sizeof line))
 		take_end(&w, line);
-	}
 	__atomic_store_n(&w.over, true, __ATOMIC_RELAXED);
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(thread[i], NULL);
