@@ -115,6 +115,7 @@ static void pool_begin(struct victim *x)
 	tarn_put(&args, "iB", 6, x->block);
 	OK(tarn_pool_apply_async(x->pool, "worker_of_the_killed", &args, &x->later));
 	tarn_builder_fini(&args);
+	OK(tarn_pool_close(x->pool)); /* the worker ends when that is done */
 	PLAIN_WAIT_FOR(tarn_pool_pids(x->pool, &x->pid, 1) == 1);
 }
 
@@ -128,7 +129,6 @@ static void pool_finish(struct survivor *v, struct victim *x, const char *what)
 	OK(tarn_parcel_get(result, "iB", &n, &b));
 	PLAIN_CHECK(n == 7 && b == x->block);
 	tarn_pool_result_unref(x->later);
-	OK(tarn_pool_close(x->pool));
 	OK(tarn_pool_join(x->pool, 60 * SECOND));
 	tarn_pool_unref(x->pool);
 	survivor_await_gone(v, x->pid);
