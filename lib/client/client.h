@@ -117,6 +117,7 @@ struct tarn_client {
 	const struct tarn__ctrl *ctrl;
 	bool fence;              /* posts need a full fence: no membarrier */
 	bool poison;
+	int64_t answer_ns;       /* how long a server may take to answer */
 	int doorbell;
 	int control;
 	uint32_t number;
