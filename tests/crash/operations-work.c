@@ -50,7 +50,7 @@ void operations_stream_next(struct world *w)
 
 	stream_next(w);
 	stream_next(w);
-	FAILS(tarn_stream_next(w->stream, &none, 0), ETIMEDOUT);
+	FAILS(tarn_stream_next(w->stream, &none, 0), EAGAIN);
 }
 
 void operations_stream_ended(struct world *w)

@@ -213,8 +213,8 @@ static void use_stream(tarn_object *o, const char *what)
 		n = item;
 		tarn_parcel_fini(&p);
 	}
-	PLAIN_CHECKF(r == -TARN_EOF || r == -ETIMEDOUT, "%s: %s", what, tarn_error_last()->message);
-	if (r == -ETIMEDOUT) /* in its place */
+	PLAIN_CHECKF(r == -TARN_EOF || r == -EAGAIN, "%s: %s", what, tarn_error_last()->message);
+	if (r == -EAGAIN) /* in its place */
 		OK(tarn_stream_end(s));
 	FAILS(tarn_stream_next(s, &p, 60 * SECOND), TARN_EOF);
 	OK(tarn_stream_renew(s));

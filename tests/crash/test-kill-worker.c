@@ -98,7 +98,7 @@ static void process_finish(struct survivor *v, struct victim *x, const char *wha
 		tarn_block_unref(b);
 	}
 	/* It never took its end of the channel, or the channel is closed by its death. */
-	PLAIN_CHECKF(r == -TARN_ECLOSED || (r == -ETIMEDOUT && n == 0), "%s: %s", what, tarn_error_name(r));
+	PLAIN_CHECKF(r == -TARN_ECLOSED || (r == -EAGAIN && n == 0), "%s: %s", what, tarn_error_name(r));
 	PLAIN_CHECK(n == 2 || x->died);
 	tarn_channel_unref(x->up);
 	tarn_process_unref(x->process);
