@@ -91,6 +91,13 @@ const struct step_point *plan_next(struct plan *p, const struct tally *t)
 	return NULL;
 }
 
+void plan_note(struct tally *t, enum step_end e)
+{
+	t->ended += e == STEP_ENDED;
+	t->strayed += e == STEP_STRAYED;
+	t->unreachable += e == STEP_UNREACHABLE;
+}
+
 void plan_end(struct plan *p, struct tally *t, struct tally *sum)
 {
 	const struct step_trace *trace = p->trace;

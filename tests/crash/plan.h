@@ -38,6 +38,7 @@ uint64_t plan_number(const char *variable, uint64_t otherwise);
 struct plan plan_begin(const char *name, const struct step_trace *trace, struct steps steps, uint64_t seed);
 /* NULL: no more. Once a minute it says how far it is. */
 const struct step_point *plan_next(struct plan *p, const struct tally *t);
+void plan_note(struct tally *t, enum step_end e);
 /* Says what was done, and adds it to a sum that processes share. */
 void plan_end(struct plan *p, struct tally *t, struct tally *sum);
 void plan_sum(const struct tally *sum);

@@ -447,8 +447,8 @@ static enum step_end run_by_count(pid_t pid, int event, const struct step_point 
 	close(event);
 	if (s == STOP_END)
 		return STEP_ENDED;
-	PLAIN_CHECK(is_at(pid, p->address));
-	return STEP_THERE;
+	/* The signal comes by an interrupt, which may be some instructions late. */
+	return is_at(pid, p->address) ? STEP_THERE : STEP_STRAYED;
 }
 
 static enum step_end run_by_trap(pid_t pid, const struct step_point *p, pid_t *ret_child)
@@ -506,10 +506,10 @@ static const struct step_point *nearest(const struct step_trace *t, const struct
 /* Steps more, where it went another way than the run that was written down. */
 #define STRAY_MOST 2000u
 
-enum step_end step_run_to(pid_t pid, const struct step_trace *t, const struct step_point *p, bool threads,
-			  pid_t *ret_child)
+enum step_end step_run_to(pid_t pid, const struct step_trace *t, const struct step_point *p,
+			  bool threads, unsigned try, pid_t *ret_child)
 {
-	int event = may_repeat(pid, p->address) ? -1 : count_at(pid, p->address, p->nth);
+	int event = try > 0 || may_repeat(pid, p->address) ? -1 : count_at(pid, p->address, p->nth);
 
 	*ret_child = 0;
 	if (event >= 0)

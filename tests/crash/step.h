@@ -3,9 +3,11 @@
  * A process under ptrace, instruction by instruction (x86-64).
  *
  * Stepping to the n-th instruction costs n stops; going there by a breakpoint costs two for
- * each time the place is passed, or one in all where the kernel counts the passes (perf_event_open). So a first run is stepped and written down as points, (address,
- * how many times it was passed), and a run that is to end at a point is let go with a
- * breakpoint there; or, in a loop, at a point shortly before that is passed less often. All runs are forks of one process: the same addresses.
+ * each time the place is passed, or one in all where the kernel counts the passes
+ * (perf_event_open). So a first run is stepped and written down as points, (address, how many
+ * times it was passed), and a run that is to end at a point is let go with a breakpoint there;
+ * or, in a loop, at a point shortly before that is passed less often. All runs are forks of one
+ * process, or images that are not moved about: the same addresses.
  *
  * What other processes can see changes only at an instruction that stores to a shared mapping or
  * enters the kernel. Stopped before each of these, and at the end, a process has left every
@@ -71,12 +73,14 @@ void step_write_down(pid_t pid, struct step_trace *ret,
 void step_trace_free(struct step_trace *t);
 
 /* Lets it run to the point of the trace, or to an earlier one and steps from there, whichever takes less. STEP_ENDED:
- * it came to its end without passing there so often; STEP_STRAYED: it is elsewhere by then. A child
+ * it came to its end without passing there so often; STEP_STRAYED: it is elsewhere by then, and a further try (@try
+ * from 0, STEP_TRIES in all) lets the kernel not count. A child
  * that it forks meanwhile runs free; its pid, or 0, in @ret_child. Its other threads, and what they bear with
  * the memory of all, pass by the breakpoint if it is one of the processor's: step_threads_can() before. */
 enum step_end { STEP_THERE, STEP_STRAYED, STEP_ENDED, STEP_UNREACHABLE };
+#define STEP_TRIES 3u
 enum step_end step_run_to(pid_t pid, const struct step_trace *t, const struct step_point *p,
-			  bool threads, pid_t *ret_child);
+			  bool threads, unsigned try, pid_t *ret_child);
 /* Whether the processor's breakpoints can be used on this stopped process. */
 bool step_threads_can(pid_t pid);
 

@@ -96,24 +96,22 @@ static bool write_down(struct survivor *v, const struct operation *o, struct ste
 	return can;
 }
 
-static void one(struct survivor *v, const struct operation *o, const struct step_trace *trace,
-		const struct step_point *p, const char *what, struct tally *t)
+static enum step_end one(struct survivor *v, const struct operation *o, const struct step_trace *trace,
+			 const struct step_point *p, unsigned try, const char *what, struct tally *t)
 {
 	tarn_token kept;
 	pid_t pid, forked;
 
 	start(v, o, &kept, &pid);
-	enum step_end e = step_run_to(pid, trace, p, o->threads, &forked);
+	enum step_end e = step_run_to(pid, trace, p, o->threads, try, &forked);
 
 	t->kills++;
-	t->ended += e == STEP_ENDED;
-	t->strayed += e == STEP_STRAYED;
-	t->unreachable += e == STEP_UNREACHABLE;
 	end(v, o, &kept, pid, what);
 	if (forked != 0) {
 		/* Ours now, as a subreaper's; it may still be at work. */
 		PLAIN_EQ(plain_reap(forked), 0);
 	}
+	return e;
 }
 
 /* ---- all of them ---- */
@@ -134,7 +132,10 @@ static void operation(struct survivor *v, const struct operation *o, struct step
 		char what[256];
 
 		plan_name(&plan, p, what, sizeof what);
-		one(v, o, &trace, p, what, &t);
+		enum step_end e = one(v, o, &trace, p, 0, what, &t);
+		for (unsigned i = 1; i < STEP_TRIES && e == STEP_STRAYED; i++)
+			e = one(v, o, &trace, p, i, what, &t);
+		plan_note(&t, e);
 	}
 	plan_end(&plan, &t, sum);
 	step_trace_free(&trace);

@@ -262,6 +262,17 @@ static void end(const struct parent *parent, struct order *o, pid_t pid)
 	tell(parent, o);
 }
 
+static enum step_end one(const struct parent *parent, struct order *o, const struct step_trace *trace,
+			 const struct step_point *p, unsigned try, struct tally *t)
+{
+	pid_t pid = begin_stepped(parent, o), none;
+	enum step_end e = step_run_to(pid, trace, p, false, try, &none);
+
+	t->kills++;
+	end(parent, o, pid);
+	return e;
+}
+
 static void kind(const struct parent *parent, size_t k, struct steps steps, uint64_t seed, struct tally *sum)
 {
 	struct order o = { .kind = k };
@@ -269,20 +280,17 @@ static void kind(const struct parent *parent, size_t k, struct steps steps, uint
 	struct tally t = { 0 };
 
 	snprintf(o.name, sizeof o.name, "%s", kinds[k].name);
-	pid_t pid = begin_stepped(parent, &o), none;
+	pid_t pid = begin_stepped(parent, &o);
 	step_write_down(pid, &trace, NULL, NULL);
 	end(parent, &o, pid);
 
 	struct plan plan = plan_begin(kinds[k].name, &trace, steps, seed);
-	for (const struct step_point *p; (p = plan_next(&plan, &t)) != NULL; t.kills++) {
+	for (const struct step_point *p; (p = plan_next(&plan, &t)) != NULL;) {
 		plan_name(&plan, p, o.name, sizeof o.name);
-		pid = begin_stepped(parent, &o);
-		enum step_end e = step_run_to(pid, &trace, p, false, &none);
-
-		t.ended += e == STEP_ENDED;
-		t.strayed += e == STEP_STRAYED;
-		t.unreachable += e == STEP_UNREACHABLE;
-		end(parent, &o, pid);
+		enum step_end e = one(parent, &o, &trace, p, 0, &t);
+		for (unsigned i = 1; i < STEP_TRIES && e == STEP_STRAYED; i++)
+			e = one(parent, &o, &trace, p, i, &t);
+		plan_note(&t, e);
 	}
 	plan_end(&plan, &t, sum);
 	step_trace_free(&trace);
