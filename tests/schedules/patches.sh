@@ -2,7 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Negative controls of the schedules (T6): each trap is put back into a copy of the sources, and
-# test-schedules must find it. A search that finds nothing proves nothing.
+# test-schedules, or the program that the patch names, must find it. A search that finds nothing
+# proves nothing. The lines before a patch:
+#
+#	What: one sentence
+#	Program: test-sync-schedules	(else test-schedules)
+#	Found by: names or patterns of the scenarios that are played
+#	Only with: pso			with the other memories nothing may be found
 set -euo pipefail
 
 usage() {
@@ -10,10 +16,10 @@ usage() {
 Usage: patches.sh [--runs N] [NAME...]
 
 Applies each tests/schedules/patches/NAME.patch (default: all) to a copy of the sources in the
-build tree, builds test-schedules there, and expects the scenarios that the patch names to fail.
-Prints TAP.
+build tree, builds the program that it names there, and expects one of the scenarios that it names
+to fail. Prints TAP.
 
-  --runs N  TARN_SCHED_RUNS of the search (default 6000)
+  --runs N  TARN_SCHED_RUNS of the search (default 6000; where nothing may be found a twentieth)
 END
 }
 
@@ -45,17 +51,26 @@ if [ ${#names[@]} -eq 0 ]; then
 	mapfile -t names < <(cd "$here" && printf '%s\n' *.patch | sed 's/\.patch$//')
 fi
 
-# What is the same keeps its time, so that little is compiled again.
 mkdir -p "$copy/sources"
-(cd "$top" && tar cf - --exclude='./build*' --exclude=./.git .) | tar xf - -C "$copy/sources"
 cd "$copy"
-if ! { { [ -e build/build.ninja ] || meson setup build sources -Dbench=false -Dexamples=false; } &&
-	ninja -j2 -C build tests/schedules/test-schedules; } >log 2>&1; then
+# Everything as it was, with its times, so that only what a patch changes is compiled.
+restore() {
+	rm -rf sources
+	cp -a pristine sources
+}
+[ ! -d pristine ] || restore
+(cd "$top" && tar cf - --exclude='./build*' --exclude=./.git .) | tar xf - -C sources
+# In the sources, as in a clone: a compiler cache knows most of it already.
+build=sources/build
+if ! { { [ -e $build/build.ninja ] || meson setup $build sources -Dbench=false -Dexamples=false; } &&
+	ninja -j2 -C $build tests/schedules/test-schedules tests/schedules/test-sync-schedules; } >log 2>&1; then
 	tail -n 30 log >&2
 	echo "1..1"
 	echo "not ok 1 - the copy is built"
 	exit 1
 fi
+rm -rf pristine
+cp -a sources pristine
 
 echo "1..${#names[@]}"
 n=0
@@ -65,22 +80,25 @@ for name in "${names[@]}"; do
 	file=$here/$name.patch
 	what=$(sed -n 's/^What: //p' "$file")
 	mapfile -d ' ' -t scenarios < <(sed -n 's/^Found by: //p' "$file" | tr -d '\n')
+	program=$(sed -n 's/^Program: //p' "$file")
+	program=tests/schedules/${program:-test-schedules}
+	only=$(sed -n 's/^Only with: //p' "$file")
 	verdict=
 	if ! patch -d sources -p1 --no-backup-if-mismatch <"$file" >log 2>&1; then
 		verdict="the patch does not apply any more"
-	elif ! ninja -j2 -C build tests/schedules/test-schedules >log 2>&1; then
+	elif ! ninja -j2 -C $build "$program" >log 2>&1; then
 		verdict="what is patched does not compile"
-	elif TARN_SCHED_RUNS=$runs build/tests/schedules/test-schedules "${scenarios[@]}" >log 2>&1; then
+	elif [ "$only" = pso ] && ! TARN_SCHED_MEMORY=at-once,tso TARN_SCHED_RUNS=$((runs / 20)) \
+		"$build/$program" "${scenarios[@]}" >log 2>&1; then
+		verdict="it is found where stores are in order, too"
+	elif TARN_SCHED_MEMORY=$only TARN_SCHED_RUNS=$runs "$build/$program" "${scenarios[@]}" >log 2>&1; then
 		verdict="nothing was found"
 	elif ! grep -q '^not ok' log; then
 		verdict="the test could not run"
 	fi
-	# From the original again, whether or not it went in.
-	sed -nE 's|^\+\+\+ b/([^[:space:]]+).*|\1|p' "$file" | while IFS= read -r changed; do
-		cp "$top/$changed" "sources/$changed"
-	done
+	restore
 	if [ -z "$verdict" ]; then
-		echo "ok $n - found: $what"
+		echo "ok $n - found by ${program##*/}${only:+ with $only}: $what"
 		sed -n 's/^# \(.*\)/# \1/p' log | head -n 2
 	else
 		bad=$((bad + 1))

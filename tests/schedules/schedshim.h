@@ -22,9 +22,11 @@
 
 #include "tests/shim/shim.h"
 
-void ss_rmw(const void *p);
-void ss_fence(void);
+void ss_rmw(const void *p, unsigned bytes, int order);
+void ss_fence(int order);
+void ss_order(int order);
 int ss_mutex_lock(pthread_mutex_t *m);
+int ss_mutex_unlock(pthread_mutex_t *m);
 int ss_key_create(pthread_key_t *key, void (*destructor)(void *));
 int ss_key_delete(pthread_key_t key);
 void *ss_getspecific(pthread_key_t key);
@@ -41,13 +43,18 @@ int ss_close(int fd);
 int ss_clock_gettime(clockid_t clock, struct timespec *ret);
 
 /* A macro's own name inside of it is not expanded again. */
-#define __atomic_exchange_n(p, ...) (ss_rmw(p), __atomic_exchange_n(p, __VA_ARGS__))
-#define __atomic_compare_exchange_n(p, ...) (ss_rmw(p), __atomic_compare_exchange_n(p, __VA_ARGS__))
-#define __atomic_fetch_add(p, ...) (ss_rmw(p), __atomic_fetch_add(p, __VA_ARGS__))
-#define __atomic_fetch_sub(p, ...) (ss_rmw(p), __atomic_fetch_sub(p, __VA_ARGS__))
-#define __atomic_fetch_or(p, ...) (ss_rmw(p), __atomic_fetch_or(p, __VA_ARGS__))
-#define __atomic_fetch_and(p, ...) (ss_rmw(p), __atomic_fetch_and(p, __VA_ARGS__))
-#define __atomic_thread_fence(order) ss_fence()
+#define __atomic_exchange_n(p, v, order) \
+	(ss_rmw(p, sizeof *(p), order), __atomic_exchange_n(p, v, order))
+#define __atomic_compare_exchange_n(p, seen, v, weak, order, otherwise) \
+	(ss_rmw(p, sizeof *(p), order),                                 \
+	 __atomic_compare_exchange_n(p, seen, v, weak, order, otherwise))
+#define __atomic_fetch_add(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_add(p, v, order))
+#define __atomic_fetch_sub(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_sub(p, v, order))
+#define __atomic_fetch_or(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_or(p, v, order))
+#define __atomic_fetch_and(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_and(p, v, order))
+#define __atomic_store_n(p, v, order) (ss_order(order), __atomic_store_n(p, v, order))
+#define __atomic_thread_fence(order) ss_fence(order)
+#define pthread_mutex_unlock ss_mutex_unlock
 #define pthread_mutex_lock ss_mutex_lock
 #define pthread_key_create ss_key_create
 #define pthread_key_delete ss_key_delete

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "scheduler.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,7 +10,8 @@
 #include <ucontext.h>
 
 #define STACK_BYTES (256u << 10)
-#define BUFFER 12u
+#define BUFFER 32u
+#define TSO_BUFFER 12u /* of it: what waits longer is seen in the order of the program anyway */
 #define LOWERINGS 3u
 #define IDLE_MOST 8u
 #define TICK_NS 15000u /* each look at the clock takes so long */
@@ -18,6 +20,9 @@ struct store {
 	void *p;
 	unsigned bytes;
 	uint64_t v;
+	/* PSO */
+	bool release, held;
+	unsigned group; /* a release fence begins a new one, which waits for those before it */
 };
 
 struct thread {
@@ -32,7 +37,7 @@ struct thread {
 	uint64_t deadline;
 	bool timed_out;
 	struct store buffer[BUFFER];
-	unsigned n_buffer;
+	unsigned n_buffer, group;
 };
 
 /* A deviation: at this step this thread goes on instead of the one whose turn it is. */
@@ -48,7 +53,9 @@ static struct {
 	ucontext_t caller;
 	uint64_t clock;
 	uint32_t step;
-	bool buffers, failed;
+	enum sched_memory memory;
+	uint32_t n_stores; /* that were buffered in this run */
+	bool failed;
 	char why[700];
 	/* search */
 	struct deviation dev[SCHED_SWITCHES];
@@ -57,6 +64,7 @@ static struct {
 	/* random */
 	bool random;
 	uint64_t seed, state;
+	uint64_t salt; /* which stores are held */
 	uint32_t lower_at[LOWERINGS];
 } sched;
 
@@ -71,7 +79,29 @@ static uint64_t next_random(void)
 	return sched.state;
 }
 
-/* ---- store buffers ---- */
+static uint64_t mixed(uint64_t h)
+{
+	h *= 0x9e3779b97f4a7c15ull;
+	h = (h ^ h >> 29) * 0xbf58476d1ce4e5b9ull;
+	return h ^ h >> 32;
+}
+
+/* ---- memories ---- */
+
+const char *sched_memory_name(enum sched_memory memory)
+{
+	return memory == SCHED_PSO   ? "stores out of order (PSO)"
+	       : memory == SCHED_TSO ? "with store buffers (TSO)"
+				     : "stores seen at once";
+}
+
+bool sched_memory_is_wanted(enum sched_memory memory)
+{
+	static const char *const name[SCHED_MEMORIES] = { "at-once", "tso", "pso" };
+	const char *only = getenv("TARN_SCHED_MEMORY");
+
+	return only == NULL || *only == '\0' || strstr(only, name[memory]) != NULL;
+}
 
 static void perform(const struct store *s)
 {
@@ -81,14 +111,61 @@ static void perform(const struct store *s)
 		__atomic_store_n((uint32_t *)s->p, (uint32_t)s->v, __ATOMIC_RELAXED);
 }
 
+static void leave(struct thread *t, unsigned i)
+{
+	perform(&t->buffer[i]);
+	t->n_buffer--;
+	memmove(t->buffer + i, t->buffer + i + 1, (t->n_buffer - i) * sizeof t->buffer[0]);
+}
+
+/* The oldest @n, in order. */
 static void drain_some(struct thread *t, unsigned n)
 {
-	if (n > t->n_buffer)
-		n = t->n_buffer;
-	for (unsigned i = 0; i < n; i++)
-		perform(&t->buffer[i]);
-	memmove(t->buffer, t->buffer + n, (t->n_buffer - n) * sizeof t->buffer[0]);
-	t->n_buffer -= n;
+	for (; n > 0 && t->n_buffer > 0; n--)
+		leave(t, 0);
+}
+
+static bool overlaps(const struct store *s, const void *p, unsigned bytes)
+{
+	return (const char *)s->p < (const char *)p + bytes &&
+	       (const char *)p < (const char *)s->p + s->bytes;
+}
+
+/* True: number @i may be seen before all that are older than it. */
+static bool may_overtake(const struct thread *t, unsigned i)
+{
+	const struct store *s = &t->buffer[i];
+
+	if (i == 0)
+		return true;
+	if (sched.memory != SCHED_PSO || s->release)
+		return false;
+	for (unsigned k = 0; k < i; k++)
+		if (t->buffer[k].group != s->group || overlaps(&t->buffer[k], s->p, s->bytes))
+			return false;
+	return true;
+}
+
+/* PSO: up to @most that are not held leave, the first at or behind @from first. */
+static void leak(struct thread *t, unsigned from, unsigned most)
+{
+	for (unsigned k = 0; k < t->n_buffer && most > 0; k++) {
+		unsigned i = (from + k) % t->n_buffer;
+
+		if (t->buffer[i].held || !may_overtake(t, i))
+			continue;
+		leave(t, i);
+		most--;
+		k = UINT_MAX; /* others may follow now: from the start */
+	}
+}
+
+/* What was said to be held is told by a hash, so that a run is given by its decisions still. */
+static bool is_held(void)
+{
+	static const unsigned every[] = { 4, 16, 64 };
+
+	return mixed(sched.salt + ++sched.n_stores) % every[sched.salt % 3] == 0;
 }
 
 void sched_drain(void)
@@ -103,6 +180,44 @@ void sched_drain_all(void)
 		drain_some(&sched.t[i], BUFFER);
 }
 
+static bool is_release(int order)
+{
+	return order == __ATOMIC_RELEASE || order == __ATOMIC_ACQ_REL || order == __ATOMIC_SEQ_CST;
+}
+
+void sched_release(void)
+{
+	if (sched.memory == SCHED_PSO)
+		sched_drain();
+}
+
+void sched_fence(int order)
+{
+	if (order == __ATOMIC_SEQ_CST)
+		sched_drain();
+	else if (is_release(order) && sched.current >= 0)
+		sched.t[sched.current].group++;
+}
+
+void sched_rmw(const void *p, unsigned bytes, int order)
+{
+	if (sched.memory != SCHED_PSO || is_release(order)) {
+		sched_drain();
+		return;
+	}
+	struct thread *t = sched.current >= 0 ? &sched.t[sched.current] : NULL;
+
+	/* It is done in memory, at once: after what this thread stored to the same word. */
+	for (unsigned i = 0; t != NULL && i < t->n_buffer; i++)
+		if (overlaps(&t->buffer[i], p, bytes)) {
+			if (may_overtake(t, i))
+				leave(t, i);
+			else
+				drain_some(t, i + 1);
+			i = UINT_MAX;
+		}
+}
+
 uint64_t sched_load(const void *p, unsigned bytes)
 {
 	struct thread *t = sched.current >= 0 ? &sched.t[sched.current] : NULL;
@@ -112,9 +227,8 @@ uint64_t sched_load(const void *p, unsigned bytes)
 
 		if (s->p == p && s->bytes == bytes)
 			return s->v;
-		if ((const char *)s->p < (const char *)p + bytes &&
-		    (const char *)p < (const char *)s->p + s->bytes) {
-			drain_some(t, BUFFER); /* overlaps in part */
+		if (overlaps(s, p, bytes)) {
+			drain_some(t, BUFFER); /* in part */
 			break;
 		}
 	}
@@ -122,16 +236,20 @@ uint64_t sched_load(const void *p, unsigned bytes)
 			  : __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED);
 }
 
-void sched_store(void *p, unsigned bytes, uint64_t v)
+void sched_store(void *p, unsigned bytes, uint64_t v, bool release)
 {
-	const struct store s = { p, bytes, v };
+	struct store s = { .p = p, .bytes = bytes, .v = v, .release = release };
 	struct thread *t = sched.current >= 0 ? &sched.t[sched.current] : NULL;
 
-	if (t == NULL || !sched.buffers || !sched.play->is_shared(p)) {
+	if (t == NULL || sched.memory == SCHED_AT_ONCE || !sched.play->is_shared(p)) {
+		if (release)
+			sched_release();
 		perform(&s);
 		return;
 	}
-	if (t->n_buffer == BUFFER)
+	s.group = t->group;
+	s.held = sched.memory == SCHED_PSO && is_held();
+	if (t->n_buffer == (sched.memory == SCHED_PSO ? BUFFER : TSO_BUFFER))
 		drain_some(t, 1);
 	t->buffer[t->n_buffer++] = s;
 }
@@ -234,10 +352,18 @@ static unsigned choose_random(unsigned mask)
 		if ((mask & 1u << i) &&
 		    (best == SCHED_THREADS || sched.t[i].priority > sched.t[best].priority))
 			best = i;
-	if (sched.buffers)
-		for (unsigned i = 0; i < sched.n; i++)
-			if (sched.t[i].n_buffer != 0 && next_random() % 4 == 0)
-				drain_some(&sched.t[i], 1 + (unsigned)(next_random() % 2));
+	for (unsigned i = 0; i < sched.n; i++) {
+		struct thread *t = &sched.t[i];
+
+		if (t->n_buffer == 0 || next_random() % 4 != 0)
+			continue;
+		unsigned n = 1 + (unsigned)(next_random() % 2);
+
+		if (sched.memory == SCHED_PSO)
+			leak(t, (unsigned)(next_random() % t->n_buffer), n);
+		else
+			drain_some(t, n);
+	}
 	return best;
 }
 
@@ -303,6 +429,8 @@ void sched_point(void)
 	for (unsigned i = 0; i < sched.n; i++)
 		if ((int)i != sched.current)
 			sched.t[i].yielded = false; /* something may have changed */
+	if (sched.memory == SCHED_PSO && !sched.random)
+		leak(&sched.t[sched.current], 0, BUFFER);
 	if (sched.play->check != NULL)
 		sched.play->check(sched.play->arg);
 	go_on();
@@ -415,8 +543,7 @@ static void describe(void)
 		at += (size_t)snprintf(failure + at, sizeof failure - at, "random run, seed %llu; ",
 				       (unsigned long long)sched.seed);
 	at += (size_t)snprintf(failure + at, sizeof failure - at, "%s; %u steps, switches:",
-			       sched.buffers ? "with store buffers" : "stores seen at once",
-			       sched.step);
+			       sched_memory_name(sched.memory), sched.step);
 	for (uint32_t i = 1; i < sched.step && at < sizeof failure - 24; i++)
 		if (sched.chosen[i] != sched.chosen[i - 1])
 			at += (size_t)snprintf(failure + at, sizeof failure - at, " %u->%u@%u",
@@ -432,6 +559,7 @@ static bool run_once(const struct sched_play *p, struct sched_stats *stats)
 	sched.clock = 1000000000;
 	sched.step = 0;
 	sched.next_dev = 0;
+	sched.n_stores = 0;
 	sched.failed = false;
 	if (setjmp(outside) != 0) {
 		describe();
@@ -476,6 +604,10 @@ static bool explore(struct search *s, unsigned left)
 	unsigned char *enabled_then, *chosen_then;
 	bool fine = true;
 
+	/* Under PSO other stores are held in each run; which ones is told by its deviations. */
+	sched.salt = 0;
+	for (unsigned i = 0; i < sched.n_dev; i++)
+		sched.salt = mixed(sched.salt + sched.dev[i].step * SCHED_THREADS + sched.dev[i].thread + 1);
 	if (!run_once(s->play, s->stats))
 		return false;
 	if (left == 0 || sched.step <= from)
@@ -504,31 +636,32 @@ static bool explore(struct search *s, unsigned left)
 	return fine;
 }
 
-enum sched_verdict sched_search(const struct sched_play *p, bool buffers, unsigned switches,
+enum sched_verdict sched_search(const struct sched_play *p, enum sched_memory memory, unsigned switches,
 				uint64_t budget_runs, struct sched_stats *stats)
 {
 	struct search s = { .play = p, .stats = stats, .until = stats->runs + budget_runs };
 
 	sched.random = false;
-	sched.buffers = buffers;
+	sched.memory = memory;
 	sched.n_dev = 0;
 	if (!explore(&s, switches))
 		return SCHED_FAILED;
 	return s.cut ? SCHED_SOME : SCHED_ALL;
 }
 
-enum sched_verdict sched_random(const struct sched_play *p, bool buffers, uint64_t seed,
+enum sched_verdict sched_random(const struct sched_play *p, enum sched_memory memory, uint64_t seed,
 				uint64_t budget_runs, struct sched_stats *stats)
 {
 	const uint64_t longest = 300;
 
 	sched.random = true;
-	sched.buffers = buffers;
+	sched.memory = memory;
 	for (uint64_t i = 0; i < budget_runs; i++) {
 		struct sched_stats one = { 0 };
 
 		sched.seed = seed + i;
 		sched.state = (seed + i) * 0x9e3779b97f4a7c15ull | 1;
+		sched.salt = mixed(seed + i);
 		for (unsigned k = 0; k < 4; k++)
 			next_random();
 		for (unsigned k = 0; k < LOWERINGS; k++)

@@ -10,12 +10,29 @@
  *	random		each thread has a random priority, which is lowered at a few random
  *			places (PCT: finds a bug of depth d with a probability that can be told)
  *
- * Two memories: stores are seen at once; or, as x86 does (TSO), they wait in a buffer of their
- * thread, in order, which a fence, a read-modify-write, a system call or membarrier empties. In the
- * search it stays full as long as it can, in random runs it leaks at random.
+ * Three memories:
+ *	at once	stores are seen when they are made
+ *	TSO	as x86 does: stores wait in a buffer of their thread and leave it in order; a seq_cst
+ *		fence, a read-modify-write, a system call or membarrier empties it. In the search it
+ *		stays full as long as it can, in random runs it leaks at random.
+ *	PSO	stores may leave the buffer in any order, with these exceptions: of the same word
+ *		(or parts of it) in order; a release store, or a read-modify-write with release, after
+ *		all that came before it; a release fence between all before and all behind it. What
+ *		empties TSO's buffer empties this one, but a read-modify-write that is no release
+ *		waits for stores to its own word alone. One store in 4, 16 or 64
+ *		stays as long as it can; which ones is told by a hash of the run's deviations or seed,
+ *		so the search tries one choice for each schedule. The others leave at their
+ *		thread's next step (search) or at random.
+ *
+ * This is what arm64 does to stores. What it does to loads is not simulated: a load is done where it
+ * stands in the program and reads memory as it is then, so an acquire that should be there and
+ * is not, a relaxed load before another one, or a load that is taken ahead of a branch is found
+ * by nobody here. Nor are stores that different threads see in different orders (arm64 has none).
  *
  * Words of LANE, CTRL, DIR and DATA that are touched through shm/base.h are buffered, private ones
- * are not. Weaker orders than TSO are not simulated.
+ * are not: they are stored at once. Under PSO a release store to a private word, the unlocking
+ * of a mutex and the end of a process empty the thread's buffer first, so what is handed on through
+ * them comes before them; under TSO they do not, which is weaker than x86.
  */
 #ifndef TARN_TESTS_SCHEDULER_H
 #define TARN_TESTS_SCHEDULER_H
@@ -54,10 +71,15 @@ bool sched_block(const void *address, uint64_t deadline);
 unsigned sched_wake(const void *address, unsigned n);
 uint64_t sched_clock(void);
 
-/* Memory as the running thread sees it. */
+enum sched_memory { SCHED_AT_ONCE, SCHED_TSO, SCHED_PSO, SCHED_MEMORIES };
+
+/* Memory as the running thread sees it. @order: one of __ATOMIC_... */
 uint64_t sched_load(const void *p, unsigned bytes);
-void sched_store(void *p, unsigned bytes, uint64_t v);
-void sched_drain(void);     /* of the running thread */
+void sched_store(void *p, unsigned bytes, uint64_t v, bool release);
+void sched_rmw(const void *p, unsigned bytes, int order); /* before it is done, in place */
+void sched_fence(int order);
+void sched_release(void);   /* before a release by other means: a mutex, a private word */
+void sched_drain(void);     /* of the running thread: a system call */
 void sched_drain_all(void); /* membarrier */
 
 /* ---- around it ---- */
@@ -77,10 +99,13 @@ struct sched_play {
 
 /* Searches with up to @switches deviations, at most @runs; true: all tried, none failed. */
 enum sched_verdict { SCHED_ALL, SCHED_SOME, SCHED_FAILED };
-enum sched_verdict sched_search(const struct sched_play *p, bool buffers, unsigned switches,
+enum sched_verdict sched_search(const struct sched_play *p, enum sched_memory memory, unsigned switches,
 				uint64_t budget_runs, struct sched_stats *stats);
-enum sched_verdict sched_random(const struct sched_play *p, bool buffers, uint64_t seed,
+enum sched_verdict sched_random(const struct sched_play *p, enum sched_memory memory, uint64_t seed,
 				uint64_t budget_runs, struct sched_stats *stats);
+const char *sched_memory_name(enum sched_memory memory);
+/* TARN_SCHED_MEMORY names those that are played: "at-once", "tso", "pso"; several with commas. */
+bool sched_memory_is_wanted(enum sched_memory memory);
 /* How the last run failed, and its schedule. */
 const char *sched_failure(void);
 

@@ -15,13 +15,16 @@
 
 #include "tests/shim/shim.h"
 
-void ss_rmw(const void *p);
+void ss_rmw(const void *p, unsigned bytes, int order);
 
 /* A macro's own name inside of it is not expanded again. */
-#define __atomic_exchange_n(p, ...) (ss_rmw(p), __atomic_exchange_n(p, __VA_ARGS__))
-#define __atomic_compare_exchange_n(p, ...) (ss_rmw(p), __atomic_compare_exchange_n(p, __VA_ARGS__))
-#define __atomic_fetch_add(p, ...) (ss_rmw(p), __atomic_fetch_add(p, __VA_ARGS__))
-#define __atomic_fetch_and(p, ...) (ss_rmw(p), __atomic_fetch_and(p, __VA_ARGS__))
+#define __atomic_exchange_n(p, v, order) \
+	(ss_rmw(p, sizeof *(p), order), __atomic_exchange_n(p, v, order))
+#define __atomic_compare_exchange_n(p, seen, v, weak, order, otherwise) \
+	(ss_rmw(p, sizeof *(p), order),                                 \
+	 __atomic_compare_exchange_n(p, seen, v, weak, order, otherwise))
+#define __atomic_fetch_add(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_add(p, v, order))
+#define __atomic_fetch_and(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_and(p, v, order))
 
 #include "shm/wake.h"
 

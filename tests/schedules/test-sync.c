@@ -2,10 +2,11 @@
 /*
  * Locks, semaphores, events, conditions and barriers under the scheduler: the real code of clients
  * and of the server's repair, one client of which is killed at any access to a shared word. All
- * schedules with a few switches, then random ones, with and without store buffers. Nobody looks
+ * schedules with a few switches, then random ones, in all memories (scheduler.h). Nobody looks
  * again by himself, so a wake that is lost with the dead one is a wait without end.
  *
- *	TARN_SCHEDULES=N	random runs of each kind (2000)
+ *	TARN_SCHED_RUNS=N	so many times ten searched and five random runs of each kind (1300)
+ *	TARN_SCHED_MEMORY=M	only "at-once", "tso", "pso", or several with commas
  */
 #include "scheduler.h"
 
@@ -26,7 +27,11 @@ static union {
 	struct tarn__barrier barrier;
 } thing;
 
+/* What users keep under a lock, or write before they let others go on: shared words, too. */
+static uint64_t kept[CLIENTS];
+
 static struct {
+	uint64_t written;  /* last to kept[0] */
 	uint32_t inside;   /* client + 1 that is in the lock; not a shared word: nobody switches here */
 	unsigned told;     /* EOWNERDEAD */
 	bool done[CLIENTS], dead;
@@ -40,7 +45,10 @@ static struct tarn_object *it; /* all that is looked at of it is the client */
 
 static bool is_shared(const void *p)
 {
-	return (const char *)p >= (const char *)&thing && (const char *)p < (const char *)(&thing + 1);
+	const char *c = p;
+
+	return (c >= (const char *)&thing && c < (const char *)(&thing + 1)) ||
+	       (c >= (const char *)kept && c < (const char *)(kept + CLIENTS));
 }
 
 uint64_t shim_load64(const uint64_t *p, bool ordered)
@@ -59,32 +67,30 @@ uint32_t shim_load32(const uint32_t *p, bool ordered)
 }
 void shim_store64(uint64_t *p, uint64_t v, bool ordered)
 {
-	(void)ordered;
 	if (is_shared(p))
 		sched_point();
-	sched_store(p, 8, v);
+	sched_store(p, 8, v, ordered);
 }
 void shim_store32(uint32_t *p, uint32_t v, bool ordered)
 {
-	(void)ordered;
 	if (is_shared(p))
 		sched_point();
-	sched_store(p, 4, v);
+	sched_store(p, 4, v, ordered);
 }
 void shim_pause(void)
 {
 }
-void ss_rmw(const void *p)
+void ss_rmw(const void *p, unsigned bytes, int order)
 {
 	if (is_shared(p))
 		sched_point();
-	sched_drain();
+	sched_rmw(p, bytes, order);
 }
 
 int sync_futex_wait(const uint32_t *word, uint32_t value)
 {
-	sched_drain();
 	sched_point();
+	sched_drain();
 	if ((uint32_t)sched_load(word, 4) != value)
 		return 0;
 	sched_block(word, UINT64_MAX);
@@ -92,8 +98,8 @@ int sync_futex_wait(const uint32_t *word, uint32_t value)
 }
 int sync_futex_wake(const uint32_t *word, int n)
 {
-	sched_drain();
 	sched_point();
+	sched_drain();
 	return (int)sched_wake(word, (unsigned)n);
 }
 
@@ -116,6 +122,13 @@ static void must(bool holds, const char *what)
 static uintptr_t self(void)
 {
 	return (uintptr_t)sched_process();
+}
+
+/* In a lock: what the holder before wrote, who may be dead, is seen. */
+static void use_what_is_kept(void)
+{
+	must(sched_load(&kept[0], 8) == now.written, "what was written in the lock is not seen by the next");
+	sched_store(&kept[0], 8, ++now.written, false);
 }
 
 static bool names_the_dead(const uint32_t *word)
@@ -156,6 +169,7 @@ static void begin(void *arg)
 
 	memset(&thing, 0, sizeof thing);
 	memset(&now, 0, sizeof now);
+	memset(kept, 0, sizeof kept);
 	if (s->begin != NULL)
 		s->begin();
 	for (unsigned i = 0; i < s->clients; i++)
@@ -182,6 +196,7 @@ static void lock_client(void *arg)
 		now.told += r == -EOWNERDEAD;
 		must(now.inside == 0 || (now.dead && now.inside == 1), "two are in the lock");
 		now.inside = (uint32_t)self() + 1;
+		use_what_is_kept();
 		sched_point();
 		must(now.inside == self() + 1, "two are in the lock");
 		now.inside = 0;
@@ -217,6 +232,7 @@ static void sem_client(void *arg)
 		must(tarn_sem_acquire(it, TARN_FOREVER) == 0, "a permit is had");
 		must(now.inside == 0 || (now.dead && now.inside == 1), "two have the one permit");
 		now.inside = (uint32_t)self() + 1;
+		use_what_is_kept();
 		sched_point();
 		must(now.inside == self() + 1, "two have the one permit");
 		now.inside = 0;
@@ -256,10 +272,12 @@ static void event_client(void *arg)
 {
 	(void)arg;
 	if (self() < 2) {
+		sched_store(&kept[0], 8, 1, false);
 		must(tarn_event_set(it) == 0, "it is set");
 	} else {
 		must(tarn_event_wait(it, TARN_FOREVER) == 0, "it was set");
 		must(thing.event.word & TARN__EVENT_SET, "it is set");
+		must(sched_load(&kept[0], 8) == 1, "what came before the event is not seen after it");
 	}
 	now.done[self()] = true;
 }
@@ -364,8 +382,12 @@ static void barrier_client(void *arg)
 {
 	(void)arg;
 	if (self() < 3) {
+		sched_store(&kept[self()], 8, 1, false);
 		int r = tarn_barrier_wait(it, TARN_FOREVER, NULL);
 
+		for (unsigned i = 0; r == 0 && i < 3; i++)
+			must(sched_load(&kept[i], 8) == 1, "what a party wrote before the barrier is not "
+							   "seen behind it");
 		must(r == 0 || r == -TARN_EBROKEN, "all came, or it is broken");
 		now.passed += r == 0;
 		now.broken += r == -TARN_EBROKEN;
@@ -390,6 +412,7 @@ static void barrier_departed(uint32_t client)
 static void barrier_end(void)
 {
 	must(now.dead || now.passed == 3, "all who live have passed");
+	must(now.passed == 0 || now.broken == 0, "some have passed, and others are told that it is broken");
 	for (unsigned i = 0; i < CLIENTS; i++)
 		must((thing.barrier.slots.slot[i] & ~TARN__SLOT_DEAD) == 0, "no slot is left");
 }
@@ -398,9 +421,9 @@ static void barrier_end(void)
 
 static uint64_t budget(void)
 {
-	const char *text = getenv("TARN_SCHEDULES");
+	const char *text = getenv("TARN_SCHED_RUNS");
 
-	return text != NULL ? strtoull(text, NULL, 10) : 2000;
+	return text != NULL ? strtoull(text, NULL, 10) : 1300;
 }
 
 static void play(const struct scene_of *s)
@@ -411,13 +434,16 @@ static void play(const struct scene_of *s)
 	struct sched_stats stats = { 0 };
 
 	it = calloc(1, sizeof *it);
-	for (int buffers = 0; buffers < 2; buffers++) {
+	for (enum sched_memory memory = SCHED_AT_ONCE; memory < SCHED_MEMORIES; memory++) {
 		enum sched_verdict v = SCHED_ALL;
 
+		if (!sched_memory_is_wanted(memory))
+			continue;
+
 		for (unsigned switches = 1; switches <= 2 && v != SCHED_FAILED; switches++)
-			v = sched_search(&p, buffers != 0, switches, 10 * budget(), &stats);
+			v = sched_search(&p, memory, switches, 10 * budget(), &stats);
 		if (v != SCHED_FAILED)
-			v = sched_random(&p, buffers != 0, 1, 5 * budget(), &stats);
+			v = sched_random(&p, memory, 1, 5 * budget(), &stats);
 		if (v == SCHED_FAILED && getenv("TARN_SCHEDULES_DUMP") != NULL)
 			for (unsigned i = 0; i < 24; i++)
 				fprintf(stderr, "%3u %08x\n", 4 * i, ((const uint32_t *)(void *)&thing)[i]);

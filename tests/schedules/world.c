@@ -26,6 +26,7 @@
 #undef close
 #undef clock_gettime
 #undef pthread_mutex_lock
+#undef pthread_mutex_unlock
 
 #define KEYS 16u
 #define SEGMENTS 24u
@@ -125,8 +126,12 @@ void tarn__segment_close(struct tarn__segment *s)
 	*s = TARN__SEGMENT_NONE;
 }
 
+uint64_t world_outside[8];
+
 static bool is_shared(const void *p)
 {
+	if ((const uint64_t *)p >= world_outside && (const uint64_t *)p < world_outside + 8)
+		return true;
 	for (unsigned i = 0; i < SEGMENTS; i++)
 		if (segment[i].users != 0 && !segment[i].meta &&
 		    (const unsigned char *)p >= segment[i].base &&
@@ -216,8 +221,8 @@ int __wrap_tarn__control_ask(int fd, const struct tarn__request *ask, struct tar
 			     int ret_fds[TARN__CONTROL_FDS], uint64_t deadline)
 {
 	(void)deadline;
-	sched_drain();
 	sched_point();
+	sched_drain();
 	/* The server does this between two messages. */
 	while (sched_is_running() && world->s->st.head->undo.n != 0)
 		sched_yield_now();
@@ -317,8 +322,8 @@ int tarn__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline)
 		ss_yield();
 		return 0;
 	}
-	sched_drain();
 	sched_point();
+	sched_drain();
 	if (__atomic_load_n(word, __ATOMIC_RELAXED) != value)
 		return 0;
 	uint64_t from = sched_clock();
@@ -332,8 +337,8 @@ int tarn__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline)
 }
 int tarn__futex_wake(const uint32_t *word, int n)
 {
-	sched_drain();
 	sched_point();
+	sched_drain();
 	return (int)sched_wake(word, (unsigned)n);
 }
 unsigned tarn__spin_us(unsigned default_us)
@@ -365,13 +370,13 @@ void shim_store64(uint64_t *p, uint64_t v, bool ordered)
 {
 	if (ordered)
 		sched_point();
-	sched_store(p, 8, v);
+	sched_store(p, 8, v, ordered);
 }
 void shim_store32(uint32_t *p, uint32_t v, bool ordered)
 {
 	if (ordered)
 		sched_point();
-	sched_store(p, 4, v);
+	sched_store(p, 4, v, ordered);
 }
 void shim_pause(void)
 {
@@ -380,16 +385,26 @@ void shim_pause(void)
 
 /* ---- all else ---- */
 
-void ss_rmw(const void *p)
+void ss_rmw(const void *p, unsigned bytes, int order)
 {
-	(void)p;
 	sched_point();
-	sched_drain();
+	sched_rmw(p, bytes, order);
 }
-void ss_fence(void)
+void ss_fence(int order)
 {
 	sched_point();
-	sched_drain();
+	sched_fence(order);
+}
+/* Of a store to a private word. */
+void ss_order(int order)
+{
+	if (order != __ATOMIC_RELAXED)
+		sched_release();
+}
+int ss_mutex_unlock(pthread_mutex_t *m)
+{
+	sched_release();
+	return pthread_mutex_unlock(m);
 }
 int ss_mutex_lock(pthread_mutex_t *m)
 {
@@ -475,8 +490,8 @@ ssize_t ss_write(int fd, const void *bytes, size_t n)
 {
 	if (fd != DOORBELL_FD)
 		return write(fd, bytes, n);
-	sched_drain();
 	sched_point();
+	sched_drain();
 	rung = 1;
 	sched_wake(&the_loop, 1);
 	return (ssize_t)n;
@@ -487,8 +502,8 @@ ssize_t ss_pread(int fd, void *bytes, size_t n, off_t at)
 
 	if (i < 0)
 		return -1;
-	sched_drain();
 	sched_point();
+	sched_drain();
 	memcpy(bytes, segment[i].base + at, n);
 	return (ssize_t)n;
 }
@@ -584,6 +599,7 @@ static void forget(void)
 
 	/* Of a run that failed memory stays: it was the last. */
 	memset(segment, 0, sizeof segment);
+	memset(world_outside, 0, sizeof world_outside);
 	memset(connection, 0, sizeof connection);
 	memset(specific, 0, sizeof specific);
 	for (unsigned i = 0; i <= SCHED_THREADS; i++)

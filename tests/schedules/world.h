@@ -31,6 +31,8 @@ struct world {
 	bool crash_points;  /* the server may stop after any store to META */
 };
 extern struct world *world;
+/* Memory that is not Tarn's and that all have: a mapped file. Its stores are buffered, too. */
+extern uint64_t world_outside[8];
 
 #define SERVER 99u /* its process number */
 
