@@ -351,7 +351,7 @@ PLAIN_TEST(methods_that_only_the_library_calls_name_what_cannot_be)
 {
 	struct scene s = scene_open(NULL);
 	tarn_client *c = scene_client(&s);
-	tarn_object *q, *runs, *list, *other, *parcel;
+	tarn_object *q, *runs, *list, *other, *parcel, *process;
 	tarn_block *b;
 	uint64_t version;
 
@@ -372,7 +372,17 @@ PLAIN_TEST(methods_that_only_the_library_calls_name_what_cannot_be)
 	REFUSED(list, "swap", "OQ", other, version), "ValueError", "no copy of the list");
 	OK(tarn_object_new(c, "tarn.Parcel", NULL, &parcel));
 	REFUSED(parcel, "add", "i", 5), "TypeError", "blocks, objects and channels, not int");
+	int r = 0, n = 0;
+	while (r == 0 && n++ < 10000)
+		r = tarn_callf(parcel, "add", TARN_FOREVER, "BBBB", NULL, b, b, b, b);
+	WRONG(r, TARN_EREMOTE, "ValueError", "references in one parcel");
+	REFUSED(runs, "grow", "QB", UINT64_C(0), b), "ValueError", "the block has 64");
+	REFUSED(list, "set_slice", "qqqi", INT64_C(0), INT64_C(2), INT64_C(2), 7), "TypeError", "a list of values only");
+	OK(tarn_object_newf(c, "tarn.Process", &process, "B", b));
+	OK(tarn_callf(process, "finish", TARN_FOREVER, "bB", NULL, true, b));
+	REFUSED(process, "finish", "bB", true, b), "RuntimeError", "has said how it ended before");
 #undef REFUSED
+	tarn_object_unref(process);
 	tarn_object_unref(parcel);
 	tarn_object_unref(other);
 	tarn_object_unref(list);
