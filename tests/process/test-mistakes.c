@@ -123,6 +123,10 @@ PLAIN_TEST(mistakes_with_blocks_and_names_are_named)
 	OK(tarn_block_new(c, 100, 0, &other));
 	tarn_block_unref(other);
 	tarn_block_unref(b);
+	char *text = many(100);
+	WRONG(tarn_object_new(c, text, NULL, &o), TARN_ENOTYPE, "A type's name has 1 to", "100");
+	WRONG(tarn_object_new(c, "", NULL, &o), TARN_ENOTYPE, "A type's name has 1 to");
+	free(text);
 	OK(tarn_lock_new(c, 0, &o));
 	WRONG(tarn_object_publish(o, "name", 64), EINVAL, "0x40", "TARN_PUBLISH_PINNED");
 	WRONG(tarn_object_publish(o, "", 0), EINVAL, "");
