@@ -145,7 +145,9 @@ struct tarn_client {
 	/* Guarded by pool. */
 	TARN__ALIGNED_LINE pthread_mutex_t pool;
 	struct tarn_block *spare;    /* unused handles */
-	struct tarn__chunk *chunks;  /* the memory they lie in */
+	struct tarn__chunk *chunks;  /* the memory they lie in, */
+	struct tarn_block *uncarved; /* and what of the newest was never one yet */
+	uint32_t n_chunks, n_uncarved;
 	uint64_t credits;            /* ids that the server lets us hold */
 	uint64_t credits_taken;      /* of these, handed to lanes */
 	unsigned char *sealed_data;  /* second, read-only mapping of DATA; NULL: not yet */

@@ -205,7 +205,8 @@ void tarn__on_client(void *arg, uint32_t events)
 		return;
 	if (r < 0) {
 		/* No more requests. */
-		p->dead = p->dead || tarn__peer_executed(s, p);
+		if (!p->dead && tarn__peer_executed(s, p))
+			tarn__peer_died(s, p);
 		tarn__loop_unwatch(s->loop, &p->socket_watch);
 		close(p->socket);
 		p->socket = -1;
@@ -252,7 +253,7 @@ void tarn__on_client(void *arg, uint32_t events)
 	case TARN__CTL_DETACH:
 		p->detach_asked = true;
 		p->detach_serial = q.serial;
-		p->dead = true;
+		tarn__peer_died(s, p);
 		break;
 	default:
 		ask(s, p->socket, (uid_t)s->st.client[p->client].uid, &q);
