@@ -206,6 +206,17 @@ int (tarn__fail_static)(int code, const char *sentence)
 	return code;
 }
 
+int tarn__fail_late(int r, int64_t timeout_ns)
+{
+	const int code = timeout_ns == 0 ? -EAGAIN : -ETIMEDOUT;
+
+	if (r != -ETIMEDOUT && r != -EAGAIN)
+		return r;
+	if (last.code == r)
+		last.code = code;
+	return code;
+}
+
 void tarn__fail_forget(void)
 {
 	last.code = 0;

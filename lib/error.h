@@ -11,6 +11,10 @@ int tarn__fail(int code, const char *format, ...) __attribute__((format(printf, 
 /* The same with a fixed short sentence: for outcomes that callers may poll for. */
 int tarn__fail_static(int code, const char *sentence);
 
+/* What came of a wait of @timeout_ns, by the rule of tarn/client.h: -EAGAIN for who only looked (0), else
+ * -ETIMEDOUT; the sentence stays. Other codes pass. */
+int tarn__fail_late(int r, int64_t timeout_ns);
+
 /* A failure's code, which the compiler may take for negative: it then sees that whoever looks at r < 0 has
  * what a function fills in when it does not fail. */
 static inline int tarn__negative(int code)

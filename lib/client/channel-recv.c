@@ -608,7 +608,7 @@ int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *r
 	tarn__lane_leave(l);
 	if (r == 0 && ret_tag != NULL)
 		*ret_tag = i.tag;
-	return r;
+	return tarn__likely(r == 0) ? 0 : tarn__fail_late(r, timeout_ns);
 }
 
 /* ---- channels and objects ---- */
@@ -686,7 +686,7 @@ static int recv_other(struct tarn_channel *ch, enum tarn_item kind, struct tarn_
 	tarn__lane_leave(l);
 	if (r == 0 && ret_tag != NULL)
 		*ret_tag = i.tag;
-	return r;
+	return tarn__fail_late(r, timeout_ns);
 }
 
 int tarn_channel_recv_channel(tarn_channel *channel, tarn_channel **ret_channel, uint64_t *ret_tag,
@@ -723,5 +723,5 @@ int tarn_channel_peek(tarn_channel *channel, enum tarn_item *ret_item, int64_t t
 	tarn__lane_leave(l);
 	if (r == 0)
 		*ret_item = kind_of(&i);
-	return r;
+	return tarn__fail_late(r, timeout_ns);
 }

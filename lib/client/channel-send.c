@@ -149,7 +149,7 @@ int tarn_channel_send(tarn_channel *channel, tarn_block *block, uint64_t tag, in
 		return r;
 	r = send(channel, block, tag, timeout_ns, l);
 	tarn__lane_leave(l);
-	return r;
+	return tarn__likely(r == 0) ? 0 : tarn__fail_late(r, timeout_ns);
 }
 
 /*
@@ -244,7 +244,7 @@ int tarn_channel_give(tarn_channel *channel, tarn_block *block, uint64_t tag, in
 		return r;
 	r = give(channel, block, tag, timeout_ns, l);
 	tarn__lane_leave(l);
-	return r;
+	return tarn__likely(r == 0) ? 0 : tarn__fail_late(r, timeout_ns);
 }
 
 /* Something that is shared from the beginning: a channel or an object. */
@@ -267,7 +267,7 @@ static int send_handle(struct tarn_channel *ch, const struct tarn_block *b, uint
 		publish(ch, l, &i);
 	}
 	tarn__lane_leave(l);
-	return r;
+	return tarn__fail_late(r, timeout_ns);
 }
 
 int tarn_channel_send_channel(tarn_channel *channel, tarn_channel *sent, uint64_t tag,

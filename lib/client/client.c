@@ -14,7 +14,7 @@
 #include "object.h"
 
 #define CACHE_DEFAULT (64u << 20)
-#define LONG_NS 30000000000ll /* a server that takes longer to answer hangs */
+#define ANSWER_NS 30000000000ll /* a server that takes longer to answer hangs, unless options say otherwise */
 #define REPLACED_NS 5000000000ll /* a successor is there by then */
 
 /* ---- is it still served? ---- */
@@ -209,7 +209,7 @@ static int ask_to_attach(struct tarn_client *c, const tarn_client_options *o, st
 {
 	struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = TARN__CTL_ATTACH,
 				     .layout = tarn__layout_hash(), .quota = o->quota_bytes };
-	uint64_t deadline = tarn__deadline(LONG_NS);
+	uint64_t deadline = tarn__deadline(c->answer_ns);
 	int r = check_server(c, o);
 
 	if (r == 0 && o->authkey_bytes != 0)
@@ -229,7 +229,14 @@ static int attach(struct tarn_client *c, const tarn_client_options *o)
 {
 	struct tarn__answer a;
 	int fds[TARN__CONTROL_FDS];
-	int r = ask_to_attach(c, o, &a, fds);
+	int r;
+
+	c->answer_ns = o->answer_timeout_ns != 0 ? o->answer_timeout_ns : ANSWER_NS;
+	r = ask_to_attach(c, o, &a, fds);
+	if (r == -ETIMEDOUT)
+		return tarn__fail(r, "Server '%s' has not let us in for %.3f s: it is stopped, or hangs. "
+				  "\"tarn ls\" says more of it; answer_timeout_ns is how long a client waits.",
+				  c->name, (double)c->answer_ns * 1e-9);
 
 	if (r < 0)
 		return r;
@@ -381,7 +388,7 @@ static void client_free(struct tarn_client *c)
 	client_unmap(c);
 }
 
-int tarn__client_open_on(int fd, const char *name, const tarn_client_options *o,
+int tarn__client_open_on(int fd, const char *name, const tarn_client_options *o, bool again,
 			 struct tarn_client **ret_client)
 {
 	struct tarn_client *c = client_new(name);
@@ -411,7 +418,8 @@ int tarn__client_open_on(int fd, const char *name, const tarn_client_options *o,
 	return 0;
 fail:
 	/* It may be attached already; a hang-up alone is no end as long as this process lives. */
-	tarn__client_tell(c, TARN__CTL_DETACH, 0);
+	if (!again)
+		tarn__client_tell(c, TARN__CTL_DETACH, 0);
 	client_free(c);
 	return r;
 }
@@ -421,7 +429,7 @@ static int open_once(const char *name, const tarn_client_options *o, uint64_t de
 {
 	int fd, r = tarn__control_connect(name, deadline, &fd);
 
-	return r < 0 ? r : tarn__client_open_on(fd, name, o, ret_client);
+	return r < 0 ? r : tarn__client_open_on(fd, name, o, false, ret_client);
 }
 
 int tarn_client_open(const char *name, const tarn_client_options *options, tarn_client **ret_client)
@@ -455,7 +463,7 @@ tarn_client *tarn_client_close(tarn_client *client)
 	if (!tarn__forked(client) && tarn__load32_relaxed(&client->down) == 0)
 		/* Orderly, so that the memory is there again when this returns. A server that
 		 * is gone or hangs learns of our end by itself. */
-		tarn__client_ask(client, TARN__CTL_DETACH, 0, tarn__deadline(LONG_NS), &a);
+		tarn__client_ask(client, TARN__CTL_DETACH, 0, tarn__deadline(client->answer_ns), &a);
 	if (tarn__here.serial == client->open_serial)
 		tarn__here.serial = 1;
 	client_free(client);

@@ -117,6 +117,7 @@ struct tarn_client {
 	const struct tarn__ctrl *ctrl;
 	bool fence;              /* posts need a full fence: no membarrier */
 	bool poison;
+	int64_t answer_ns;       /* how long a server may take to answer */
 	int doorbell;
 	int control;
 	uint32_t number;
@@ -183,8 +184,9 @@ int tarn__fail_down(const struct tarn_client *c);
  * for slow paths. @l may be NULL. */
 int tarn__client_health(struct tarn_client *c, const struct tarn__lane *l);
 
-/* Attaches over a connection that there is already, and takes it over. */
-int tarn__client_open_on(int fd, const char *name, const tarn_client_options *options,
+/* Attaches over a connection that there is already, and takes it over. @again: one that failed may be tried again over a
+ * copy of it, so the server is not told that this was the end. */
+int tarn__client_open_on(int fd, const char *name, const tarn_client_options *options, bool again,
 			 struct tarn_client **ret_client);
 
 /* A question on the control socket; under the mutex, so never with a lane's message

@@ -12,7 +12,6 @@
 #include "call.h"
 #include "pending.h"
 
-#define LONG_NS 30000000000ll /* a server that takes longer to answer hangs */
 
 /* SYNC event: the word changes, barrier, replies are taken in; the server: reply, barrier, looks
  * at the word. So an answer is taken in here, or the server writes. */
@@ -33,7 +32,7 @@ static int open_event(struct tarn__lane *l)
 
 	if (r < 0 || l->calls->event >= 0)
 		return r;
-	r = tarn__client_ask_fd(l->client, TARN__CTL_EVENT, l->number, tarn__deadline(LONG_NS),
+	r = tarn__client_ask_fd(l->client, TARN__CTL_EVENT, l->number, tarn__deadline(l->client->answer_ns),
 				&answer, &fd);
 	if (r < 0)
 		return r;

@@ -22,7 +22,6 @@
 
 __thread struct tarn__here tarn__here = { .serial = 1 }; /* no client has serial 1 */
 
-#define OPEN_NS 30000000000ll /* a server that takes longer to give a lane hangs */
 #define ROOM_NS 500000u
 static const uint64_t half = TARN__REQUESTS / 2;
 static const uint64_t again = TARN__REQUESTS / 8;
@@ -104,7 +103,7 @@ static struct tarn__lane *lane_struct(struct tarn_client *c)
 static int open_lane(struct tarn_client *c, struct tarn__lane **ret)
 {
 	struct tarn__answer answer;
-	int r = tarn__client_ask(c, TARN__CTL_LANE_OPEN, 0, tarn__deadline(OPEN_NS), &answer);
+	int r = tarn__client_ask(c, TARN__CTL_LANE_OPEN, 0, tarn__deadline(c->answer_ns), &answer);
 
 	if (r < 0)
 		return r;

@@ -74,12 +74,15 @@ static void detach(struct tarn_pending *p)
 		free(p);
 }
 
-/* By a thread that it does not belong to, or when it belongs to nobody any more. */
-static void disown(struct tarn_pending *p)
+/* By a thread that it does not belong to, or when it belongs to nobody any more. False: that was done before. */
+static bool disown(struct tarn_pending *p)
 {
 	/* SYNC fate, as in detach(). */
-	if (__atomic_exchange_n(&p->fate, UNWANTED, __ATOMIC_ACQ_REL) == ABANDONED)
+	const uint32_t was = __atomic_exchange_n(&p->fate, UNWANTED, __ATOMIC_ACQ_REL);
+
+	if (was == ABANDONED)
 		free(p);
+	return was != UNWANTED;
 }
 
 /* ---- a lane's share ---- */
@@ -477,6 +480,12 @@ static inline int enter(struct tarn_pending *p, struct tarn__lane **ret_lane)
 	return enter_slow(p, ret_lane);
 }
 
+static int fail_freed(void)
+{
+	return tarn__fail(-TARN_ESTATE, "The call was freed before: its handle stands for nothing any more, or for "
+			  "a later call. Set it to what tarn_call_free() returns.");
+}
+
 static int fail_detached(void)
 {
 	return tarn__fail(-ECANCELED, "The thread that started the call has ended, or its client was "
@@ -631,6 +640,8 @@ int tarn_call_poll(tarn_pending *pending)
 
 	if (state_of(pending) == ANSWERED || state_of(pending) == TAKEN)
 		return 1;
+	if (tarn__unlikely(state_of(pending) == SPARE))
+		return fail_freed();
 	r = enter(pending, &l);
 	if (r < 0 || l == NULL)
 		return r < 0 ? r : 1;
@@ -662,8 +673,9 @@ static int take(struct tarn__lane *l, struct tarn_pending *p, tarn_parcel *ret)
 {
 	int r;
 
-	if (p->state == TAKEN)
-		return tarn__fail(-TARN_ESTATE, "The result of this call was had already.");
+	if (tarn__unlikely(p->state != ANSWERED))
+		return p->state == SPARE ? fail_freed()
+					 : tarn__fail(-TARN_ESTATE, "The result of this call was had already.");
 	state_set(p, TAKEN);
 	if (tarn__likely(p->n_words >= 7) && tarn__reply_short(l, p->word, ret))
 		return 0;
@@ -688,7 +700,7 @@ static int wait_for(struct tarn__lane *l, bool (*answered)(const void *what), co
 			return 0;
 		if (timeout_ns == 0) {
 			r = look_at_server(l);
-			return r < 0 ? r : tarn__fail_static(-ETIMEDOUT, "Not answered yet.");
+			return r < 0 ? r : tarn__fail_static(-EAGAIN, "Not answered yet.");
 		}
 		if (deadline == 0)
 			deadline = tarn__deadline(timeout_ns);
@@ -776,8 +788,8 @@ static bool any_answered(const void *what)
 	const struct any *a = what;
 
 	for (size_t i = 0; i < a->n; i++) {
-		if (a->pending[i] != NULL && state_of(a->pending[i]) >= ANSWERED &&
-		    state_of(a->pending[i]) != TAKEN) {
+		if (a->pending[i] != NULL && (state_of(a->pending[i]) == ANSWERED ||
+					      state_of(a->pending[i]) == DETACHED)) {
 			*a->index = i;
 			return true;
 		}
@@ -799,7 +811,9 @@ int tarn_call_wait_any(tarn_pending *const *pending, size_t n, int64_t timeout_n
 	for (size_t i = 0; i < n; i++) {
 		if (pending[i] == NULL || state_of(pending[i]) == TAKEN)
 			continue;
-		if (l == NULL)
+		if (state_of(pending[i]) == SPARE)
+			r = fail_freed();
+		else if (l == NULL)
 			r = enter(pending[i], &l);
 		else if (pending[i]->lane != l)
 			r = tarn__fail(-EPERM, "The calls to wait for belong to several threads or "
@@ -821,7 +835,7 @@ int tarn_call_wait_any(tarn_pending *const *pending, size_t n, int64_t timeout_n
 int tarn_call_cancel(tarn_pending *pending)
 {
 	struct tarn__lane *l;
-	int r = enter(pending, &l);
+	int r = state_of(pending) == SPARE ? fail_freed() : enter(pending, &l);
 
 	if (r < 0 || l == NULL)
 		return r;
@@ -852,13 +866,18 @@ tarn_pending *tarn_call_free(tarn_pending *pending)
 
 	if (pending == NULL)
 		return NULL;
+	if (tarn__unlikely(state_of(pending) == SPARE)) {
+		fail_freed();
+		return NULL;
+	}
 	if (tarn__unlikely(state_of(pending) != DETACHED && pending->pid != tarn__pid())) {
 		free(pending); /* a child's copy */
 		return NULL;
 	}
 	if (tarn__unlikely(enter(pending, &l) < 0 || l == NULL)) {
 		/* Another thread's, or from a signal handler: its thread ends it. Or nobody's. */
-		disown(pending);
+		if (!disown(pending))
+			fail_freed();
 		return NULL;
 	}
 	if (tarn__unlikely(pending->state != TAKEN))

@@ -397,10 +397,11 @@ int tarn_registry_load(tarn_registry *registry, const char *path)
 		return tarn__fail(-ENOENT, "The module %s cannot be loaded: %s.", path, dlerror());
 	const struct tarn_module *m = dlsym(handle, "tarn_module");
 	if (m == NULL || m->version != TARN_MODULE_VERSION) {
-		unsigned version = m != NULL ? m->version : 0;
+		const bool none = m == NULL;
+		const unsigned version = none ? 0 : m->version;
 
 		dlclose(handle);
-		return version == 0
+		return none
 			? tarn__fail(-ENOEXEC, "%s is no module: it has no symbol tarn_module.", path)
 			: tarn__fail(-ENOEXEC, "The module %s is of version %u; expected %u.", path, version,
 				     TARN_MODULE_VERSION);

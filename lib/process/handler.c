@@ -105,12 +105,18 @@ static void say_lines(struct tarn_process *p, struct tarn__stream_in *s, bool at
 	memmove(s->line, from, s->n);
 }
 
+/* Only this thread, and children that were forked: these close what the field says, so it says nothing of a number
+ * that may be another's by then. */
 static void stream_close(struct tarn__stream_in *s)
 {
+	const int fd = s->fd;
+
 	/* Closing alone is not leaving: a child that was forked meanwhile has the same pipe open. */
-	epoll_ctl(epoll, EPOLL_CTL_DEL, s->fd, NULL);
-	close(s->fd);
-	s->fd = -1;
+	epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);
+	/* Relaxed: this thread's own; a child has all of one moment. The compiler keeps the order. */
+	__atomic_store_n(&s->fd, -1, __ATOMIC_RELAXED);
+	tarn__compiler_barrier();
+	close(fd);
 }
 
 /* Up to @most bytes of what there is: one that writes on and on is not the only one. */
@@ -169,6 +175,27 @@ static void ended(struct tarn_process *p)
 	tarn__process_release(p);
 }
 
+/* Of those that could be watched only in part. Nothing of this batch is of one any more. */
+static void end_given_up(void)
+{
+	struct tarn_process *p;
+
+	do {
+		pthread_mutex_lock(&mutex);
+		for (p = all; p != NULL && !p->given_up; p = p->next)
+			;
+		pthread_mutex_unlock(&mutex);
+		if (p == NULL)
+			return;
+		unlink_process(p);
+		epoll_ctl(epoll, EPOLL_CTL_DEL, p->pidfd, NULL);
+		for (int i = 0; i < 2; i++)
+			if (p->in[i].fd >= 0)
+				stream_close(&p->in[i]);
+		tarn__process_release(p);
+	} while (true);
+}
+
 static void rung(void)
 {
 	uint64_t count;
@@ -213,6 +240,7 @@ static void *work(void *arg)
 		/* Last: other events of this batch may be of the same process. */
 		for (unsigned i = 0; i < n_ended; i++)
 			ended(ended_now[i]);
+		end_given_up();
 	}
 	return NULL;
 }
@@ -229,7 +257,15 @@ static void unlock_in_parent(void)
 }
 static void forget_in_child(void)
 {
-	/* The processes are the parent's children; so is the thread. */
+	/* The processes are the parent's children; so is the thread. What they write is for it alone: with an end
+	 * here they would go on writing when it is gone. */
+	for (struct tarn_process *p = all; p != NULL; p = p->next) {
+		for (int i = 0; i < 2; i++) {
+			if (p->in[i].fd >= 0)
+				close(p->in[i].fd);
+			p->in[i].fd = -1;
+		}
+	}
 	if (epoll >= 0)
 		close(epoll);
 	if (bell >= 0)
@@ -317,11 +353,12 @@ int tarn__handler_add(struct tarn_process *p)
 				r = watch(p->in[i].fd, p, OF_STREAM + i);
 		if (r == 0)
 			r = watch(p->pidfd, p, OF_PIDFD);
-		if (r < 0)
-			all = p->next;
+		if (r < 0) {
+			/* The thread may be at it already. */
+			p->given_up = true;
+			ring_bell();
+		}
 	}
 	pthread_mutex_unlock(&mutex);
-	if (r < 0)
-		tarn__process_release(p);
 	return r;
 }

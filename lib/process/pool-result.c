@@ -166,9 +166,9 @@ static bool await_built(tarn_pool_result *r, int64_t timeout_ns)
 	return true;
 }
 
-static int fail_not_ready(void)
+static int fail_not_ready(int64_t timeout_ns)
 {
-	return tarn__fail(-ETIMEDOUT, "The result is not ready yet.");
+	return tarn__fail(tarn__fail_late(-ETIMEDOUT, timeout_ns), "The result is not ready yet.");
 }
 
 bool tarn_pool_result_ready(const tarn_pool_result *result)
@@ -186,7 +186,7 @@ int tarn_pool_result_wait(tarn_pool_result *result, int64_t timeout_ns)
 	pthread_mutex_lock(&result->mutex);
 	const bool ready = tarn__pool_result_await(result, all_done, 0, timeout_ns);
 	pthread_mutex_unlock(&result->mutex);
-	return ready ? 0 : fail_not_ready();
+	return ready ? 0 : fail_not_ready(timeout_ns);
 }
 
 int tarn_pool_result_successful(const tarn_pool_result *result)
@@ -208,7 +208,7 @@ int tarn_pool_result_get(tarn_pool_result *result, int64_t timeout_ns, const tar
 	const bool ready = await_built(result, timeout_ns);
 	pthread_mutex_unlock(&result->mutex);
 	if (!ready)
-		return fail_not_ready();
+		return fail_not_ready(timeout_ns);
 	if (result->fault != NULL)
 		return tarn__fail_fault(tarn_fault_ref(result->fault));
 	*ret_values = &result->values;

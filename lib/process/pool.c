@@ -60,7 +60,7 @@ int tarn_pool_join(tarn_pool *pool, int64_t timeout_ns)
 	const uint64_t deadline = tarn__deadline(timeout_ns);
 	int r = check_owner(pool);
 
-	return r < 0 ? r : pool->kind->join(pool, deadline);
+	return r < 0 ? r : tarn__fail_late(pool->kind->join(pool, deadline), timeout_ns);
 }
 
 unsigned tarn_pool_pids(tarn_pool *pool, int *ret_pids, unsigned n)

@@ -336,6 +336,25 @@ static int execute(struct tarn_process *p, const int ends[2], int bell)
 	return 0;
 }
 
+static void note_end(struct tarn_process *p, const siginfo_t *si)
+{
+	p->ended_ns = tarn__now();
+	if (si == NULL) {
+		p->exitcode = TARN_EXIT_UNKNOWN;
+		p->state = TARN_PROCESS_FAILED;
+	} else if (si->si_code == CLD_EXITED) {
+		p->exitcode = si->si_status;
+		p->state = si->si_status == 0 ? TARN_PROCESS_SUCCEEDED : TARN_PROCESS_FAILED;
+	} else {
+		p->exitcode = -si->si_status;
+		p->core = si->si_code == CLD_DUMPED;
+		p->state = si->si_status == SIGTERM ? TARN_PROCESS_TERMINATED : TARN_PROCESS_KILLED;
+	}
+	/* SYNC process-end, release: how it ended comes before that it did. */
+	tarn__store32_release(&p->ended, 1);
+	tarn__futex_wake(&p->ended, INT32_MAX);
+}
+
 /* Locked. */
 static int start(struct tarn_process *p)
 {
@@ -355,8 +374,13 @@ static int start(struct tarn_process *p)
 	p->order_fd = -1;
 	p->state = TARN_PROCESS_RUNNING;
 	r = tarn__handler_add(p);
-	if (r < 0) { /* nobody would collect it */
+	if (r < 0) { /* nobody else would collect it */
+		siginfo_t si = { .si_pid = 0 };
+
 		syscall(SYS_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+		while (waitid(P_PIDFD, (id_t)p->pidfd, &si, WEXITED) != 0 && errno == EINTR)
+			;
+		note_end(p, si.si_pid != 0 ? &si : NULL);
 		tarn__store32_release(&p->drained, 1);
 		return tarn__fail(r, "Process %s cannot be looked after: %s.", p->name, strerror(-r));
 	}
@@ -395,25 +419,6 @@ int tarn_process_spawn(tarn_client *client, const tarn_process_options *options,
 }
 
 /* ---- its end ---- */
-
-static void note_end(struct tarn_process *p, const siginfo_t *si)
-{
-	p->ended_ns = tarn__now();
-	if (si == NULL) {
-		p->exitcode = TARN_EXIT_UNKNOWN;
-		p->state = TARN_PROCESS_FAILED;
-	} else if (si->si_code == CLD_EXITED) {
-		p->exitcode = si->si_status;
-		p->state = si->si_status == 0 ? TARN_PROCESS_SUCCEEDED : TARN_PROCESS_FAILED;
-	} else {
-		p->exitcode = -si->si_status;
-		p->core = si->si_code == CLD_DUMPED;
-		p->state = si->si_status == SIGTERM ? TARN_PROCESS_TERMINATED : TARN_PROCESS_KILLED;
-	}
-	/* SYNC process-end, release: how it ended comes before that it did. */
-	tarn__store32_release(&p->ended, 1);
-	tarn__futex_wake(&p->ended, INT32_MAX);
-}
 
 bool tarn__process_collect(struct tarn_process *p)
 {
@@ -545,7 +550,7 @@ static int finish(struct tarn_process *p, int64_t timeout_ns)
 	if (tarn_process_state(p) == TARN_PROCESS_INITIAL)
 		return fail_initial(p);
 	if (tarn__process_await(p, true, tarn__deadline(timeout_ns)) < 0)
-		return tarn__fail(-ETIMEDOUT, "Process %s has not ended yet.", p->name);
+		return tarn__fail(tarn__fail_late(-ETIMEDOUT, timeout_ns), "Process %s has not ended yet.", p->name);
 	return tarn__process_settle(p);
 }
 

@@ -51,9 +51,10 @@ struct tarn_process {
 	 * handed on, too. */
 	uint32_t ended, drained;
 
-	/* The handler's thread alone. */
+	/* The handler's thread alone, once it has it. */
 	struct tarn__stream_in in[2];
 	struct tarn_process *next;
+	bool given_up;            /* by who gave it to that thread, under its mutex: not all of it is watched */
 };
 
 /* Looks whether it has ended, without waiting, and takes note. */
@@ -73,7 +74,8 @@ void tarn__oom_prepare(void);
 
 /* ---- the thread that looks after them (handler.c) ---- */
 
-/* From now on it is collected when it ends, and its records are handled. Takes a reference. */
+/* From now on it is collected when it ends, and its records are handled. Takes a reference. If it fails the caller ends
+ * the process, and collects it. */
 int tarn__handler_add(struct tarn_process *p);
 /* The descriptor that children ring; -errno. */
 int tarn__handler_bell(void);

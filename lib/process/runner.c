@@ -253,7 +253,7 @@ int tarn_runner_call(tarn_runner *runner, const tarn_builder *args, int64_t time
 	pthread_mutex_lock(&runner->mutex);
 	int r = runner->state == STARTED ? post(runner, args, timeout_ns) : fail_not_started(runner);
 	if (r == 0)
-		r = take(runner, timeout_ns, ret_result);
+		r = tarn__fail_late(take(runner, timeout_ns, ret_result), TARN_FOREVER); /* it was begun */
 	pthread_mutex_unlock(&runner->mutex);
 	return r;
 }
@@ -297,7 +297,7 @@ int tarn_runner_join(tarn_runner *runner, int64_t timeout_ns)
 	pthread_mutex_lock(&runner->mutex);
 	int r = runner->state == INITIAL ? fail_not_started(runner)
 		: runner->state == ENDED ? 0
-					 : join(runner, tarn__deadline(timeout_ns));
+					 : tarn__fail_late(join(runner, tarn__deadline(timeout_ns)), timeout_ns);
 	pthread_mutex_unlock(&runner->mutex);
 	return r;
 }

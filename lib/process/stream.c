@@ -4,11 +4,13 @@
  *
  * A supplier ends after its items are in the queue. So whoever sees that all have ended (SYNC
  * stream-end) and then finds the queue empty has seen all of the round: what is not there is taken.
- * A consumer sleeps on the queue's word, the stream's, and the event's, together.
+ * Of a queue that redelivers it may come back while it is not done: until then the round goes on.
+ * A consumer sleeps on the queue's words, the stream's, and the event's, together.
  */
 #include <stdlib.h>
 
 #include "lib/client/object.h"
+#include "lib/types/queue-wait.h"
 #include "lib/types/stream.h"
 #include "lib/types/types.h"
 #include "shm/wake.h"
@@ -190,6 +192,12 @@ int tarn_stream_renew(tarn_stream *stream)
 		if (r != 0)
 			return r < 0 ? r : tarn__fail(-TARN_ESTATE, "Items of this round are left in the "
 						      "stream.");
+		r = tarn__queue_over(stream->queue);
+		if (r == 0 || r == -EDEADLK)
+			return tarn__fail(-TARN_ESTATE, "Items of this round are in the hands of consumers that have "
+					  "not acknowledged them.");
+		if (r < 0)
+			return r;
 	} while (!__atomic_compare_exchange_n(&stream->shared->state, &state,
 					      (state & ~TARN__STREAM_ENDED) + (TARN__STREAM_ENDED + 1),
 					      false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
@@ -200,14 +208,20 @@ int tarn_stream_renew(tarn_stream *stream)
 /* Sleeps until the queue, the stream or the event may have changed. @state: as it was looked at. */
 static int rest(const tarn_stream *s, uint32_t state, bool for_items, uint64_t deadline)
 {
-	const uint32_t *words[3] = { &s->shared->state };
-	uint32_t seen[3] = { state };
+	/* All have ended, and it goes on: what was taken and is not done may come back. */
+	const bool for_done = for_items && all_ended(s, state);
+	const uint32_t *words[4] = { &s->shared->state };
+	uint32_t seen[4] = { state }, *done;
 	size_t n = 1;
 	int r = 0;
 
 	if (for_items) {
 		r = tarn__wait_object_word(s->queue, &words[n], &seen[n]);
 		n++;
+	}
+	if (r == 0 && for_done) {
+		r = tarn__queue_done_word(s->queue, &done, &seen[n]);
+		words[n++] = done;
 	}
 	if (r == 0 && s->stop != NULL) {
 		r = tarn__wait_object_word(s->stop, &words[n], &seen[n]);
@@ -216,6 +230,8 @@ static int rest(const tarn_stream *s, uint32_t state, bool for_items, uint64_t d
 	/* What came before the words were read changes none of them. */
 	if (r == 0 && for_items)
 		r = tarn__wait_object_ready(s->queue);
+	if (r == 0 && for_done)
+		r = tarn__queue_over(s->queue);
 	if (r == 0)
 		r = check_stop(s);
 	if (r != 0)
@@ -232,7 +248,8 @@ int tarn_stream_await_renew(tarn_stream *stream, int64_t timeout_ns)
 
 	while (r == 0 && tarn__stream_round(state = state_of(stream)) == stream->round) {
 		if (tarn__now() >= deadline)
-			return tarn__fail_static(-ETIMEDOUT, "The stream's next round has not begun.");
+			return tarn__fail_static(tarn__fail_late(-ETIMEDOUT, timeout_ns),
+						 "The stream's next round has not begun.");
 		r = rest(stream, state, false, deadline);
 	}
 	if (r == 0)
@@ -262,10 +279,13 @@ int tarn_stream_next(tarn_stream *stream, tarn_parcel *ret_item, int64_t timeout
 		r = tarn_queue_get(stream->queue, ret_item, 0);
 		if (r != -EAGAIN)
 			return r;
-		if (all_ended(stream, state))
-			return at_end();
+		if (all_ended(stream, state)) {
+			r = tarn__queue_over(stream->queue);
+			if (r != 0)
+				return r < 0 ? r : at_end();
+		}
 		if (tarn__now() >= deadline)
-			return tarn__fail_static(-ETIMEDOUT, "The stream has no item now.");
+			return tarn__fail_static(tarn__fail_late(-ETIMEDOUT, timeout_ns), "The stream has no item now.");
 		r = rest(stream, state, true, deadline);
 		if (r < 0)
 			return r;

@@ -402,6 +402,7 @@ int tarn_wait(const tarn_waitable *what, size_t n, enum tarn_wait_until until, i
 		r = wait_for(&w, until == TARN_WAIT_FIRST ? one_done
 			     : until == TARN_WAIT_FIRST_EXCEPTION ? one_failed : all_done,
 			     tarn__deadline(timeout_ns));
+		r = tarn__fail_late(r, timeout_ns);
 		for (size_t i = 0; i < n && ret_done != NULL; i++)
 			ret_done[i] = e[i].done;
 		wait_close(&w);
@@ -414,6 +415,7 @@ int tarn_wait(const tarn_waitable *what, size_t n, enum tarn_wait_until until, i
 
 struct tarn_completion {
 	struct wait wait;
+	int64_t timeout_ns;
 	uint64_t deadline;
 };
 
@@ -429,6 +431,7 @@ int tarn_completion_new(const tarn_waitable *what, size_t n, int64_t timeout_ns,
 		free(c);
 		return tarn__fail(r, "No memory to wait for %zu things.", n);
 	}
+	c->timeout_ns = timeout_ns;
 	c->deadline = tarn__deadline(timeout_ns);
 	*ret_completion = c;
 	return 0;
@@ -438,7 +441,7 @@ int tarn_completion_next(tarn_completion *completion, size_t *ret_index)
 {
 	struct wait *w = &completion->wait;
 	struct entry *first = NULL;
-	int r = wait_for(w, one_to_give, completion->deadline);
+	int r = tarn__fail_late(wait_for(w, one_to_give, completion->deadline), completion->timeout_ns);
 
 	if (r < 0)
 		return r;

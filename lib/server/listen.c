@@ -244,6 +244,11 @@ void tarn__on_client(void *arg, uint32_t events)
 		/* The host; or one that was taken on by a server that died before it said so. */
 		tarn__welcome(s, p, q.kind);
 		break;
+	case TARN__CTL_NO_HOST:
+		if (p->client == s->st.head->host && q.argument > 0 && q.argument < TARN_EFIRST)
+			s->no_host = (int)q.argument;
+		s->eager++;
+		break;
 	case TARN__CTL_DETACH:
 		p->detach_asked = true;
 		p->detach_serial = q.serial;

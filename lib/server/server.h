@@ -163,6 +163,7 @@ struct server {
 	const struct heritage *heritage; /* NULL: there never was a keeper */
 	unsigned n_died;               /* entries of META's died[] */
 	uint64_t serial;               /* of the request in hand: goes with its answer */
+	int no_host;                   /* errno with which calls that wait for executors are to be answered; 0 */
 	bool interrupted;              /* calls that another server's executors had are to be
 					* answered once that server's lanes are read */
 

@@ -15,6 +15,13 @@ typedef struct tarn_object tarn_object;
  * (TARN__SLICE_NS). 0, -TARN_EKIND ...
  */
 int tarn__queue_wait_word(tarn_object *queue, uint32_t **ret_word, uint32_t *ret_seen);
+/* The same of the word that changes when an item is done, for who asks tarn__queue_over(). */
+int tarn__queue_done_word(tarn_object *queue, uint32_t **ret_word, uint32_t *ret_seen);
+/*
+ * Of a queue in which a look found nothing: is that all? 1: it is. 0: another process may die with an item, which
+ * then comes back. -EDEADLK: so it is, and this thread has one, too: who waits for each other's would wait for ever.
+ */
+int tarn__queue_over(tarn_object *queue);
 /* Is there something to get, or the news that it is closed? 1, 0, or negative. */
 int tarn__queue_ready(tarn_object *queue);
 

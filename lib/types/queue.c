@@ -2,6 +2,8 @@
 /* Queues: the client's side. Items of plain values go from slot to slot without the server. */
 #include "tarn/queue.h"
 
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/value/fault.h"
@@ -155,11 +157,21 @@ static int claim(const struct view *v, uint64_t *ret_turn, uint64_t **ret_slot, 
 	return 0;
 }
 
+/* What was claimed is settled. One takes it; but if the queue was closed meanwhile all waited for this, to
+ * leave. SYNC closed: the slot's swap, then this look; a consumer looks at closed, then at slots. */
+static void tell_put(const struct view *v)
+{
+	if (tarn__unlikely(closed(v)))
+		tarn__bell_ring_each(&v->q->items, v->client->fence);
+	else
+		tarn__bell_ring(&v->q->items, v->client->fence);
+}
+
 static int publish(const struct view *v, uint64_t *slot, uint64_t turn)
 {
 	if (tarn__unlikely(!tarn__mpmc_publish(&v->m, slot, turn)))
 		return fail_lost(v);
-	tarn__bell_ring(&v->q->items, v->client->fence);
+	tell_put(v);
 	return 0;
 }
 
@@ -192,7 +204,7 @@ static int put_refs(const struct view *v, const struct tarn__item_out *item, int
 	if (r == 0)
 		return publish(v, slot, turn);
 	tarn__mpmc_abandon(&v->m, slot, turn);
-	tarn__bell_ring(&v->q->items, v->client->fence);
+	tell_put(v);
 	return r;
 }
 
@@ -238,24 +250,32 @@ int tarn_queue_putf(tarn_object *queue, int64_t timeout_ns, const char *format, 
 
 /* ---- what this thread has got and not acknowledged ---- */
 
-#define OPEN_MOST 32u
+#define OPEN_FEW 32u
+#define OPEN_MOST 65536u /* of more than that the oldest are forgotten */
 
 struct open {
 	uint64_t serial, id, turn; /* of the client, queue, item */
 };
-static __thread struct open opened[OPEN_MOST]; /* the oldest first */
-static __thread unsigned n_opened;
+static __thread struct open few[OPEN_FEW];
+static __thread struct open *many; /* in its place if that was too small; the thread's key frees it */
+static __thread unsigned many_room, first_opened, n_opened; /* entries; the oldest is the first */
+
+static pthread_key_t many_key;
+static pthread_once_t many_once = PTHREAD_ONCE_INIT;
+static bool has_many_key;
+
+static inline struct open *opened(unsigned i)
+{
+	return (many != NULL ? many : few) + first_opened + i;
+}
 
 static void open_forget(unsigned i)
 {
-	memmove(&opened[i], &opened[i + 1], (--n_opened - i) * sizeof *opened);
-}
-
-static void open_note(const struct view *v, uint64_t turn)
-{
-	if (n_opened == OPEN_MOST)
-		open_forget(0);
-	opened[n_opened++] = (struct open){ v->client->open_serial, v->object->base.id, turn };
+	n_opened--;
+	if (i == 0)
+		first_opened = n_opened != 0 ? first_opened + 1 : 0;
+	else
+		memmove(opened(i), opened(i + 1), (n_opened - i) * sizeof(struct open));
 }
 
 static bool open_is(const struct view *v, const struct open *o)
@@ -272,11 +292,65 @@ static uint64_t *slot_in_hand(const struct view *v, uint64_t turn)
 		       ? slot : NULL;
 }
 
+static void many_free(void *room)
+{
+	many = NULL;
+	first_opened = n_opened = 0;
+	free(room);
+}
+static void many_make_key(void)
+{
+	has_many_key = pthread_key_create(&many_key, many_free) == 0;
+}
+
+/* Without memory all stays as it is. */
+static void open_grow(unsigned room)
+{
+	struct open *more = malloc(2 * (size_t)room * sizeof *more);
+
+	pthread_once(&many_once, many_make_key);
+	if (more == NULL || !has_many_key || pthread_setspecific(many_key, more) != 0) {
+		free(more);
+		return;
+	}
+	memcpy(more, opened(0), n_opened * sizeof *more);
+	first_opened = 0;
+	free(many);
+	many = more;
+	many_room = 2 * room;
+}
+
+/* There is no entry left behind the last one. Other threads may have acknowledged what this one got. */
+static void open_make_room(const struct view *v, unsigned room)
+{
+	for (unsigned i = 0; i < n_opened;) {
+		if (open_is(v, opened(i)) && slot_in_hand(v, opened(i)->turn) == NULL)
+			open_forget(i);
+		else
+			i++;
+	}
+	if (n_opened > room / 2 && room < OPEN_MOST)
+		open_grow(room);
+	if (n_opened == (many != NULL ? many_room : OPEN_FEW))
+		open_forget(0);
+	memmove(opened(0) - first_opened, opened(0), n_opened * sizeof(struct open));
+	first_opened = 0;
+}
+
+static void open_note(const struct view *v, uint64_t turn)
+{
+	const unsigned room = many != NULL ? many_room : OPEN_FEW;
+
+	if (tarn__unlikely(first_opened + n_opened == room))
+		open_make_room(v, room);
+	*opened(n_opened++) = (struct open){ v->client->open_serial, v->object->base.id, turn };
+}
+
 /* Has this thread got an item that is not acknowledged? */
 static bool has_open(const struct view *v)
 {
 	for (unsigned i = 0; i < n_opened; i++)
-		if (open_is(v, &opened[i]) && slot_in_hand(v, opened[i].turn) != NULL)
+		if (open_is(v, opened(i)) && slot_in_hand(v, opened(i)->turn) != NULL)
 			return true;
 	return false;
 }
@@ -302,16 +376,28 @@ static int fail_not_open(uint64_t number)
 			  "acknowledged.", (unsigned long long)number);
 }
 
+/* The server ends the item, and drops what it refers to. */
+static int call_done(const struct view *v, uint64_t turn)
+{
+	tarn_builder b;
+	int r;
+
+	tarn_builder_init(&b);
+	tarn_put_uint(&b, turn);
+	r = tarn_call_n(v->object, TARN__QUEUE_DONE, &b, NULL, TARN_FOREVER);
+	tarn_builder_fini(&b);
+	return r;
+}
+
 /* Acknowledges. -TARN_ESTATE: it is not ours. */
 static int finish(const struct view *v, uint64_t turn)
 {
 	uint64_t *slot = slot_in_hand(v, turn);
 	const struct tarn__queue_slot *s = (const void *)slot;
-	tarn_builder b;
 	int r;
 
 	for (unsigned i = 0; i < n_opened; i++)
-		if (open_is(v, &opened[i]) && opened[i].turn == turn) {
+		if (open_is(v, opened(i)) && opened(i)->turn == turn) {
 			open_forget(i);
 			break;
 		}
@@ -323,10 +409,7 @@ static int finish(const struct view *v, uint64_t turn)
 		tell_done(v);
 		return 0;
 	}
-	tarn_builder_init(&b);
-	tarn_put_uint(&b, turn);
-	r = tarn_call_n(v->object, TARN__QUEUE_DONE, &b, NULL, TARN_FOREVER);
-	tarn_builder_fini(&b);
+	r = call_done(v, turn);
 	if (r == 0)
 		tell_done(v);
 	return r;
@@ -376,6 +459,23 @@ static inline int try_take(const struct view *v, uint64_t *ret_turn, uint64_t **
 	return tarn__unlikely(over && r == TARN__MPMC_AGAIN) ? try_leave(v) : 1;
 }
 
+/* Of an item that could not be read: ends it, with what it refers to. The thread's last failure stays. False: it is
+ * not ended. */
+static bool end_unread(const struct view *v, const uint64_t *slot, uint64_t turn)
+{
+	const struct tarn__queue_slot *s = (const void *)slot;
+	const tarn_error why = *tarn_error_last();
+	tarn_fault *fault = tarn_error_fault() != NULL ? tarn_fault_ref(tarn_error_fault()) : NULL;
+	bool ended = keeps(v) ? finish(v, turn) == 0
+			      : tarn__item_refs(tarn__load_relaxed(&s->head)) != 0 && call_done(v, turn) == 0;
+
+	if (fault != NULL)
+		tarn__fail_fault(fault);
+	else if (why.code < 0)
+		tarn__fail(why.code, "%s", why.message);
+	return ended;
+}
+
 /* The item at @turn is ours. */
 static int receive(const struct view *v, uint64_t turn, uint64_t *slot, tarn_parcel *ret)
 {
@@ -386,7 +486,11 @@ static int receive(const struct view *v, uint64_t turn, uint64_t *slot, tarn_par
 		if (r == 0)
 			open_note(v, turn);
 		else
-			finish(v, turn);
+			end_unread(v, slot, turn);
+		return r;
+	}
+	if (tarn__unlikely(r < 0) && end_unread(v, slot, turn)) {
+		tarn__bell_ring(&v->q->space, v->client->fence);
 		return r;
 	}
 	if (tarn__unlikely(!tarn__mpmc_release(&v->m, slot, turn))) {
@@ -402,8 +506,8 @@ static int receive(const struct view *v, uint64_t turn, uint64_t *slot, tarn_par
 static void finish_before(const struct view *v)
 {
 	for (unsigned i = 0; i < n_opened;) {
-		if (open_is(v, &opened[i]))
-			finish(v, opened[i].turn);
+		if (open_is(v, opened(i)))
+			finish(v, opened(i)->turn);
 		else
 			i++;
 	}
@@ -416,7 +520,7 @@ static int fail_over(int r, int64_t timeout_ns)
 		return tarn__fail_static(r, "The queue is closed, and empty.");
 	if (timeout_ns == 0)
 		return tarn__fail_static(-EAGAIN, "The queue is empty");
-	return tarn__fail_static(r, "The queue is closed. Other processes have items that may come back, "
+	return tarn__fail_static(r, "No more will be put. Other processes have items that may come back, "
 				 "and this thread has items, too: acknowledge them before you wait "
 				 "for those.");
 }
@@ -516,6 +620,15 @@ static uint64_t retries(const struct view *v, uint64_t most)
 
 #define ANY_MOST 64u
 
+/* SYNC bell: number, asleep, barrier, and then the caller's look. All: a wake-up that one who waits for other
+ * things, too, does not need would else be another's. */
+static void listen(const struct view *v, struct tarn__bell *b, uint32_t **ret_word, uint32_t *ret_seen)
+{
+	*ret_seen = tarn__bell_number(b);
+	*ret_word = &b->number;
+	tarn__bell_listen(b, TARN__BELL_ALL, v->client->fence);
+}
+
 int tarn__queue_wait_word(tarn_object *queue, uint32_t **ret_word, uint32_t *ret_seen)
 {
 	struct view v;
@@ -523,12 +636,29 @@ int tarn__queue_wait_word(tarn_object *queue, uint32_t **ret_word, uint32_t *ret
 
 	if (r < 0)
 		return r;
-	/* SYNC bell: number, asleep, barrier, and then the caller's look. All: a wake-up that one
-	 * who waits for other things, too, does not need would else be another's. */
-	*ret_seen = tarn__bell_number(&v.q->items);
-	*ret_word = &v.q->items.number;
-	tarn__bell_listen(&v.q->items, TARN__BELL_ALL, v.client->fence);
+	listen(&v, &v.q->items, ret_word, ret_seen);
 	return 0;
+}
+
+int tarn__queue_done_word(tarn_object *queue, uint32_t **ret_word, uint32_t *ret_seen)
+{
+	struct view v;
+	int r = view_open(queue, &v);
+
+	if (r == 0)
+		listen(&v, &v.q->done, ret_word, ret_seen);
+	return r;
+}
+
+int tarn__queue_over(tarn_object *queue)
+{
+	struct view v;
+	int r = view_open(queue, &v);
+
+	if (r < 0)
+		return r;
+	r = try_leave(&v);
+	return r == -EDEADLK ? fail_over(r, TARN_FOREVER) : r == -TARN_ECLOSED;
 }
 
 int tarn__queue_ready(tarn_object *queue)
@@ -688,8 +818,8 @@ int tarn_queue_task_done(tarn_object *queue)
 	if (r < 0)
 		return r;
 	for (unsigned i = 0; i < n_opened; i++)
-		if (open_is(&v, &opened[i]))
-			return finish(&v, opened[i].turn);
+		if (open_is(&v, opened(i)))
+			return finish(&v, opened(i)->turn);
 	if (oldest_in_hand(&v, &turn))
 		return finish(&v, turn);
 	return tarn__fail(-TARN_ESTATE, "task_done() was called too many times: no item that this "

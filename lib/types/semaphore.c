@@ -23,7 +23,13 @@ static struct tarn__sem *sem_of(tarn_object *o)
 		return tarn__object_instance(o, &tarn__type_bounded_semaphore);
 	struct tarn__sem *s = tarn__object_instance(o, &tarn__type_semaphore);
 
-	return s != NULL ? s : tarn__object_instance(o, &tarn__type_bounded_semaphore);
+	if (tarn__likely(s != NULL) || fail() != -TARN_EKIND)
+		return s;
+	s = tarn__object_instance(o, &tarn__type_bounded_semaphore);
+	if (s == NULL && fail() == -TARN_EKIND)
+		tarn__fail(-TARN_EKIND, "A %s or %s is expected, this is a %s.", tarn__type_semaphore.name,
+			   tarn__type_bounded_semaphore.name, tarn_object_type_name(o));
+	return s;
 }
 
 static int enter(tarn_object *o, struct tarn__sem *s, uint32_t me, int64_t timeout_ns)

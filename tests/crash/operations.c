@@ -112,7 +112,7 @@ static void receive(struct world *w)
 {
 	for (int i = 0; i < ITEMS; i++)
 		OK(tarn_channel_recv(w->in, &w->b[i], NULL, 0));
-	FAILS(tarn_channel_recv(w->in, &w->b[3], NULL, 0), ETIMEDOUT);
+	FAILS(tarn_channel_recv(w->in, &w->b[3], NULL, 0), EAGAIN);
 }
 
 static void receive_drop(struct world *w)

@@ -300,7 +300,7 @@ static void act_send(struct actor *a)
 	tarn_channel *ch = a->out[below(a, 2)];
 	r = give ? tarn_channel_give(ch, a->block[o], o, 0)
 		 : tarn_channel_send(ch, a->block[o], o, 0);
-	if (r == -ETIMEDOUT)
+	if (r == -EAGAIN)
 		return;
 	OK(r);
 	a->m->told[o] = true;
@@ -316,7 +316,7 @@ static void act_receive(struct actor *a)
 	uint64_t o;
 	int r = tarn_channel_recv(a->in[below(a, 2)], &b, &o, 0);
 
-	if (r == -ETIMEDOUT)
+	if (r == -EAGAIN)
 		return;
 	OK(r);
 	__atomic_fetch_sub(&a->m->transit[o], 1, __ATOMIC_RELAXED);

@@ -59,6 +59,8 @@ PLAIN_TEST(mistakes_in_a_servers_options_are_named)
 	WRONG(START(.initializer_arg_bytes = 7), EINVAL, "argument has 7 bytes");
 	WRONG(START(.cpus = "0-"), EINVAL, "0-", "no list of CPUs");
 	WRONG(START(.cpus = "nodeX"), EINVAL, "nodeX", "no NUMA node");
+	WRONG(START(.cpus = "node1000"), EINVAL, "no NUMA node 1000");
+	WRONG(START(.initializer = "no such entry"), ENOENT, "no such entry", "TARN_ENTRY");
 #undef START
 	PLAIN_CHECK(s == NULL);
 	free(text);
@@ -172,8 +174,8 @@ PLAIN_TEST(mistakes_with_locks_and_their_like_are_named)
 		WRONG(tarn_rlock_release(not_rlocks[i]), TARN_EKIND, "tarn.RLock");
 		WRONG(tarn_rlock_depth(not_rlocks[i]), TARN_EKIND, "tarn.RLock");
 	}
-	WRONG(tarn_sem_acquire(lock, 0), TARN_EKIND, "Semaphore");
-	WRONG(tarn_sem_release(lock, 1), TARN_EKIND, "Semaphore");
+	WRONG(tarn_sem_acquire(lock, 0), TARN_EKIND, "tarn.Semaphore or tarn.BoundedSemaphore", "this is a tarn.Lock");
+	WRONG(tarn_sem_release(event, 1), TARN_EKIND, "tarn.Semaphore or tarn.BoundedSemaphore", "this is a tarn.Event");
 	WRONG(tarn_event_set(lock), TARN_EKIND, "tarn.Event");
 	/* Given back by who has none, or more than can be counted. */
 	WRONG(tarn_lock_release(lock), TARN_ESTATE, "nobody holds it");
@@ -231,6 +233,12 @@ PLAIN_TEST(mistakes_with_queues_topics_and_containers_are_named)
 
 /* ---- processes, pools, threads, waiting ---- */
 
+TARN_WORKER(nothing_at_all)
+{
+	(void)worker;
+	return 0;
+}
+
 PLAIN_TEST(mistakes_with_processes_pools_and_threads_are_named)
 {
 	struct scene s = scene_open(NULL);
@@ -248,6 +256,7 @@ PLAIN_TEST(mistakes_with_processes_pools_and_threads_are_named)
 #define PROCESS(client, ...) tarn_process_new(client, &(tarn_process_options){ __VA_ARGS__ }, &p)
 	WRONG(PROCESS(c, .entry = "no such entry"), ENOENT, "no such entry");
 	WRONG(PROCESS(c, .on_error = "no such entry"), ENOENT, "no such entry");
+	WRONG(PROCESS(c, .entry = "some entry", .program = "/bin/true"), EINVAL, "not both", "some entry", "/bin/true");
 	WRONG(PROCESS(c, .name = text), ENAMETOOLONG, "100 bytes");
 	WRONG(PROCESS(NULL, .args = &args), EINVAL, "without a client");
 	WRONG(PROCESS(c, .client = &(tarn_client_options){ .authkey = text, .authkey_bytes = 5000 }), EINVAL,
@@ -265,6 +274,8 @@ PLAIN_TEST(mistakes_with_processes_pools_and_threads_are_named)
 	      "the most is 1024");
 	WRONG(tarn_runner_new(c, &(tarn_runner_options){ 0 }, &runner), EINVAL, "runner");
 	WRONG(tarn_runner_new(c, &(tarn_runner_options){ .call = "no such" }, &runner), ENOENT, "no such");
+	WRONG(tarn_runner_new(c, &(tarn_runner_options){ .call = "nothing_at_all", .name = text }, &runner),
+	      ENAMETOOLONG, "name of a runner", "100 bytes", "at most");
 	WRONG(tarn_thread_spawn(&(tarn_thread_options){ .name = text }, &thread), ENAMETOOLONG, "100 bytes");
 	tarn_waitable w = { .kind = (enum tarn_waitable_kind)77, .fd = -1 };
 	WRONG(tarn_wait(&w, 1, TARN_WAIT_FIRST, 0, &done), EINVAL, "77 is no kind");

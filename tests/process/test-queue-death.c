@@ -3,11 +3,16 @@
  * Queues whose users die (T12, T13): no acknowledged item is lost or doubled, nobody waits for the
  * dead, what items referred to is counted to the end.
  */
+#include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/client/object.h"
@@ -402,6 +407,51 @@ PLAIN_TEST(t13_who_has_items_open_itself_is_not_kept_waiting_for_others)
 	scene_close(&s);
 }
 
+/* It was found out only for the last 32 items that a thread had got, of whichever queue. */
+PLAIN_TEST(t13_who_has_hundreds_of_items_open_is_not_kept_waiting_either)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_REDELIVER), *other = queue_new(c, 0, TARN_QUEUE_REDELIVER);
+	uint32_t *step = scene_shared(sizeof *step);
+	uint64_t number, first = 0;
+	pid_t holder;
+	tarn_parcel p;
+
+	OK(tarn_object_publish(q, "q", 0));
+	for (int i = 0; i < 2; i++)
+		OK(put(q, i, 0));
+	holder = holds_items(&s, step, 1, 1);
+	PLAIN_EQ(get(q, 0), 1);
+	OK(tarn_queue_close(q));
+	for (int i = 0; i < 500; i++) {
+		OK(put(other, 3 * i, 0));
+		OK(tarn_queue_get_item(other, &p, &number, 0));
+		tarn_parcel_fini(&p);
+		if (i == 0)
+			first = number;
+		/* Some are done, in any order: what stays is remembered. */
+		if (i % 3 == 1)
+			OK(tarn_queue_ack(other, number));
+		if (i == 400)
+			OK(tarn_queue_ack(other, first));
+		FAILS(tarn_queue_get(q, &p, TARN_FOREVER), EDEADLK);
+	}
+	for (int i = 0; i < 500 - 1 - 167; i++)
+		OK(tarn_queue_task_done(other));
+	FAILS(tarn_queue_task_done(other), TARN_ESTATE);
+	FAILS(tarn_queue_get(q, &p, TARN_FOREVER), EDEADLK);
+	scene_say(step, 2);
+	scene_await(step, 3);
+	FAILS(tarn_queue_get(q, &p, TARN_FOREVER), TARN_ECLOSED);
+	OK(tarn_queue_task_done(q));
+	plain_kill(holder);
+	tarn_object_unref(other);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 PLAIN_TEST(t13_an_item_says_how_often_it_was_delivered)
 {
 	struct scene s = scene_open(NULL);
@@ -482,6 +532,108 @@ PLAIN_TEST(t12_a_closed_queue_is_not_ready_while_its_last_item_is_being_put)
 	PLAIN_CHECK(tarn__mpmc_abandon(&m, slot, turn));
 	PLAIN_EQ(tarn__queue_ready(q), 1);
 	FAILS(tarn_queue_get(q, &p, TARN_FOREVER), TARN_ECLOSED);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* A child puts an item, and is stopped when it has written it into its slot and not said so. */
+static pid_t stopped_in_a_put(const struct scene *s, uint32_t *step, const struct tarn__queue_slot *slot)
+{
+	pid_t pid = plain_fork();
+	int status;
+
+	if (pid == 0) {
+		tarn_client *c;
+		tarn_object *q = find(s, &c);
+
+		PLAIN_EQ(tarn_queue_empty(q), 1); /* the proxy knows where it lies */
+		if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
+			_exit(77);
+		raise(SIGSTOP);
+		OK(tarn_queue_putf(q, TARN_FOREVER, "q", INT64_C(3)));
+		scene_say(step, 1);
+		for (;;)
+			pause(); /* its end would ring all bells */
+	}
+	PLAIN_EQ(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+		PLAIN_SKIP("no process may be traced here");
+	while (tarn__load_acquire(&slot->head) == 0) {
+		PLAIN_EQ(ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL), 0);
+		PLAIN_EQ(waitpid(pid, &status, 0), pid);
+		PLAIN_CHECK(WIFSTOPPED(status));
+	}
+	PLAIN_EQ(tarn__mpmc_state(tarn__mpmc_look(&slot->word)), TARN__MPMC_CLAIM);
+	return pid;
+}
+
+struct sleeper {
+	struct tarn__bell *bell;
+	bool fence;
+	uint32_t tid;
+	pthread_t thread;
+};
+
+/* As a consumer sleeps, but not for a slice: until it is woken. */
+static void *sleep_without_end(void *arg)
+{
+	struct sleeper *z = arg;
+	const uint32_t number = tarn__bell_number(z->bell);
+
+	tarn__bell_listen(z->bell, TARN__BELL_ONE, z->fence);
+	/* SYNC test. */
+	__atomic_store_n(&z->tid, (uint32_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	while (tarn__bell_number(z->bell) == number)
+		tarn__futex_wait(&z->bell->number, number, UINT64_MAX);
+	return NULL;
+}
+static bool sleeps(struct sleeper *z)
+{
+	uint32_t tid = __atomic_load_n(&z->tid, __ATOMIC_ACQUIRE);
+	char path[64], text[64] = "";
+	int fd;
+
+	if (tid == 0)
+		return false;
+	snprintf(path, sizeof path, "/proc/self/task/%u/syscall", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
+		PLAIN_SKIP("what a thread waits in cannot be seen here");
+	close(fd);
+	return strtol(text, NULL, 10) == SYS_futex;
+}
+
+/* One consumer was woken for the last item, and the others found out by themselves that there will be no more. */
+PLAIN_TEST(t12_the_last_item_of_a_closed_queue_wakes_all_who_wait_to_leave)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 4, 0);
+	struct tarn__queue *shared = tarn__object_instance(q, &tarn__type_queue);
+	uint32_t *step = scene_shared(sizeof *step);
+	struct sleeper z[3] = { 0 };
+	struct tarn__mpmc m;
+	tarn_parcel p;
+	pid_t producer;
+
+	OK(tarn_object_publish(q, "q", 0));
+	PLAIN_CHECK(tarn__queue_view(shared, c->data, c->data_bytes, c->number, &m));
+	producer = stopped_in_a_put(&s, step, (const void *)tarn__mpmc_slot(&m, 0));
+	OK(tarn_queue_close(q));
+	for (int i = 0; i < 3; i++) {
+		z[i] = (struct sleeper){ .bell = &shared->items, .fence = c->fence };
+		PLAIN_EQ(pthread_create(&z[i].thread, NULL, sleep_without_end, &z[i]), 0);
+		PLAIN_WAIT_FOR(sleeps(&z[i]));
+	}
+	FAILS(tarn_queue_get(q, &p, 0), EAGAIN); /* it will come */
+	PLAIN_EQ(ptrace(PTRACE_DETACH, producer, NULL, NULL), 0);
+	for (int i = 0; i < 3; i++)
+		pthread_join(z[i].thread, NULL);
+	PLAIN_EQ(get(q, TARN_FOREVER), 3);
+	FAILS(tarn_queue_get(q, &p, TARN_FOREVER), TARN_ECLOSED);
+	scene_await(step, 1);
+	plain_kill(producer);
 	tarn_object_unref(q);
 	tarn_client_close(c);
 	scene_close(&s);

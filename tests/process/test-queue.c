@@ -444,6 +444,41 @@ PLAIN_TEST(t12_what_an_item_refers_to_is_counted_exactly)
 	user_close(&u);
 }
 
+/* One of its references cannot be had: the others were kept until the queue ended. */
+PLAIN_TEST(t12_an_item_that_cannot_be_read_leaves_what_it_refers_to)
+{
+	struct user u = user_open();
+	tarn_object *q = queue_new(u.c, 4, 0);
+	struct tarn__queue_slot *slot;
+	struct tarn__mpmc m;
+	tarn_block *b[3];
+	tarn_parcel p;
+
+	for (int i = 0; i < 3; i++)
+		OK(tarn_block_new(u.c, 100, 0, &b[i]));
+	OK(tarn_queue_putf(q, 0, "BBB", b[0], b[1], b[2]));
+	scene_settle(&u.s);
+	PLAIN_CHECK(tarn__queue_view(tarn__object_instance(q, &tarn__type_queue), u.c->data, u.c->data_bytes,
+				     u.c->number, &m));
+	slot = (void *)tarn__mpmc_slot(&m, 0);
+	/* Somebody wrote another id there. */
+	tarn__store_relaxed(&slot->payload[tarn__item_words(tarn__load_relaxed(&slot->head)) + 2],
+			    tarn_block_id(b[1]) + (UINT64_C(1) << 40));
+	PLAIN_CHECK(tarn_queue_get(q, &p, 0) < 0);
+	PLAIN_CHECK(tarn_error_last()->message[0] != '\0');
+	scene_settle(&u.s);
+	PLAIN_EQ(scene_count(&u.s, tarn_block_id(b[0])), 1);
+	PLAIN_EQ(scene_count(&u.s, tarn_block_id(b[2])), 1);
+	/* The place is free again. */
+	for (int i = 0; i < 4; i++)
+		OK(tarn_queue_putf(q, 0, "i", i));
+	FAILS(tarn_queue_putf(q, 0, "i", 4), EAGAIN);
+	for (int i = 0; i < 3; i++)
+		tarn_block_unref(b[i]);
+	tarn_object_unref(q);
+	user_close(&u);
+}
+
 PLAIN_TEST(t12_an_item_with_too_many_references_is_refused_whole)
 {
 	struct user u = user_open();

@@ -604,9 +604,9 @@ static int wait_in(struct waiter *w)
 		return r;
 	default:
 		/* No answer needed, until the lane is full of what nobody reads; and no wait. */
-		while (r == 0 || r == -ETIMEDOUT) {
+		while (r == 0 || r == -EAGAIN) {
 			r = tarn_channel_send(w->ch, b, 0, 0);
-			if (r == 0 || r == -ETIMEDOUT)
+			if (r == 0 || r == -EAGAIN)
 				r = tarn_channel_recv(w->ch, &b, NULL, 0);
 			if (r == 0)
 				tarn_block_unref(b);

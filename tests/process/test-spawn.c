@@ -351,7 +351,7 @@ PLAIN_TEST(s2_a_result_is_waited_for_and_an_error_comes_out)
 	tarn_process *p = SPAWN(&u, "twice_later", "qs", INT64_C(38), go);
 	PLAIN_CHECK(!tarn_process_done(p));
 	FAILS(tarn_process_get(p, 10000000, "q", &y), ETIMEDOUT);
-	FAILS(tarn_process_exception(p, 0, &f), ETIMEDOUT);
+	FAILS(tarn_process_exception(p, 0, &f), EAGAIN);
 	PLAIN_CHECK(!tarn_process_done(p) && tarn_process_is_alive(p));
 	close(open(go, O_CREAT | O_WRONLY, 0600));
 	OK(tarn_process_get(p, TARN_FOREVER, "q", &y));
@@ -969,6 +969,82 @@ PLAIN_TEST(workers_have_workers_and_errors_come_up)
 	PLAIN_CHECK(strcmp(tarn_fault_message(tarn_error_fault()), "12") == 0);
 	tarn_process_unref(p);
 	tarn_process_unref(q);
+	user_close(&u);
+}
+
+/* What @fd of @pid (0: this process) is, as "pipe:[NUMBER]". */
+static void what_is_open(pid_t pid, int fd, char ret[64])
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%s%.0d/fd/%d", pid == 0 ? "self" : "", (int)pid, fd);
+	ssize_t n = readlink(path, ret, 63);
+	ret[n > 0 ? n : 0] = '\0';
+}
+
+/* A child that was forked had the pipe open, too: the worker wrote on when its parent was gone. */
+PLAIN_TEST(a_forked_child_does_not_read_what_workers_write)
+{
+	if (ARENA_ASAN)
+		PLAIN_SKIP("%s", "a fork of several threads can wait for the sanitizer's allocator for ever");
+	struct user u = user_open();
+	tarn_process *p;
+	char theirs[2][64], mine[64];
+
+	OK(tarn_process_spawn(u.c, &(tarn_process_options){
+		.entry = "wait_for_ever", .stdout_to = TARN_STDIO_LOG, .stderr_to = TARN_STDIO_LOG }, &p));
+	for (int i = 0; i < 2; i++) {
+		what_is_open(tarn_process_pid(p), 1 + i, theirs[i]);
+		PLAIN_CHECKF(strncmp(theirs[i], "pipe:", 5) == 0, "%s", theirs[i]);
+	}
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		for (int fd = 0; fd < 1024; fd++) {
+			what_is_open(0, fd, mine);
+			PLAIN_CHECKF(strcmp(mine, theirs[0]) != 0 && strcmp(mine, theirs[1]) != 0, "%d is %s", fd,
+				     mine);
+		}
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(pid), 0);
+	OK(tarn_process_kill(p));
+	PLAIN_WAIT_FOR(tarn_process_done(p));
+	tarn_process_unref(p);
+	user_close(&u);
+}
+
+/* Whatever step of it fails for want of a descriptor is an error. A handler that could not be made gave back a
+ * reference that it did not have. */
+PLAIN_TEST(a_process_that_cannot_be_looked_after_is_an_error)
+{
+	struct user u = user_open();
+	struct rlimit old, less;
+	int r = -EMFILE, n_failed = 0;
+
+	PLAIN_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+	less = old;
+	for (less.rlim_cur = 3; r < 0; less.rlim_cur++) {
+		tarn_process *p = NULL;
+
+		OK(tarn_process_new(u.c, &(tarn_process_options){ .program = "/bin/sleep", .stdout_to = TARN_STDIO_LOG,
+			.argv = (char *[]){ (char *)"sleep", (char *)"1000", NULL } }, &p));
+		PLAIN_EQ(setrlimit(RLIMIT_NOFILE, &less), 0);
+		r = tarn_process_start(p);
+		PLAIN_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+		if (r < 0) {
+			n_failed++;
+			PLAIN_CHECKF(r == -EMFILE && tarn_error_last()->message[0] != '\0', "%s: %s",
+				     tarn_error_name(r), tarn_error_last()->message);
+		} else {
+			OK(tarn_process_kill(p));
+		}
+		/* A reference that nobody has would end it for both. */
+		tarn_process *again = tarn_process_ref(p);
+		tarn_process_unref(p);
+		PLAIN_CHECK(tarn_process_name(again) != NULL);
+		tarn_process_unref(again);
+	}
+	PLAIN_CHECK(n_failed > 3);
 	user_close(&u);
 }
 

@@ -286,6 +286,69 @@ PLAIN_TEST(u9_who_dies_while_it_ends_leaves_nobody_asleep)
 	user_close(&u);
 }
 
+/* A child takes one item, and acknowledges it when it is told. */
+static pid_t takes_one(struct scene *s, uint32_t *step)
+{
+	pid_t pid = plain_fork();
+
+	if (pid == 0) {
+		tarn_client *c = scene_client(s);
+		tarn_object *q, *o;
+		tarn_stream *mine;
+		int64_t x;
+
+		OK(tarn_object_lookup(c, "stream", TARN_FOREVER, &o));
+		OK(tarn_object_lookup(c, "queue", TARN_FOREVER, &q));
+		OK(tarn_stream_open(o, &mine));
+		OK(next(mine, TARN_FOREVER, &x));
+		scene_say(step, 1);
+		scene_await(step, 2);
+		OK(tarn_queue_task_done(q));
+		for (;;)
+			pause();
+	}
+	scene_await(step, 1);
+	return pid;
+}
+
+/* Who asked for the next item was told that the round was over, and then the item of a dead one came back. */
+PLAIN_TEST(u9_a_round_is_not_over_while_an_item_may_come_back)
+{
+	struct user u = user_open();
+	uint32_t *step = scene_shared(2 * sizeof *step);
+	tarn_object *q;
+	tarn_stream *s;
+	int64_t x = 0;
+	pid_t child[2];
+
+	OK(tarn_queue_new(u.c, &(tarn_queue_options){ .flags = TARN_QUEUE_REDELIVER }, &q));
+	OK(tarn_stream_new(u.c, &(tarn_stream_options){ .queue = q }, &s));
+	OK(tarn_object_publish(q, "queue", 0));
+	OK(tarn_object_publish(tarn_stream_object(s), "stream", 0));
+	OK(put(s, 1));
+	OK(put(s, 2));
+	for (int i = 0; i < 2; i++)
+		child[i] = takes_one(&u.s, &step[i]);
+	FAILS(next(s, 0, &x), EAGAIN);
+	OK(tarn_stream_end(s));
+	FAILS(next(s, 0, &x), EAGAIN); /* it was -TARN_EOF */
+	FAILS(next(s, 1000000, &x), ETIMEDOUT);
+	FAILS(tarn_stream_renew(s), TARN_ESTATE);
+	plain_kill(child[0]);
+	OK(next(s, TARN_FOREVER, &x));
+	PLAIN_EQ(x, 1);
+	FAILS(next(s, TARN_FOREVER, &x), EDEADLK); /* the other one's, and ours */
+	OK(tarn_queue_task_done(q));
+	FAILS(next(s, 0, &x), EAGAIN);
+	scene_say(&step[1], 2);
+	FAILS(next(s, TARN_FOREVER, &x), TARN_EOF);
+	OK(tarn_stream_renew(s));
+	plain_kill(child[1]);
+	tarn_stream_close(s);
+	tarn_object_unref(q);
+	user_close(&u);
+}
+
 PLAIN_TEST(u9_a_forked_child_ends_nothing)
 {
 	struct user u = user_open();

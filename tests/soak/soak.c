@@ -14,13 +14,15 @@
  * ends of the dead are never used again, so new channels keep coming.
  *
  *	soak [--seconds N] [--messages N] [--workers N] [--seed N] [--kill-every-ms N] [--servers]
- *	     [--server-every-ms N] [--memfd] [--epoll] [--stop] [--fork] [--deep] [--flood]
+ *	     [--server-every-ms N] [--arena-mib N] [--memfd] [--epoll] [--stop] [--fork] [--deep]
+ *	     [--flood]
  *
  * --messages: until so many items were received, for as long as that takes unless --seconds says how long at most.
  * --stop: workers are stopped for a while and go on. --fork: they fork while their threads are
  * inside calls; the child attaches anew, works, and ends in one of four ways, often after its
  * parent. --deep: the supervisor hangs hundreds of channels into each other and lets go. --flood:
  * workers pass blocks through channels in long bursts instead (flood.c), a hundred times as many.
+ * --arena-mib: a small arena is full all the time (256 without it).
  * A second build of it (test-soak-lives) retires each id after a few lives.
  *
  * A seed gives the same deeds of each thread and the same choice of who is killed; not the same
@@ -65,7 +67,7 @@ static struct {
 	uint64_t kills, clean_exits, channels, stops, server_kills, checks;
 	int board_fd;
 	bool forks, deep, stops_them, servers, flood;
-	uint64_t kill_every_ms, server_every_ms, n_workers;
+	uint64_t kill_every_ms, server_every_ms, n_workers, arena_mib;
 	uint64_t seconds, messages; /* how long: 0, without end; so many: 0, any */
 	tarn_client *client;
 	tarn_object *toy[ROOMS][TOYS];
@@ -199,17 +201,23 @@ static void go_deep(tarn_client *client)
 	for (uint64_t i = 0; i < depth; i++) {
 		int r = tarn_channel_new(client, 2, NULL, &outer);
 
-		if (r == 0)
+		if (r == -ENOMEM || r == -ENFILE)
+			break;
+		if (r < 0)
+			outer = NULL;
+		else
 			r = tarn_channel_bind(outer, TARN_PRODUCER);
 		if (r == 0 && inner != NULL)
 			r = tarn_channel_send_channel(outer, inner, 0, 0);
 		if (r == 0 && tarn_block_new(client, 100, 0, &b) == 0) {
 			canary_write(b);
 			r = tarn_channel_give(outer, b, 0, 0);
+			if (r < 0)
+				tarn_block_unref(b);
 		}
 		tarn_channel_unref(inner);
 		inner = outer;
-		if (r == -ENOMEM || r == -ENFILE)
+		if (r == -ENOMEM)
 			break;
 		if (r < 0) {
 			fprintf(stderr, "# depth %llu: %s\n", (unsigned long long)i,
@@ -486,7 +494,8 @@ static uint64_t number(const char *text)
 static void usage(void)
 {
 	puts("soak [--seconds N] [--messages N] [--workers N] [--seed N] [--kill-every-ms N] [--servers]\n"
-	     "     [--server-every-ms N] [--memfd] [--epoll] [--stop] [--fork] [--deep] [--flood]");
+	     "     [--server-every-ms N] [--arena-mib N] [--memfd] [--epoll] [--stop] [--fork] [--deep]\n"
+	     "     [--flood]");
 }
 
 /* The options that have a number. False: it is none of them. */
@@ -502,6 +511,7 @@ static bool number_option(const char *name, const char *value)
 		{ "--seed", &sup.seed },
 		{ "--kill-every-ms", &sup.kill_every_ms },
 		{ "--server-every-ms", &sup.server_every_ms },
+		{ "--arena-mib", &sup.arena_mib },
 	};
 
 	for (unsigned k = 0; k < sizeof option / sizeof *option; k++)
@@ -545,6 +555,7 @@ static void read_options(int argc, char **argv, tarn_server_options *o)
 		fprintf(stderr, "soak: 2 to %d workers\n", WORKERS_MOST);
 		exit(2);
 	}
+	o->arena_bytes = sup.arena_mib << 20;
 	sup.n = (int)sup.n_workers;
 	sup.random = sup.seed | 1;
 }
@@ -589,7 +600,7 @@ static bool soak(const tarn_server_options *options)
 
 int main(int argc, char **argv)
 {
-	tarn_server_options options = { .arena_bytes = 256u << 20, .log_level = 3 };
+	tarn_server_options options = { .log_level = 3 };
 	const char *text = getenv("TARN_SOAK_SECONDS");
 	bool fine;
 
@@ -602,6 +613,7 @@ int main(int argc, char **argv)
 			       : worker_main(argv[2], number(argv[3]), *argv[5] != '\0');
 	}
 	sup.n_workers = 6;
+	sup.arena_mib = 256;
 	sup.kill_every_ms = 10;
 	sup.server_every_ms = 150;
 	sup.seed = now_ns() ^ (uint64_t)getpid() << 32;

@@ -9,7 +9,11 @@
  *
  * Timeouts are nanoseconds: TARN_FOREVER waits without limit, 0 only looks,
  * anything else is relative to now. Every wait also ends when the server or the
- * peer dies.
+ * peer dies. One rule for all that wait, which other comments do not repeat: who only
+ * looked and would have to wait gets -EAGAIN, who waited in vain -ETIMEDOUT. What
+ * is begun whatever the timeout (a call, a task, a ping, a flush) is -ETIMEDOUT also with 0: it may
+ * have happened. Who looks for something that is not there, a server, a name, memory, gets the
+ * word for that: -ENOENT, -ENOMEM.
  *
  * After fork() the child's inherited client and handles answer -TARN_EFORKED; the
  * child opens its own client. unref and close are allowed there and do nothing to
@@ -36,6 +40,8 @@ typedef struct tarn_client_options {
 	uint64_t cache_bytes;  /* free blocks kept per thread; 0: the default (64 MiB or
 				* 1/64 of the arena, whichever is less) */
 	int64_t connect_timeout_ns; /* wait so long for a server to appear; 0: do not wait */
+	int64_t answer_timeout_ns;  /* how long a server that is there may take to let us in, to give a thread its
+				* lane, and to let us go; one that takes longer hangs: -ETIMEDOUT. 0: 30 s */
 	bool poison;           /* fill freed blocks with 0xDB: finds use after free */
 	const void *authkey;   /* proves to the server that we may attach, and has it prove that
 				* it knows the key, too (-TARN_EAUTH if it has none); it never
@@ -52,7 +58,8 @@ typedef struct tarn_client_options {
  * abstract socket ("@demo"). @options may be NULL. The caller owns the client in
  * @ret_client and ends it with tarn_client_close().
  * -ENOENT no such server, -TARN_ESRVDOWN it is just ending, -EACCES not admitted (or the
- * server is another user's), -TARN_EAUTH no or another authkey, -TARN_EVERSION other layout, -ETIMEDOUT none appeared, -EMFILE and others of the system.
+ * server is another user's), -TARN_EAUTH no or another authkey, -TARN_EVERSION other layout, -ETIMEDOUT none appeared
+ * (connect_timeout_ns), or it does not answer (answer_timeout_ns), -EMFILE and others of the system.
  */
 TARN_EXPORT int tarn_client_open(const char *name, const tarn_client_options *options,
 				 tarn_client **ret_client);

@@ -145,7 +145,8 @@ TARN_EXPORT int tarn_call_wait_any(tarn_pending *const *pending, size_t n, int64
  * method may be running on; it is told. */
 TARN_EXPORT int tarn_call_cancel(tarn_pending *pending);
 /* Ends it, cancelled if it was not answered; its result, if not taken, is given back. NULL is
- * allowed. Returns NULL. Also from another thread once its own has ended. */
+ * allowed. Returns NULL. Also from another thread once its own has ended. Freed twice, while no later call of the thread
+ * has its place: changes nothing, and leaves -TARN_ESTATE in tarn_error_last(); poll, wait and cancel return that. */
 TARN_EXPORT tarn_pending *tarn_call_free(tarn_pending *pending);
 
 /*

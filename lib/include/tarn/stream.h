@@ -45,11 +45,13 @@ TARN_EXPORT int tarn_stream_put(tarn_stream *stream, const tarn_builder *item, i
 /* One supplier has ended. -TARN_ESTATE all have. */
 TARN_EXPORT int tarn_stream_end(tarn_stream *stream);
 /* The next item, the caller's to end. -TARN_EOF there are no more in this round, -ETIMEDOUT, -ECANCELED
- * stop is set; as tarn_queue_get(). */
+ * stop is set; as tarn_queue_get(). Of a queue that redelivers (TARN_QUEUE_REDELIVER) the round is over when
+ * other processes have acknowledged all that they took: what a dead one had comes first. -EDEADLK they
+ * have not, and this thread has not acknowledged what it took either. */
 TARN_EXPORT int tarn_stream_next(tarn_stream *stream, tarn_parcel *ret_item, int64_t timeout_ns);
 
 /* Begins the next round, in which all suppliers have to end again. -TARN_ESTATE not all have ended, or
- * items are left. */
+ * items are left, or not acknowledged by other processes. */
 TARN_EXPORT int tarn_stream_renew(tarn_stream *stream);
 /* Waits until the round of this tarn_stream is over and the next one has begun, and is in that one
  * then. -ETIMEDOUT, -ECANCELED. */
