@@ -37,6 +37,13 @@ void arena_start(uint64_t bytes)
 	arena_start_pinned(bytes, -1);
 }
 
+void arena_pin(int cpu)
+{
+	/* The thread that serves is its first. */
+	if (!pin_process(arena_pid(), cpu))
+		die("the server cannot run on CPU %d: %m", cpu);
+}
+
 void arena_stop(void)
 {
 	if (inspector != NULL)

@@ -16,6 +16,8 @@
 void arena_start(uint64_t bytes);
 /* The same, on @cpu; -1: not pinned. */
 void arena_start_pinned(uint64_t bytes, int cpu);
+/* From here on it runs on @cpu; -1: on any. */
+void arena_pin(int cpu);
 void arena_stop(void);
 const char *arena_name(void);
 pid_t arena_pid(void);

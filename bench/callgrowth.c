@@ -2,7 +2,8 @@
 /*
  * What grows with clients, and with objects, for one who calls? Caller and server spin on a CPU
  * each, with 1 to 64 (--big: 1,024) clients attached, of which all but one are idle; and with 1 to
- * 10^6 live objects, of which one is called, or 1,000 in turn, or any at random.
+ * 10^6 live objects, of which one is called, or 1,000 in turn, or any at random. Beside that (column
+ * "memory") stands what the same choice costs among as many bare lines of 64 B on each side: lines.h.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -12,16 +13,18 @@
 #include <unistd.h>
 
 #include "counter.h"
-#include "line.h"
+#include "lines.h"
 
 #define CLIENTS_MOST 1024u
-#define FEW 1000u
 
-enum use { ONE, IN_TURN, AT_RANDOM };
 static const char *const use_name[] = { "one called", "1000 called", "any at random" };
 
 static struct stage {
 	uint32_t ready; /* idle clients */
+	struct meeting meeting;
+	struct line line;
+	struct choice choice;
+	uint64_t trips;
 } *stage;
 
 static tarn_client *client;
@@ -66,63 +69,80 @@ static void stop_idle(const pid_t *pid, unsigned n)
 /* ---- objects ---- */
 
 static struct held {
-	tarn_object **object;
-	int64_t *sum;
-	uint64_t n;
-} held;
+	tarn_object *object;
+	int64_t sum;
+} *held;
+static uint64_t n_held;
 
 /* As many as @n: more are made, none are dropped. */
 static void hold(uint64_t n)
 {
-	if (n <= held.n)
+	if (n <= n_held)
 		return;
-	held.object = realloc(held.object, n * sizeof(tarn_object *));
-	held.sum = realloc(held.sum, n * sizeof *held.sum);
-	if (held.object == NULL || held.sum == NULL)
+	held = realloc(held, n * sizeof *held);
+	if (held == NULL)
 		die("no memory for %llu proxies", (unsigned long long)n);
-	for (; held.n < n; held.n++) {
-		held.object[held.n] = counter_new(client);
-		held.sum[held.n] = 0;
-	}
+	for (; n_held < n; n_held++)
+		held[n_held] = (struct held){ .object = counter_new(client) };
 }
 
 static void drop_all(void)
 {
-	while (held.n > 0)
-		tarn_object_unref(held.object[--held.n]);
-	free(held.object);
-	free(held.sum);
-	held = (struct held){ 0 };
+	while (n_held > 0)
+		tarn_object_unref(held[--n_held].object);
+	free(held);
+	held = NULL;
 }
 
-static uint64_t choose(uint64_t i, uint64_t n, enum use use, uint64_t *seed)
+/* The memory's own part: as time_calls(), of bare lines. Each side has its own. */
+
+static unsigned char *own_lines(uint64_t n)
 {
-	if (use == ONE)
-		return 0;
-	if (use == IN_TURN) /* spread over all of them */
-		return i % FEW * (n / FEW > 0 ? n / FEW : 1) % n;
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed % n;
+	unsigned char *p = aligned_alloc(LINES_BYTES, n * LINES_BYTES);
+
+	if (p == NULL)
+		die("no memory for %llu lines", (unsigned long long)n);
+	return p;
 }
 
-static void time_calls(const char *row, uint64_t live, enum use use)
+static void answer_lines(void *arg)
 {
-	uint64_t n = often(100000), warm = n / 10 + FEW, seed = 88172645463325252u;
+	(void)arg;
+	lines_answer(&stage->line, &stage->meeting, stage->choice, own_lines(stage->choice.n), stage->trips,
+		     false);
+}
+
+static double time_lines(struct choice choice)
+{
+	unsigned char *mine = own_lines(choice.n);
+
+	stage->choice = choice;
+	stage->trips = often(20000);
+	pid_t pid = start_process(answer_lines, NULL, bench.cpu[1]);
+	struct digest d = lines_ask(&stage->line, &stage->meeting, choice, mine, stage->trips);
+
+	await_processes(&pid, 1);
+	free(mine);
+	return d.p50;
+}
+
+static struct digest time_calls(struct choice choice)
+{
+	uint64_t n = often(100000), warm = choice_warm(&choice, n);
 	struct samples s = { 0 };
 
 	samples_grow(&s, n);
 	for (uint64_t i = 0; i < warm + n; i++) {
-		uint64_t k = choose(i, live, use, &seed), from = ticks();
+		uint64_t k = choose(&choice, i), from = ticks();
 
-		counter_call(held.object[k], &one, ++held.sum[k]);
+		counter_call(held[k].object, &one, ++held[k].sum);
 		if (i >= warm)
 			samples_add(&s, ticks() - from);
 	}
 	struct digest d = digest_of(&s);
-	record_digest(row, &d, VERSUS_LINE);
+
 	samples_free(&s);
+	return d;
 }
 
 /* ---- rows ---- */
@@ -136,8 +156,9 @@ static void measure_clients(unsigned round, unsigned n)
 		run_begin(round, false);
 		run_axis("clients", n, "call");
 		pin(bench.cpu[0]);
-		time_calls(row, 1, ONE);
+		struct digest d = time_calls(choice_of(1, USE_ONE));
 		unpin();
+		record_digest(row, &d, VERSUS_LINE);
 	} while (run_again());
 }
 
@@ -151,8 +172,10 @@ static void measure_objects(unsigned round, uint64_t n, enum use use)
 		run_begin(round, false);
 		run_axis("objects", (double)n, what);
 		pin(bench.cpu[0]);
-		time_calls(row, n, use);
+		struct digest d = time_calls(choice_of(n, use));
+		record(row, "memory", "ns", time_lines(choice_of(n, use)), NULL);
 		unpin();
+		record_digest(row, &d, n > 1 ? "memory" : VERSUS_LINE);
 	} while (run_again());
 }
 
@@ -177,11 +200,11 @@ static void measure_all_objects(unsigned round)
 		if (bench.quick && counts[i] > 10000)
 			continue;
 		hold(counts[i]);
-		measure_objects(round, counts[i], ONE);
+		measure_objects(round, counts[i], USE_ONE);
 		if (counts[i] > 1)
-			measure_objects(round, counts[i], AT_RANDOM);
-		if (counts[i] > FEW)
-			measure_objects(round, counts[i], IN_TURN);
+			measure_objects(round, counts[i], USE_ANY);
+		if (counts[i] > USE_FEW_N)
+			measure_objects(round, counts[i], USE_FEW);
 	}
 }
 

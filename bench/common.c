@@ -388,6 +388,16 @@ void pin(int cpu)
 		die("cannot run on CPU %d: %s", cpu, strerror(errno));
 }
 
+bool pin_process(pid_t pid, int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	if (cpu >= 0)
+		CPU_SET((size_t)cpu, &set);
+	return sched_setaffinity(pid, sizeof set, cpu >= 0 ? &set : &allowed) == 0;
+}
+
 void unpin(void)
 {
 	sched_setaffinity(0, sizeof allowed, &allowed);

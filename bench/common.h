@@ -157,6 +157,7 @@ static inline void spin_pause(void)
 /* ---- CPUs and processes ---- */
 
 void pin(int cpu);
+bool pin_process(pid_t pid, int cpu); /* its first thread; @cpu < 0: all again. False: errno */
 void unpin(void); /* back to all CPUs that the program was started with */
 bool two_cpus(void);
 

@@ -3,46 +3,39 @@
  * What grows with the number of clients, and of live blocks? Allocating and releasing a block, a
  * bounce of one between two processes, and a question to the server, with 2 to 64 clients
  * attached, of which those that do not measure are idle; and with 1 to 10^6 live blocks
- * in the first of the two, of which one is used, or 1,000 in turn, or any at random.
+ * in the first of the two, of which one is used, or 1,000 in turn, or any at random. Beside that
+ * (column "memory") stands what the same choice costs among as many bare lines of 64 B: lines.h.
  */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "arena.h"
-#include "line.h"
+#include "lines.h"
 
 #define CLIENTS_MOST 64u
-#define FEW 1000u
 
 /* Which of the live blocks bounces. */
-enum use { ONE, IN_TURN, AT_RANDOM };
 static const char *const use_name[] = { "one used", "1000 used", "any at random" };
 
 static struct stage {
 	struct meeting meeting;
 	struct line line;
 	uint32_t ready; /* idle clients */
-	uint64_t objects, trips, warm;
-	enum use use;
+	struct choice choice; /* among the live blocks */
+	uint64_t trips;
 	double reference[2];
-	struct digest bounce, ping;
+	struct digest bounce, ping, memory;
 	double alloc_ns;
 	char there[64], back[64]; /* names of the channels */
 } *stage;
+static unsigned char *memory; /* of as many lines as there are blocks, shared by the two */
 
 /* ---- the two that measure ---- */
-
-static uint64_t next_random(uint64_t *seed)
-{
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed;
-}
 
 /* Median over blocks, which a preemption does not move. */
 static double time_alloc(tarn_client *c)
@@ -90,36 +83,25 @@ static tarn_block **hold_blocks(tarn_client *c, uint64_t n)
 	return held;
 }
 
-static uint64_t choose(uint64_t trip, uint64_t *seed)
-{
-	switch (stage->use) {
-	case ONE:
-		return 0;
-	case IN_TURN: /* spread over all of them */
-		return trip % FEW * (stage->objects / FEW > 0 ? stage->objects / FEW : 1) % stage->objects;
-	case AT_RANDOM:
-		break;
-	}
-	return next_random(seed) % stage->objects;
-}
-
 static void bounce_first(tarn_client *c, tarn_block **held)
 {
 	tarn_channel *out = make_channel(c, stage->there, 1024, TARN_PRODUCER);
 	tarn_channel *in = make_channel(c, stage->back, 1024, TARN_CONSUMER);
 	struct samples trips = { 0 };
-	uint64_t seed = 88172645463325252u;
+	struct choice choice = stage->choice;
+	uint64_t warm = choice_warm(&choice, stage->trips);
 
 	samples_grow(&trips, stage->trips);
 	meet(&stage->meeting, 2);
+	stage->memory = lines_ask(&stage->line, &stage->meeting, choice, memory, stage->trips);
 	stage->reference[0] = line_reference(&stage->line, &stage->meeting, true);
-	for (uint64_t i = 0; i < stage->warm + stage->trips; i++) {
-		uint64_t k = choose(i, &seed), from = ticks();
+	for (uint64_t i = 0; i < warm + stage->trips; i++) {
+		uint64_t k = choose(&choice, i), from = ticks();
 
 		*(volatile unsigned char *)tarn_block_data(held[k]) = 1;
 		give(out, held[k], i);
 		held[k] = receive(in, NULL);
-		if (i >= stage->warm)
+		if (i >= warm)
 			samples_add(&trips, ticks() - from);
 	}
 	stage->reference[1] = line_reference(&stage->line, &stage->meeting, true);
@@ -132,13 +114,16 @@ static void bounce_first(tarn_client *c, tarn_block **held)
 static void run_first(void *arg)
 {
 	tarn_client *c = attach();
-	tarn_block **held = hold_blocks(c, stage->objects);
+	tarn_block **held = hold_blocks(c, stage->choice.n);
 
 	(void)arg;
 	stage->alloc_ns = time_alloc(c);
+	/* The other one sleeps until there is a channel: the server gets its CPU, and not ours. */
+	arena_pin(bench.cpu[1]);
 	stage->ping = time_pings(c);
+	arena_pin(-1);
 	bounce_first(c, held);
-	for (uint64_t i = 0; i < stage->objects; i++)
+	for (uint64_t i = 0; i < stage->choice.n; i++)
 		tarn_block_unref(held[i]);
 	free(held);
 	tarn_client_close(c);
@@ -152,8 +137,9 @@ static void run_second(void *arg)
 
 	(void)arg;
 	meet(&stage->meeting, 2);
+	lines_answer(&stage->line, &stage->meeting, stage->choice, memory, stage->trips, true);
 	line_reference(&stage->line, &stage->meeting, false);
-	for (uint64_t i = 0; i < stage->warm + stage->trips; i++) {
+	for (uint64_t i = 0; i < choice_warm(&stage->choice, stage->trips) + stage->trips; i++) {
 		uint64_t tag;
 		tarn_block *b = receive(in, &tag);
 
@@ -215,22 +201,23 @@ static void record_point(const char *row, const char *axis, double x, const char
 	snprintf(what, sizeof what, "bounce%s%s", how[0] != '\0' ? ", " : "", how);
 	run_axis(axis, x, what);
 	record(row, VERSUS_LINE, "ns", (stage->reference[0] + stage->reference[1]) / 2, NULL);
-	record_digest(row, &stage->bounce, VERSUS_LINE);
+	record(row, "memory", "ns", stage->memory.p50, NULL);
+	record_digest(row, &stage->bounce, stage->choice.n > 1 ? "memory" : VERSUS_LINE);
 }
 
 static void run_pair(uint64_t objects, enum use use)
 {
 	static unsigned run;
 
-	stage->objects = objects;
-	stage->use = use;
+	stage->choice = choice_of(objects, use);
 	stage->trips = often(20000);
-	stage->warm = stage->trips / 10 + (use == IN_TURN ? FEW : 0);
+	memory = shared_memory(objects * LINES_BYTES);
 	snprintf(stage->there, sizeof stage->there, "there-%u", run);
 	snprintf(stage->back, sizeof stage->back, "back-%u", run++);
 	const pid_t pid[] = { start_process(run_first, NULL, bench.cpu[0]),
 			      start_process(run_second, NULL, bench.cpu[1]) };
 	await_processes(pid, 2);
+	munmap(memory, objects * LINES_BYTES);
 }
 
 static void measure_clients(unsigned round, unsigned n)
@@ -242,7 +229,7 @@ static void measure_clients(unsigned round, unsigned n)
 	snprintf(row, sizeof row, "%u clients", n);
 	start_idle(idle, n - 2);
 	run_begin(round, false);
-	run_pair(1, ONE);
+	run_pair(1, USE_ONE);
 	record_point(row, "clients", n, "");
 	bool again = run_again();
 	stop_idle(idle, n - 2);
@@ -284,11 +271,11 @@ int main(int argc, char **argv)
 		for (unsigned i = 0; i < sizeof objects / sizeof *objects; i++) {
 			if (bench.quick && objects[i] > 10000)
 				continue;
-			measure_objects(r, objects[i], ONE);
+			measure_objects(r, objects[i], USE_ONE);
 			if (objects[i] > 1)
-				measure_objects(r, objects[i], AT_RANDOM);
-			if (objects[i] > FEW)
-				measure_objects(r, objects[i], IN_TURN);
+				measure_objects(r, objects[i], USE_ANY);
+			if (objects[i] > USE_FEW_N)
+				measure_objects(r, objects[i], USE_FEW);
 		}
 	}
 	arena_stop();

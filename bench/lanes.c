@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -105,7 +106,8 @@ int main(int argc, char **argv)
 	if (!two_cpus())
 		skip("it takes two CPUs");
 	stage = shared_memory(sizeof *stage);
-	arena_start(UINT64_C(1) << 30);
+	setenv("TARN_SPIN_US", "1000", 0); /* the server and who asks have a CPU each */
+	arena_start_pinned(UINT64_C(1) << 30, bench.cpu[1]);
 	pin(bench.cpu[0]);
 	for (unsigned r = 0; r < bench.rounds; r++)
 		for (unsigned k = 0; k < sizeof idle / sizeof *idle; k++)

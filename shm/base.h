@@ -68,6 +68,20 @@ static inline void tarn__compiler_barrier(void)
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
+/* Asks for the line at @p, which need not be mapped: nobody waits for it. gcc takes a function that only
+ * fetches for one without effect and may drop its calls (and did); the empty asm is one. */
+static inline void tarn__fetch(const void *p)
+{
+	__builtin_prefetch(p);
+	__asm__ volatile("");
+}
+/* The same, to be written. */
+static inline void tarn__fetch_to_write(const void *p)
+{
+	__builtin_prefetch(p, 1);
+	__asm__ volatile("");
+}
+
 /* A hint to the core that this is a poll loop. HOTPATH: it makes the other
  * side faster, because a poll steals the line while it is being filled. */
 static inline void tarn__pause(void)

@@ -145,6 +145,8 @@ static void add_memory(struct rows *r, const tarn_stat *s)
 	add_bytes(r, "meta", s->meta_bytes, 0);
 	add_bytes(r, "largest_free", s->largest_free_bytes, 0);
 	add_bytes(r, "idle", s->idle_bytes, s->arena_bytes);
+	add_bytes(r, "contents", s->contents_bytes, s->contents_committed_bytes);
+	add_bytes(r, "contents_committed", s->contents_committed_bytes, 0);
 }
 
 static void add_limited(struct rows *r, const char *of_group, const char *called, uint64_t n,

@@ -251,7 +251,7 @@ static int next_item(struct tarn_channel *ch, struct tarn__lane *l, int64_t time
 there:
 	hint = tarn__load_relaxed(&s->word[TARN__CH_SPARE]);
 	if (hint < l->client->data_bytes)
-		__builtin_prefetch(l->client->data + hint); /* while DIR is being looked at */
+		tarn__fetch(l->client->data + hint); /* while DIR is being looked at */
 	ret->id = tarn__load_relaxed(&s->word[TARN__CH_ID]);
 	ret->flags = tarn__load_relaxed(&s->word[TARN__CH_FLAGS]);
 	ret->size = tarn__load_relaxed(&s->word[TARN__CH_SIZE]);
@@ -445,16 +445,16 @@ static void look_ahead(struct tarn_channel *ch, const struct tarn_client *c)
 	uint64_t hint;
 	uint32_t index;
 
-	__builtin_prefetch(slot_at(ch, ch->consumer.position + 4));
+	tarn__fetch(slot_at(ch, ch->consumer.position + 4));
 	if (!has_next(ch))
 		return;
 	/* Any numbers will do for a prefetch, if they lie within the mappings. */
 	index = tarn__id_index(tarn__load_relaxed(&s->word[TARN__CH_ID]));
 	hint = tarn__load_relaxed(&s->word[TARN__CH_SPARE]);
 	if (index < c->dir_entries)
-		__builtin_prefetch(&c->dir[index]);
+		tarn__fetch(&c->dir[index]);
 	if (hint < c->data_bytes)
-		__builtin_prefetch(c->data + hint);
+		tarn__fetch(c->data + hint);
 }
 
 /*

@@ -388,7 +388,7 @@ static void client_free(struct tarn_client *c)
 	client_unmap(c);
 }
 
-int tarn__client_open_on(int fd, const char *name, const tarn_client_options *o,
+int tarn__client_open_on(int fd, const char *name, const tarn_client_options *o, bool again,
 			 struct tarn_client **ret_client)
 {
 	struct tarn_client *c = client_new(name);
@@ -418,7 +418,8 @@ int tarn__client_open_on(int fd, const char *name, const tarn_client_options *o,
 	return 0;
 fail:
 	/* It may be attached already; a hang-up alone is no end as long as this process lives. */
-	tarn__client_tell(c, TARN__CTL_DETACH, 0);
+	if (!again)
+		tarn__client_tell(c, TARN__CTL_DETACH, 0);
 	client_free(c);
 	return r;
 }
@@ -428,7 +429,7 @@ static int open_once(const char *name, const tarn_client_options *o, uint64_t de
 {
 	int fd, r = tarn__control_connect(name, deadline, &fd);
 
-	return r < 0 ? r : tarn__client_open_on(fd, name, o, ret_client);
+	return r < 0 ? r : tarn__client_open_on(fd, name, o, false, ret_client);
 }
 
 int tarn_client_open(const char *name, const tarn_client_options *options, tarn_client **ret_client)

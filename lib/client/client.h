@@ -145,7 +145,9 @@ struct tarn_client {
 	/* Guarded by pool. */
 	TARN__ALIGNED_LINE pthread_mutex_t pool;
 	struct tarn_block *spare;    /* unused handles */
-	struct tarn__chunk *chunks;  /* the memory they lie in */
+	struct tarn__chunk *chunks;  /* the memory they lie in, */
+	struct tarn_block *uncarved; /* and what of the newest was never one yet */
+	uint32_t n_chunks, n_uncarved;
 	uint64_t credits;            /* ids that the server lets us hold */
 	uint64_t credits_taken;      /* of these, handed to lanes */
 	unsigned char *sealed_data;  /* second, read-only mapping of DATA; NULL: not yet */
@@ -184,8 +186,9 @@ int tarn__fail_down(const struct tarn_client *c);
  * for slow paths. @l may be NULL. */
 int tarn__client_health(struct tarn_client *c, const struct tarn__lane *l);
 
-/* Attaches over a connection that there is already, and takes it over. */
-int tarn__client_open_on(int fd, const char *name, const tarn_client_options *options,
+/* Attaches over a connection that there is already, and takes it over. @again: one that failed may be tried again over a
+ * copy of it, so the server is not told that this was the end. */
+int tarn__client_open_on(int fd, const char *name, const tarn_client_options *options, bool again,
 			 struct tarn_client **ret_client);
 
 /* A question on the control socket; under the mutex, so never with a lane's message

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* ---- shards ---- */
 
@@ -200,27 +201,50 @@ uint32_t tarn__table_remove(struct tarn_client *c, struct tarn_block *b)
 
 /* ---- memory for handles ---- */
 
-#define CHUNK 63u
+#define CHUNK_BYTES 4096u
+#define BIG_BYTES (2u << 20) /* a huge page */
+#define BIG_AFTER (BIG_BYTES / CHUNK_BYTES)
+
 struct tarn__chunk {
 	TARN__ALIGNED_LINE struct tarn__chunk *next;
-	struct tarn_block block[CHUNK] TARN__ALIGNED_LINE;
+	struct tarn_block block[] TARN__ALIGNED_LINE;
 };
 
-/* Mutex pool held. */
-static bool more_handles(struct tarn_client *c)
+/* A page, which most clients never fill. Who has filled hundreds has so many handles that each use of one
+ * would walk the page tables: it gets huge pages, where the system gives them (a wish, else small ones).
+ * Handles are carved off as they are needed, so the rest is not touched. Mutex pool held. */
+static void more_handles(struct tarn_client *c)
 {
-	struct tarn__chunk *k = aligned_alloc(64, sizeof *k);
+	const bool big = c->n_chunks >= BIG_AFTER;
+	const size_t bytes = big ? BIG_BYTES : CHUNK_BYTES;
+	struct tarn__chunk *k = aligned_alloc(big ? BIG_BYTES : TARN__LINE, bytes);
 
 	if (k == NULL)
-		return false;
-	memset(k, 0, sizeof *k);
+		return;
+	if (big)
+		(void)madvise(k, bytes, MADV_HUGEPAGE);
 	k->next = c->chunks;
 	c->chunks = k;
-	for (unsigned i = 0; i < CHUNK; i++) {
-		k->block[i].next = c->spare;
-		c->spare = &k->block[i];
+	c->n_chunks++;
+	c->uncarved = k->block;
+	c->n_uncarved = (uint32_t)((bytes - sizeof *k) / sizeof k->block[0]);
+}
+
+/* NULL: there is none. Mutex pool held. */
+static struct tarn_block *pooled_handle(struct tarn_client *c)
+{
+	struct tarn_block *b = c->spare;
+
+	if (b != NULL) {
+		c->spare = b->next;
+		return b;
 	}
-	return true;
+	if (c->n_uncarved == 0)
+		return NULL;
+	c->n_uncarved--;
+	b = c->uncarved++;
+	memset(b, 0, sizeof *b);
+	return b;
 }
 
 struct tarn_block *tarn__handle_new_slow(struct tarn__lane *l)
@@ -229,11 +253,9 @@ struct tarn_block *tarn__handle_new_slow(struct tarn__lane *l)
 	struct tarn_block *b;
 
 	pthread_mutex_lock(&c->pool);
-	if (c->spare == NULL)
+	if (c->spare == NULL && c->n_uncarved == 0)
 		more_handles(c);
-	for (unsigned i = 0; i < 256 && c->spare != NULL; i++) {
-		b = c->spare;
-		c->spare = b->next;
+	for (unsigned i = 0; i < 256 && (b = pooled_handle(c)) != NULL; i++) {
 		b->next = l->spare;
 		l->spare = b;
 		l->n_spare++;
@@ -272,6 +294,7 @@ void tarn__chunks_free(struct tarn_client *c)
 		free(k);
 	}
 	c->spare = NULL;
+	c->n_uncarved = 0;
 }
 
 /* ---- the right to hold ids (I19) ---- */

@@ -3,16 +3,19 @@
 #include "pool.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "gate.h"
 #include "lib/client/call.h"
+#include "lib/control.h"
 #include "lib/error.h"
 
 #define TRIM_NS 10000000   /* idle for so long: the cache goes back */
@@ -305,21 +308,28 @@ void tarn__actor_leave(struct executor *e, struct presence *here)
 
 /* ---- threads ---- */
 
-/* From a thread of its own: the server has to be serving to answer. */
+/* From a thread of its own: the server has to be serving to answer. Who waits for an executor is told if it
+ * fails, mostly for want of descriptors or memory; it can be done again over the same connection. */
 static bool attach(struct pool *p)
 {
 	static const tarn_client_options none;
-	tarn_client *client;
-	int r = tarn__client_open_on(p->socket, p->server, &none, &client);
+	struct tarn__request failed = { .magic = TARN__CONTROL_MAGIC, .kind = TARN__CTL_NO_HOST };
+	int fd = fcntl(p->socket, F_DUPFD_CLOEXEC, 3);
+	tarn_client *client = NULL;
+	int r = fd < 0 ? -errno : tarn__client_open_on(fd, p->server, &none, true, &client);
 
-	pthread_mutex_lock(&p->mutex);
-	p->socket = -1; /* taken over, whatever came of it */
-	if (r == 0) {
-		client->direct = &tarn__host_direct;
-		p->client = client;
+	if (r < 0) {
+		failed.argument = (uint64_t)-r;
+		tarn__control_send(p->socket, &failed, sizeof failed, NULL, 0, MSG_DONTWAIT);
+		return false;
 	}
+	client->direct = &tarn__host_direct;
+	pthread_mutex_lock(&p->mutex);
+	close(p->socket);
+	p->socket = -1;
+	p->client = client;
 	pthread_mutex_unlock(&p->mutex);
-	return r == 0;
+	return true;
 }
 
 static int wait_for(struct pool *p, pthread_cond_t *condition, int64_t ns)
@@ -510,23 +520,28 @@ static bool start_one(struct pool *p)
 }
 
 #define AGAIN_NS 10000000 /* until a thread that the system refused is tried again */
+#define ATTACH_AGAIN_NS 100000000 /* and attaching that failed: what waits meanwhile is answered with why */
 
 /* With the first job it attaches, then starts executors as jobs need them: the reactor has no time
  * for that. It is there from the start: refused later, nobody would ever do it. */
 static void *grower_main(void *arg)
 {
 	struct pool *p = arg;
-	bool ok;
 
 	prctl(PR_SET_NAME, "tarn-host", 0, 0, 0);
 	pthread_mutex_lock(&p->mutex);
-	while (p->queued == 0 && !p->stopping)
-		pthread_cond_wait(&p->grow, &p->mutex);
-	ok = !p->stopping;
-	pthread_mutex_unlock(&p->mutex);
-	ok = ok && attach(p);
-	pthread_mutex_lock(&p->mutex);
-	while (ok && !p->stopping) {
+	while (p->client == NULL && !p->stopping) {
+		if (p->queued == 0) {
+			pthread_cond_wait(&p->grow, &p->mutex);
+			continue;
+		}
+		pthread_mutex_unlock(&p->mutex);
+		bool attached = attach(p);
+		pthread_mutex_lock(&p->mutex);
+		if (!attached && !p->stopping)
+			wait_for(p, &p->grow, ATTACH_AGAIN_NS);
+	}
+	while (!p->stopping) {
 		if (!wants_more(p))
 			pthread_cond_wait(&p->grow, &p->mutex);
 		else if (!start_one(p))

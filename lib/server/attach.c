@@ -78,7 +78,7 @@ static void on_death(void *arg, uint32_t events)
 	struct peer *p = arg;
 
 	(void)events;
-	p->dead = true;
+	tarn__peer_died(p->server, p);
 	tarn__loop_unwatch(p->server->loop, &p->pidfd_watch);
 }
 
@@ -99,7 +99,7 @@ void tarn__peer_watch(struct server *s, struct peer *p)
 	p->pidfd_watch = (struct tarn__loop_watch){ .fd = p->pidfd, .fn = on_death, .arg = p };
 	if (tarn__loop_watch(s->loop, &p->socket_watch) < 0 ||
 	    tarn__loop_watch(s->loop, &p->pidfd_watch) < 0)
-		p->dead = true; /* cannot be watched: undone at once */
+		tarn__peer_died(s, p); /* cannot be watched: undone at once */
 }
 
 /* The visitor's process is v->pidfd. True if it has become a client. */

@@ -579,6 +579,30 @@ void tarn__calls_lane_closed(struct server *s, uint32_t lane)
 	}
 }
 
+void tarn__calls_refuse(struct server *s)
+{
+	const int error = s->no_host;
+	struct sentence room;
+	struct outcome o;
+	struct asker to;
+
+	s->no_host = 0;
+	tarn__log(s, 4, "no executor can be started: %s", strerror(error));
+	for (uint32_t i = 1; i < s->st.head->calls; i++) {
+		struct call *c = &s->st.call[i];
+
+		if (c->state != CALL_RUNNING || !tarn__call_asker(s, c, &to))
+			continue;
+		tarn__outcome_say(&o, &room, error, "The call was not run: the server can start no thread for it (%s). "
+				  "It tries again; so may you.", strerror(error));
+		tarn__error_note(s, &o);
+		tarn__reply_error(s, &to, &o);
+		tarn__call_orphan(s, c);
+		tarn__commit(s);
+		job_cancel(s, c);
+	}
+}
+
 enum verdict tarn__on_cancel(struct turn *t)
 {
 	struct state *st = t->st;

@@ -87,6 +87,9 @@ void tarn__call_orphan(struct server *s, struct call *c);
 /* Whether calls of @client, which may be dead, are still to change containers (lists, dicts, namespaces): an
  * executor has them, or will. */
 bool tarn__calls_change_containers(const struct server *s, uint32_t client);
+/* No executor can be had, because of s->no_host: whoever waits for one is told. What they asked for stays with the host, as
+ * what was cancelled does, until there is one. Commits by itself. */
+void tarn__calls_refuse(struct server *s);
 /* The lane goes: its calls are nobody's. Commits by itself. */
 void tarn__calls_lane_closed(struct server *s, uint32_t lane);
 

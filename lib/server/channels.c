@@ -321,9 +321,11 @@ bool tarn__channel_sweep(struct server *s, struct channel *ch)
 	return more;
 }
 
-/* A channel object without claims: its ends are gone with it. */
+/* A channel object without claims, or with none but those of its own ring: its ends are gone with it,
+ * so nobody is to find it by its name any more, who could bind neither. */
 void tarn__channel_abandon(struct server *s, struct channel *ch)
 {
+	tarn__name_drop(&s->st, ch->id);
 	if (ch->producer.state != END_GONE)
 		SET(&s->st, ch->producer.state, END_GONE);
 	if (ch->consumer.state != END_GONE)

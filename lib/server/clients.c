@@ -369,6 +369,9 @@ void tarn__clients_notice_deaths(struct server *s)
 {
 	struct state *st = &s->st;
 
+	if (tarn__likely(!s->deaths_unseen))
+		return;
+	s->deaths_unseen = false;
 	for (uint32_t i = 1; i < st->head->clients_used; i++) {
 		struct peer *p = s->peer[i];
 		struct client *c = &st->client[i];

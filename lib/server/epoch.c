@@ -352,6 +352,8 @@ bool tarn__epoch(struct server *s)
 		busy |= tarn__clients_advance(s);
 	if (tarn__unlikely(s->interrupted))
 		tarn__succeed_calls(s);
+	if (tarn__unlikely(s->no_host != 0))
+		tarn__calls_refuse(s);
 	if (s->sweeping) {
 		s->sweeping = sweep_channels(s);
 		busy = true;

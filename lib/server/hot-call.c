@@ -17,6 +17,7 @@
 #include "hot.h"
 
 #include "deed.h"
+#include "hints.h"
 #include "ledger.h"
 #include "things.h"
 
@@ -51,7 +52,7 @@ static inline bool is_short(const uint64_t *w)
 static bool object_take(struct lot *b, uint64_t id)
 {
 	const struct object *o = object_find(b->st, id);
-	const struct thing *k = o != NULL ? tarn__thing_of(b->st, o) : NULL;
+	const struct thing *k = o != NULL ? tarn__hint_thing(b->s, o, id) : NULL;
 	const struct tarn__served *type = k != NULL ? tarn__thing_type(b->s, k) : NULL;
 
 	b->run.id = 0;
@@ -62,6 +63,7 @@ static bool object_take(struct lot *b, uint64_t id)
 		b->run.offer = NULL;
 	b->run.served = type;
 	b->run.self = tarn__thing_self(b->s, o, type);
+	tarn__hint_set(b->s, object_index(b->st, o), k, b->run.self);
 	return true;
 }
 
@@ -191,14 +193,12 @@ static inline enum way call_one(struct lot *b, const struct tarn__slot *slot)
 }
 
 /* What a call names; any number will do for a prefetch. */
-static inline void prefetch_called(const struct state *st, uint64_t id)
+static inline void prefetch_called(const struct server *s, uint64_t id)
 {
 	uint32_t index = tarn__id_index(id);
 
-	if (index < st->head->heap.objects) {
-		__builtin_prefetch(&st->object[index]);
-		__builtin_prefetch(&st->channel_of[index]);
-	}
+	if (index < s->st.head->heap.objects)
+		tarn__hint_fetch(s, index);
 }
 
 static void lot_begin(struct lot *b, struct server *s, struct lane_view *v)
@@ -258,7 +258,7 @@ uint32_t tarn__hot_calls(struct server *s, struct lane_view *v)
 		if (!is_short(slot[n].word))
 			break;
 		if (slot[n].word[1] != last)
-			prefetch_called(st, last = slot[n].word[1]);
+			prefetch_called(s, last = slot[n].word[1]);
 		n++;
 	}
 	if (n == 0)

@@ -406,7 +406,7 @@ static inline void prefetch_object(const struct state *st, uint64_t id)
 	uint32_t index = tarn__id_index(id);
 
 	if (index < st->head->heap.objects)
-		__builtin_prefetch(&st->object[index], 1);
+		tarn__fetch_to_write(&st->object[index]);
 }
 
 static inline bool is_hot(const uint64_t *w)

@@ -205,7 +205,8 @@ void tarn__on_client(void *arg, uint32_t events)
 		return;
 	if (r < 0) {
 		/* No more requests. */
-		p->dead = p->dead || tarn__peer_executed(s, p);
+		if (!p->dead && tarn__peer_executed(s, p))
+			tarn__peer_died(s, p);
 		tarn__loop_unwatch(s->loop, &p->socket_watch);
 		close(p->socket);
 		p->socket = -1;
@@ -244,10 +245,15 @@ void tarn__on_client(void *arg, uint32_t events)
 		/* The host; or one that was taken on by a server that died before it said so. */
 		tarn__welcome(s, p, q.kind);
 		break;
+	case TARN__CTL_NO_HOST:
+		if (p->client == s->st.head->host && q.argument > 0 && q.argument < TARN_EFIRST)
+			s->no_host = (int)q.argument;
+		s->eager++;
+		break;
 	case TARN__CTL_DETACH:
 		p->detach_asked = true;
 		p->detach_serial = q.serial;
-		p->dead = true;
+		tarn__peer_died(s, p);
 		break;
 	default:
 		ask(s, p->socket, (uid_t)s->st.client[p->client].uid, &q);

@@ -14,6 +14,7 @@
 #include "dump.h"
 #include "heap.h"
 #include "ledger.h"
+#include "lib/types/store.h"
 #include "server.h"
 #include "tickets.h"
 
@@ -163,6 +164,8 @@ static void put_stat(const struct sight *s, struct answer_file *f)
 	t.edges = h->n_edges;
 	t.calls = h->n_calls - h->n_watches;
 	t.watches = h->n_watches;
+	t.contents_bytes = s->store != NULL ? tarn__store_used(s->store) : 0;
+	t.contents_committed_bytes = s->store != NULL ? tarn__store_committed(s->store) : 0;
 	t.max_clients = MAX_CLIENTS - 1;
 	t.max_lanes = MAX_LANES - 1;
 	t.max_channels = MAX_CHANNELS - 1;

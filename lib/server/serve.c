@@ -17,6 +17,7 @@
 #include "claims.h"
 #include "crash.h"
 #include "heap.h"
+#include "hints.h"
 #include "keeper.h"
 #include "lib/error.h"
 #include "lib/leftovers.h"
@@ -348,6 +349,7 @@ static int open_all(struct server *s, const tarn_server_options *o)
 		r = tarn__facts_open(s);
 	if (r < 0)
 		return tarn__fail(r, "cannot create the control segment: %s", strerror(-r));
+	tarn__hints_open(s);
 	r = tarn__prefault_open(s, &s->prefault);
 	if (r < 0)
 		return tarn__fail(r, "cannot start the prefault thread: %s", strerror(-r));
@@ -420,6 +422,7 @@ static void close_all(struct server *s)
 	tarn__segment_close(&s->ctrl_segment);
 	tarn__contents_close(s);
 	tarn__facts_close(s);
+	tarn__hints_close(s);
 	tarn__state_close(&s->st);
 	tarn__access_fini(&s->access);
 	free(s->view);

@@ -26,7 +26,7 @@ struct peer {
 	uint32_t client;               /* index in META */
 	int socket;                    /* -1: hung up */
 	int pidfd;
-	bool dead;                     /* the pidfd fired, or it detached */
+	bool dead;                     /* the pidfd fired, or it detached; set by tarn__peer_died() */
 	uint64_t calls_end_by;         /* until then its end is not told while its calls change containers */
 	struct tarn__loop_watch socket_watch, pidfd_watch;
 	uint64_t image;                /* of its program, see listen.c; 0 unknown */
@@ -100,6 +100,7 @@ struct server {
 	uint32_t view_at[MAX_LANES];   /* by lane: where its view is, or was; see tarn__view_of() */
 	uint32_t hot[HOT_LANES];       /* views that were busy lately */
 	uint32_t n_hot;
+	bool deaths_unseen;            /* a peer is dead, and no epoch saw it yet: tarn__peer_died() */
 
 	/* of the transaction in hand: published after its commit */
 	uint32_t touched[TOUCHED_MOST];
@@ -116,6 +117,7 @@ struct server {
 	struct tarn__job *jobs;        /* of the transaction in hand: submitted after its commit */
 	struct tarn__job **job;        /* by call record: what a successor does not know */
 	struct waiting *waiting;       /* call records by lane, see calls.c */
+	struct hint *hint;             /* by index of an object, see hints.h; NULL: there are none */
 	struct errors *errors;         /* what methods threw, for people */
 	uint64_t gather[7 * TARN__MESSAGE_SLOTS]; /* words of the message in hand, without marks */
 	uint64_t collect_next_ns;      /* searches for cycles cost at most a share of the time */
@@ -163,6 +165,7 @@ struct server {
 	const struct heritage *heritage; /* NULL: there never was a keeper */
 	unsigned n_died;               /* entries of META's died[] */
 	uint64_t serial;               /* of the request in hand: goes with its answer */
+	int no_host;                   /* errno with which calls that wait for executors are to be answered; 0 */
 	bool interrupted;              /* calls that another server's executors had are to be
 					* answered once that server's lanes are read */
 
@@ -262,6 +265,13 @@ int tarn__lane_open(struct server *s, uint32_t client, uint32_t *ret_number);
 void tarn__lane_close(struct server *s, uint32_t client, uint32_t number);
 void tarn__evict(struct server *s, uint32_t client, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* @p is dead: its pidfd fired, it detached, or it can never be told. The next epoch sees it; all others need
+ * not look at each client, of which there may have been thousands. */
+static inline void tarn__peer_died(struct server *s, struct peer *p)
+{
+	p->dead = true;
+	s->deaths_unseen = true;
+}
 /* Step 2 of an epoch: dead clients become DYING1. */
 void tarn__clients_notice_deaths(struct server *s);
 /* Step 6: DYING1 -> DYING2 -> RECLAIM, and slices of reclaiming. True if there is more. */

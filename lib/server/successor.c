@@ -209,7 +209,8 @@ static struct peer *peer_restore(struct server *s, uint32_t i, const struct esta
 		lanes.name = strdup(c->name);
 	*p = (struct peer){ .server = s, .client = i, .socket = c->socket, .pidfd = c->pidfd,
 			    .image = c->image, .lanes = lanes, .host = c->host };
-	p->dead = c->host || s->st.client[i].state > CLIENT_EVICTED;
+	if (c->host || s->st.client[i].state > CLIENT_EVICTED)
+		tarn__peer_died(s, p);
 	s->peer[i] = p;
 	if (!c->host)
 		tarn__peer_watch(s, p);

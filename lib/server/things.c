@@ -14,6 +14,7 @@
 #include "calls.h"
 #include "claims.h"
 #include "heap.h"
+#include "hints.h"
 #include "ledger.h"
 
 #include <stdlib.h>
@@ -164,6 +165,7 @@ int tarn__thing_make(struct server *s, uint32_t client, const struct tarn__serve
 		(void *)((unsigned char *)tarn__thing_self(s, o, t) - sizeof *head);
 	memset(tarn__thing_self(s, o, t), 0, t->type->size);
 	*head = (struct tarn__instance){ .id = o->id, .type = t->index };
+	tarn__hint_set(s, index, k, head + 1);
 	*ret = o;
 	return 0;
 }

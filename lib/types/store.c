@@ -201,6 +201,14 @@ uint64_t tarn__store_used(struct tarn__store *s)
 	return used;
 }
 
+uint64_t tarn__store_committed(struct tarn__store *s)
+{
+	pthread_mutex_lock(&s->lock);
+	uint64_t bytes = s->committed > s->head->chunks_at ? s->committed - s->head->chunks_at : 0;
+	pthread_mutex_unlock(&s->lock);
+	return bytes;
+}
+
 /* ---- blobs and elements ---- */
 
 uint64_t tarn__blob_new(struct tarn__store *s, uint64_t size, uint32_t n_refs)

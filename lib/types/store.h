@@ -36,6 +36,8 @@ const struct tarn__view *tarn__store_view(const struct tarn__store *s);
 uint64_t tarn__store_seed(const struct tarn__store *s);
 /* Bytes in chunks now. */
 uint64_t tarn__store_used(struct tarn__store *s);
+/* Bytes of memory that chunks have, used or not. */
+uint64_t tarn__store_committed(struct tarn__store *s);
 /* Waits until nothing is being freed in the background. */
 void tarn__store_settle(struct tarn__store *s);
 

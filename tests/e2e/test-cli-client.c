@@ -256,6 +256,26 @@ static void damage(int pid, uint64_t index)
 	exit(1);
 }
 
+/* Lists that hold each other and that nobody can reach, one pair after the other: the server ends them when it
+ * has nothing else to do, which it has. */
+static void leak(const char *server)
+{
+	const struct timespec none = { 0 };
+	tarn_client *client = attach(server);
+	tarn_object *a, *b;
+
+	printf("client %u\nREADY\n", tarn_client_id(client));
+	fflush(stdout);
+	while (sigtimedwait(&sigterm, NULL, &none) < 0) {
+		must(tarn_list_new(client, &a), "tarn_list_new");
+		must(tarn_list_newf(client, &b, "[O]", a), "tarn_list_newf");
+		must(tarn_list_appendf(a, "O", b), "tarn_list_appendf");
+		tarn_object_unref(a);
+		tarn_object_unref(b);
+	}
+	tarn_client_close(client);
+}
+
 int main(int argc, char **argv)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -280,6 +300,8 @@ int main(int argc, char **argv)
 		confine(argv + 2);
 	else if (argc == 3 && strcmp(argv[1], "start") == 0)
 		start(argv[2]);
+	else if (argc == 3 && strcmp(argv[1], "leak") == 0)
+		leak(argv[2]);
 	else if (argc == 4 && strcmp(argv[1], "damage") == 0)
 		damage(atoi(argv[2]), strtoull(argv[3], NULL, 0));
 	else

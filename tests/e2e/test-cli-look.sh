@@ -216,7 +216,8 @@ answers() { # answers DIR ARGUMENT...: what all commands say in JSON, without wh
 			"$scratch/out" >"$dir/$command"
 	done
 	tarn 0 "${@:2}" stat --json --classes --latency
-	jq 'del(.source, .server.uptime_ns, .activity, .memory.resident_data_bytes, .memory.resident_meta_bytes)' \
+	jq 'del(.source, .server.uptime_ns, .activity, .memory.resident_data_bytes, .memory.resident_meta_bytes,
+		.memory.contents_bytes, .memory.contents_limit_bytes, .memory.contents_committed_bytes)' \
 		"$scratch/out" >"$dir/stat"
 }
 from() { # as answers, of a dump
@@ -229,7 +230,8 @@ from() { # as answers, of a dump
 			"$scratch/out" >"$dir/$command"
 	done
 	tarn 0 stat --from "$file" --json --classes --latency
-	jq 'del(.source, .server.uptime_ns, .activity, .memory.resident_data_bytes, .memory.resident_meta_bytes)' \
+	jq 'del(.source, .server.uptime_ns, .activity, .memory.resident_data_bytes, .memory.resident_meta_bytes,
+		.memory.contents_bytes, .memory.contents_limit_bytes, .memory.contents_committed_bytes)' \
 		"$scratch/out" >"$dir/stat"
 }
 dump_answers_as_the_server() {
@@ -323,7 +325,8 @@ hung_answers() {
 	tarn 0 -s "$name" --timeout 200ms stat --json --classes --latency
 	hung_line
 	same "$(json .source)" copy
-	jq 'del(.source, .server.uptime_ns, .activity, .memory.resident_data_bytes, .memory.resident_meta_bytes)' \
+	jq 'del(.source, .server.uptime_ns, .activity, .memory.resident_data_bytes, .memory.resident_meta_bytes,
+		.memory.contents_bytes, .memory.contents_limit_bytes, .memory.contents_committed_bytes)' \
 		"$scratch/out" >"$dir/stat"
 	diff "$scratch/live/stat" "$dir/stat"
 	json '.server.uptime_ns > 0 and .activity.messages > 0 and .server.io_reason != ""'

@@ -53,6 +53,29 @@ check "a_server_without_types_has_no_leaks" nothing leaks leaks
 check "an_unknown_object_is_an_error" absent "5:3" introspect 5:3
 check "show_of_an_unknown_object_is_an_error" absent "5:3" show 5:3
 
+# ---- what nobody can reach ----
+
+play leak "$name"
+leaker=$player
+leaks_now() { # leaks_now STATUS ARGUMENT...: there are leaks just now, or not
+	timeout 60 "$tools/tarn" -s "$name" leaks "${@:2}" >"$scratch/out" 2>"$scratch/err" </dev/null
+	[ $? -eq "$1" ]
+}
+lists_that_hold_each_other() {
+	wait_for leaks_now 1 --json
+	silent err
+	same "$(json .schema)" tarn.leaks/1
+	json '.leaks | length > 0 and all(.type == "tarn.List" and .claims == 0 and .edges > 0 and .refs == .edges)'
+	json '.leaks[0] | .id != null and .state == "live" and .holds > 0'
+	wait_for leaks_now 1
+	grep -qE '^ *ID +REFS +TYPE ' "$scratch/out"
+	grep -qE '^ *[0-9]+:[0-9]+ +[0-9]+ +tarn\.List ' "$scratch/out"
+}
+check "leaks_are_told_while_the_server_has_no_time_for_them" lists_that_hold_each_other
+kill "$leaker"
+finish "$leaker"
+check "leaks_are_ended_when_it_has" wait_for leaks_now 0 --json
+
 # ---- containers and locks ----
 
 play contents "$name"

@@ -207,7 +207,7 @@ static void step(struct play *p, struct input *in)
 		/* One of its clients dies. */
 		for (uint32_t c = p->v + 1; c < p->s->st.head->clients_used; c++)
 			if (p->s->peer[c] != NULL) {
-				p->s->peer[c]->dead = true;
+				tarn__peer_died(p->s, p->s->peer[c]);
 				break;
 			}
 		return;

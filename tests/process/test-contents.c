@@ -449,4 +449,25 @@ PLAIN_TEST(t6_who_takes_a_lock_from_the_dead_sees_all_that_the_dead_one_asked_fo
 	user_close(&u);
 }
 
+/* They lie beside the arena, and were told nowhere. */
+PLAIN_TEST(what_contents_take_is_told)
+{
+	struct user u = user_open();
+	const tarn_stat before = scene_stat(&u.s);
+	tarn_object *l;
+	tarn_stat now;
+
+	OK(tarn_list_new(u.c, &l));
+	for (int i = 0; i < 2000; i++)
+		OK(tarn_list_appendf(l, "s", "as long as this, so that it is a chunk of its own"));
+	now = scene_stat(&u.s);
+	PLAIN_CHECK(now.contents_bytes >= before.contents_bytes + 2000u * 48);
+	PLAIN_CHECK(now.contents_committed_bytes >= now.contents_bytes);
+	const uint64_t committed = now.contents_committed_bytes;
+	tarn_object_unref(l);
+	PLAIN_WAIT_FOR(scene_stat(&u.s).contents_bytes == before.contents_bytes);
+	PLAIN_EQ(scene_stat(&u.s).contents_committed_bytes, committed); /* for later ones */
+	user_close(&u);
+}
+
 PLAIN_MAIN()

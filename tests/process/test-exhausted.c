@@ -5,6 +5,7 @@
  * space, tables: test-limits.c; memory of blocks: lib/client/test-full.c; cgroups:
  * test-container.c.)
  */
+#include <dirent.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -379,6 +380,56 @@ PLAIN_TEST(t12_a_call_that_gets_no_thread_waits_in_the_server_until_there_is_one
 	OK(tarn_inspector_shutdown(in));
 	tarn_inspector_close(in);
 	PLAIN_EQ(plain_reap(server), 0);
+}
+
+/* How many descriptors the process may have so that it gets no further one above those that it has. */
+static rlim_t descriptors_of(pid_t pid)
+{
+	char path[64];
+	rlim_t most = 0;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	DIR *d = opendir(path);
+
+	PLAIN_CHECK(d != NULL);
+	for (const struct dirent *e; (e = readdir(d)) != NULL;) {
+		const rlim_t n = (rlim_t)strtoul(e->d_name, NULL, 10) + 1;
+
+		most = n > most ? n : most;
+	}
+	closedir(d);
+	return most;
+}
+
+/* The server's own client, by which executors speak, could not attach: calls waited for ever, and later ones did so, too. */
+PLAIN_TEST(t12_a_call_is_told_that_no_executor_can_attach)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	const pid_t server = tarn_server_pid(s.server);
+	tarn_object *echo;
+	struct rlimit old, less;
+	int64_t x = 0;
+	int r;
+
+	OK(tarn_object_newf(c, "Echo", &echo, ""));
+	PLAIN_EQ(prlimit(server, RLIMIT_NOFILE, NULL, &old), 0);
+	less = (struct rlimit){ .rlim_cur = descriptors_of(server), .rlim_max = old.rlim_max };
+	PLAIN_EQ(prlimit(server, RLIMIT_NOFILE, &less, NULL), 0);
+	for (int i = 0; i < 2; i++) {
+		FAILS(tarn_callf(echo, "echo_slowly", TARN_FOREVER, "q", "q", INT64_C(7), &x), EMFILE);
+		PLAIN_CHECKF(strstr(tarn_error_last()->message, "was not run") != NULL, "%s",
+			     tarn_error_last()->message);
+	}
+	OK(tarn_callf(echo, "echo", TARN_FOREVER, "q", "q", INT64_C(2), &x)); /* that one needs none */
+	PLAIN_EQ(prlimit(server, RLIMIT_NOFILE, &old, NULL), 0);
+	while ((r = tarn_callf(echo, "echo_slowly", TARN_FOREVER, "q", "q", INT64_C(7), &x)) == -EMFILE)
+		;
+	OK(r);
+	PLAIN_EQ(x, 7);
+	tarn_object_unref(echo);
+	tarn_client_close(c);
+	scene_close(&s);
 }
 
 PLAIN_MAIN()

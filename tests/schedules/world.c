@@ -210,7 +210,7 @@ static int answer(int fd, const struct tarn__request *ask, struct tarn__answer *
 		ret->value[0] = number;
 		return ret->error;
 	case TARN__CTL_DETACH:
-		p->dead = true;
+		tarn__peer_died(world->s, p);
 		return 0;
 	default:
 		return -TARN_EPROTO;
@@ -765,7 +765,7 @@ void world_kill(unsigned client)
 	tarn_client *c = world->c[client];
 
 	sched_kill(client);
-	world->s->peer[c->number]->dead = true;
+	tarn__peer_died(world->s, world->s->peer[c->number]);
 }
 
 void world__must(const char *file, int line, const char *text, int r)

@@ -8,9 +8,10 @@
  *		producer closed it or died, and at most the one more that this was about
  *	bytes	each block says which item it is, and its other words follow from that and its id
  *
- * Most blocks are given away; some are forwarded by whoever got them, some kept for long and sent again
- * and again. Now and then a thread does one of the ordinary deeds with Tarn's types, or many
- * at a queue or a topic, so that calls go through lanes that are full.
+ * Most blocks are given away; some are forwarded by whoever got them, some kept for long and sent
+ * again and again, whole or a view of them; some items are the channel itself. Now and then a thread
+ * does one of the ordinary deeds with Tarn's types, or many at a queue or a topic, so that calls go
+ * through lanes that are full.
  */
 #include "flood.h"
 
@@ -73,6 +74,7 @@ static void stamp(struct hand *h, tarn_block *b, uint64_t item)
 		w[k] = root + k * 0x9e3779b97f4a7c15ull;
 }
 
+/* Of a view there is but the random word. */
 static void look_at(const tarn_block *b, const char *where)
 {
 	const uint64_t *w = tarn_block_data(b);
@@ -144,33 +146,54 @@ static void stream_close(struct stream *s)
 	s->channel = tarn_channel_unref(s->channel);
 }
 
+static int send_fresh(struct hand *h, struct stream *s, int64_t timeout_ns)
+{
+	int r;
+
+	if (!have_spare(h))
+		return -ENOMEM;
+	stamp(h, h->spare, item_word(s));
+	r = tarn_channel_give(s->channel, h->spare, FRESH | s->next, timeout_ns);
+	if (r == 0)
+		h->spare = NULL;
+	return r;
+}
+
+/* A block that others may have, too, or a view of a part of it, or the channel itself. */
+static int send_other(struct hand *h, struct stream *s, uint64_t dice, int64_t timeout_ns)
+{
+	tarn_block *b = h->n > 0 ? h->bag[dice % h->n] : NULL, *view;
+	int r;
+
+	if (b == NULL || dice >> 32 & 1)
+		return tarn_channel_send_channel(s->channel, s->channel, s->next, timeout_ns);
+	look_at(b, "before it is sent again");
+	if (dice >> 33 & 1)
+		return tarn_channel_send(s->channel, b, s->next, timeout_ns);
+	r = tarn_block_slice(b, 0, sizeof(uint64_t), &view);
+	if (r < 0)
+		unexpected("slice", r);
+	r = tarn_channel_give(s->channel, view, s->next, timeout_ns);
+	if (r < 0)
+		tarn_block_unref(view);
+	return r;
+}
+
 /* Sends one. 0: done; else why not. Tried and done stand on the board around it (relaxed: whoever
  * compares them learns of our end from the server, or from the channel's, and that orders them). */
 static int send_one(struct hand *h, struct stream *s, int64_t timeout_ns)
 {
 	struct course *c = &board->course[s->number % COURSES];
+	const uint64_t dice = next_random(&h->random);
 	int r;
 
-	if (h->n > 0 && below(&h->random, 64) == 0) {
-		tarn_block *b = h->bag[below(&h->random, h->n)];
-
-		look_at(b, "before it is sent again");
-		__atomic_store_n(&c->tried, s->next + 1, __ATOMIC_RELAXED);
-		r = tarn_channel_send(s->channel, b, s->next, timeout_ns);
-	} else {
-		if (!have_spare(h))
-			return -ENOMEM;
-		stamp(h, h->spare, item_word(s));
-		__atomic_store_n(&c->tried, s->next + 1, __ATOMIC_RELAXED);
-		r = tarn_channel_give(s->channel, h->spare, FRESH | s->next, timeout_ns);
-		if (r == 0)
-			h->spare = NULL;
-	}
+	__atomic_store_n(&c->tried, s->next + 1, __ATOMIC_RELAXED);
+	r = dice % 64 == 0 ? send_other(h, s, dice / 64, timeout_ns) : send_fresh(h, s, timeout_ns);
 	if (r == 0)
 		__atomic_store_n(&c->done, ++s->next, __ATOMIC_RELAXED);
 	else
 		__atomic_store_n(&c->tried, s->next, __ATOMIC_RELAXED);
-	if (r < 0 && r != -EAGAIN && r != -ETIMEDOUT && r != -TARN_ECLOSED)
+	if (r < 0 && r != -EAGAIN && r != -ETIMEDOUT && r != -TARN_ECLOSED && r != -ENOMEM)
 		unexpected("send", r);
 	return r;
 }
@@ -188,12 +211,28 @@ static void at_its_end(const struct stream *s)
 	add(&board->ended, 1);
 }
 
+/* What came is ours: it is forwarded, kept, or let go. */
+static void have(struct hand *h, tarn_block *b, bool fresh)
+{
+	const uint64_t dice = next_random(&h->random);
+
+	if (fresh && dice % 8 == 0 && h->spare == NULL)
+		h->spare = b;
+	else if (dice % 32 == 1)
+		keep(h, b);
+	else
+		tarn_block_unref(b);
+}
+
 static int receive_one(struct hand *h, struct stream *s, int64_t timeout_ns)
 {
+	tarn_channel *ch = NULL;
 	tarn_block *b = NULL;
-	uint64_t tag = 0, dice;
+	uint64_t tag = 0;
 	int r = tarn_channel_recv(s->channel, &b, &tag, timeout_ns);
 
+	if (r == -TARN_EKIND)
+		r = tarn_channel_recv_channel(s->channel, &ch, &tag, 0);
 	if (r == -TARN_ECLOSED)
 		at_its_end(s);
 	if (r == -EAGAIN || r == -ETIMEDOUT || r == -TARN_ECLOSED)
@@ -203,19 +242,20 @@ static int receive_one(struct hand *h, struct stream *s, int64_t timeout_ns)
 	if ((tag & ~FRESH) != s->next)
 		finding("channel %llu: item %llu came where %llu was next", (unsigned long long)s->number,
 			(unsigned long long)(tag & ~FRESH), (unsigned long long)s->next);
-	if ((tag & FRESH) != 0 && ((const uint64_t *)tarn_block_data(b))[1] != item_word(s))
-		finding("channel %llu: block %llx came for item %llu and is another's",
-			(unsigned long long)s->number, (unsigned long long)tarn_block_id(b),
+	if (ch != NULL && ch != s->channel)
+		finding("channel %llu: item %llu is another channel than itself", (unsigned long long)s->number,
 			(unsigned long long)s->next);
-	look_at(b, "on receipt");
+	if ((tag & FRESH) != 0 && (b == NULL || ((const uint64_t *)tarn_block_data(b))[1] != item_word(s)))
+		finding("channel %llu: block %llx came for item %llu and is another's",
+			(unsigned long long)s->number, b != NULL ? (unsigned long long)tarn_block_id(b) : 0,
+			(unsigned long long)s->next);
 	s->next++;
-	dice = next_random(&h->random);
-	if ((tag & FRESH) != 0 && dice % 8 == 0 && h->spare == NULL)
-		h->spare = b; /* it is forwarded */
-	else if (dice % 32 == 1)
-		keep(h, b);
-	else
-		tarn_block_unref(b);
+	if (ch != NULL) {
+		tarn_channel_unref(ch);
+	} else {
+		look_at(b, "on receipt");
+		have(h, b, (tag & FRESH) != 0);
+	}
 	return 0;
 }
 

@@ -21,6 +21,12 @@ int line_new(tarn_client *client, unsigned line, tarn_object **ret)
 	return tarn_queue_new(client, &line_options[line], ret);
 }
 
+/* How long one waits for an item, or for a place. */
+static int64_t moment(struct toys *t)
+{
+	return t->hurry ? 0 : (int64_t)below(&t->random, 2) * MS;
+}
+
 static bool again_and_again(unsigned line)
 {
 	return (line_options[line].flags & TARN_QUEUE_REDELIVER) != 0;
@@ -113,7 +119,7 @@ static void line_put(struct toys *t, tarn_object *q, unsigned room, unsigned lin
 	int r = build(t, &b, t->put[room][line] + 1, number);
 
 	if (r == 0) {
-		r = tarn_queue_put(q, &b, (int64_t)below(&t->random, 2) * MS);
+		r = tarn_queue_put(q, &b, moment(t));
 		t->put[room][line] += r == 0;
 	}
 	tarn_builder_fini(&b);
@@ -180,7 +186,7 @@ void line_act(struct toys *t, unsigned room, unsigned line)
 	if (!many && below(&t->random, 2) == 0)
 		line_put(t, q, room, line);
 	else
-		line_get(t, q, room, line, (int64_t)below(&t->random, 2) * MS);
+		line_get(t, q, room, line, moment(t));
 }
 
 unsigned line_end(tarn_object *q, unsigned room, unsigned line, uint64_t deaths)
@@ -233,7 +239,7 @@ static void topic_hear(struct toys *t, tarn_object *topic, unsigned room)
 		if (r < 0)
 			unexpected("topic_subscribe", r);
 	}
-	r = tarn_subscription_recv(t->subscription[room], &p, (int64_t)below(&t->random, 2) * MS / 2);
+	r = tarn_subscription_recv(t->subscription[room], &p, moment(t) / 2);
 	if (r == 0) {
 		struct item i = read_item(&p, "a topic");
 
@@ -261,7 +267,7 @@ void topic_act(struct toys *t, unsigned room)
 	}
 	r = build(t, &b, t->published[room] + 1, 0);
 	if (r == 0) {
-		r = tarn_topic_publish(topic, &b, (int64_t)below(&t->random, 2) * MS);
+		r = tarn_topic_publish(topic, &b, moment(t));
 		t->published[room] += r == 0;
 		add(&board->published, r == 0);
 	}

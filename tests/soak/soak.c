@@ -45,6 +45,7 @@
 
 #define WORKERS_MOST 64
 #define SECOND UINT64_C(1000000000)
+#define BETWEEN_SERVERS 50000u /* items of the flood, if they come within 3 s */
 #define DEED_OF_THE_FLOOD 100u /* items of the flood are as much as a deed of other workers */
 #define END_S 120u /* after so long those do not end that were told to, and the dead are not gone */
 
@@ -269,7 +270,7 @@ static void kill_server(void)
 {
 	static pid_t last;
 	static unsigned in_a_row;
-	static uint64_t next;
+	static uint64_t next, items_before;
 	pid_t pid = (pid_t)tarn_client_server_pid(sup.client);
 
 	if (pid == last || pid <= 0)
@@ -278,6 +279,10 @@ static void kill_server(void)
 		next = now_ns() + SECOND / 5 + below(&sup.random, 2 * sup.server_every_ms + 1) * 1000000u;
 	if (in_a_row == 0 && now_ns() < next)
 		return;
+	/* A flood is to come in between, also where taking over takes longer than that. */
+	if (in_a_row == 0 && sup.flood && items() - items_before < BETWEEN_SERVERS && now_ns() < next + 3 * SECOND)
+		return;
+	items_before = items();
 	if (kill(pid, SIGKILL) != 0)
 		return;
 	last = pid;

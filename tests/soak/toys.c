@@ -346,11 +346,13 @@ void toys_rush(struct toys *t, uint64_t n)
 	enum toy which = TOY_LINE + (enum toy)below(&t->random, LINES + 1);
 
 	toys_say(t, toy_name[which]);
+	t->hurry = true;
 	for (; n > 0; n--)
 		if (which == TOY_TOPIC)
 			topic_act(t, room);
 		else
 			line_act(t, room, (unsigned)(which - TOY_LINE));
+	t->hurry = false;
 	toys_say(t, "other things");
 }
 

@@ -33,6 +33,7 @@ enum toy {
 struct toys {
 	tarn_client *client;
 	uint64_t random, who, hand;
+	bool hurry; /* waits for no item */
 	tarn_object *held[ROOMS][TOYS];
 	uint64_t put[ROOMS][LINES]; /* items of this thread so far */
 	struct seen {
@@ -45,7 +46,7 @@ struct toys {
 
 void toys_open(struct toys *t, tarn_client *client, uint64_t random);
 void toys_act(struct toys *t);
-/* @n deeds at one queue or topic, one behind the other. */
+/* @n deeds at one queue or topic, one behind the other, without waiting. */
 void toys_rush(struct toys *t, uint64_t n);
 void toys_close(struct toys *t);
 /* What the thread is about to do, for whoever looks at one that hangs. */

@@ -43,6 +43,9 @@ typedef struct tarn_stat {
 	char process[16];            /* name of the process, or of the thread that serves in it */
 	uint64_t objects, edges;     /* objects that have not ended; references that they hold */
 	uint64_t calls, watches;     /* under way; who waits for an end */
+	/* Contents of lists, dicts and namespaces, beside the blocks: what they take now, and the memory that
+	 * lies ready for them, which is kept for later ones. 0: not known, of a copy of the server's books */
+	uint64_t contents_bytes, contents_committed_bytes;
 } tarn_stat;
 TARN_EXPORT int tarn_inspector_stat(tarn_inspector *inspector, tarn_stat *ret_stat);
 

@@ -479,6 +479,34 @@ static bool shows(const tarn_block *s, unsigned seed, size_t offset)
 	return true;
 }
 
+/* Their handles fill many small pieces of memory, and go on in a large one. */
+ARENA_TEST(m15_each_of_forty_thousand_slices_is_its_own)
+{
+	enum { MANY = 40000 };
+	static tarn_block *s[MANY];
+	struct arena a;
+
+	arena_start(&a, kind, NULL);
+	tarn_client *c = arena_client(&a, NULL);
+	tarn_block *b = arena_block(c, MANY + 7);
+	const unsigned char *data = tarn_block_data(b);
+
+	for (unsigned round = 0; round < 2; round++) {
+		for (unsigned i = 0; i < MANY; i++)
+			s[i] = slice_of(b, i, 1 + i % 7);
+		for (unsigned i = 0; i < MANY; i++) {
+			PLAIN_CHECK(tarn_block_data(s[i]) == data + i);
+			PLAIN_EQ(tarn_block_size(s[i]), 1 + i % 7);
+		}
+		/* Back in another order than they came. */
+		for (unsigned i = 0; i < MANY; i++)
+			tarn_block_unref(s[i * 7919u % MANY]);
+	}
+	tarn_block_unref(b);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
 ARENA_TEST(m15_the_last_slice_frees_the_parent)
 {
 	struct arena a;

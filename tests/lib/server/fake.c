@@ -8,6 +8,7 @@
 #include "lib/server/calls.h"
 #include "lib/server/claims.h"
 #include "lib/server/heap.h"
+#include "lib/server/hints.h"
 #include "lib/server/ledger.h"
 
 #define CHECK(x)                                                                    \
@@ -68,6 +69,7 @@ struct server *fake_server_of(unsigned mib, uint64_t max_objects)
 	CHECK(tarn__segment_create(s->backing, "ctrl", TARN__CTRL_BYTES, &s->ctrl_segment) == 0);
 	s->ctrl = (struct tarn__ctrl *)(void *)s->ctrl_segment.base;
 	CHECK(tarn__loop_open(TARN__LOOP_EPOLL, s->io_reason, &s->loop) == 0);
+	tarn__hints_open(s);
 	snprintf(s->name, sizeof s->name, "fake");
 	if (getenv("FAKE_NO_FACTS") == NULL) /* to see what counting for people costs */
 		CHECK(tarn__facts_open(s) == 0);
@@ -95,6 +97,7 @@ void fake_server_free(struct server *s)
 	tarn__loop_close(s->loop);
 	tarn__segment_close(&s->ctrl_segment);
 	tarn__facts_close(s);
+	tarn__hints_close(s);
 	tarn__state_close(&s->st);
 	free(s->view);
 	free(s);
@@ -123,7 +126,7 @@ struct fake_lane fake_lane(struct server *s, uint32_t client)
 
 void fake_kill(struct server *s, uint32_t client)
 {
-	s->peer[client]->dead = true;
+	tarn__peer_died(s, s->peer[client]);
 }
 
 void fake_post(struct fake_lane *l, enum tarn__message kind, unsigned count, uint64_t a, uint64_t b,

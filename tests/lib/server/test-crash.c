@@ -519,7 +519,8 @@ static void restart(struct server *s)
 {
 	s->n_touched = 0;
 	s->n_hot = 0;
-	s->sweeping = true; /* look once */
+	s->deaths_unseen = true; /* who is dead is told again: tarn__peer_watch() */
+	s->sweeping = true;      /* look once */
 	fake_host_restart(s, types);
 	s->st.watched_gone = true;
 	tarn__suspect_all(&s->st);

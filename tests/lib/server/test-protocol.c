@@ -236,6 +236,54 @@ Test(protocol, a_producer_killed_before_its_slots_mark_leaves_no_ticket)
 	fake_server_free(k.s);
 }
 
+static int error_of(const struct tarn__slot *answer)
+{
+	return -(int)((answer->word[0] >> 16) & 0xffff);
+}
+
+/* A channel that only its own ring refers to is garbage. Whoever looked its name up after it was ended and
+ * before it was free found it, and heard that its ends were taken. */
+Test(protocol, o11_a_channel_that_is_found_by_name_can_be_bound, .timeout = 60)
+{
+	unsigned found = 0;
+	int r = 0;
+
+	for (unsigned epochs = 0; epochs < 16; epochs++) {
+		struct scene k = scene_open();
+
+		fake_post_name(&k.pa, TARN__MSG_CHANNEL, 4, true, "ouroboros");
+		tarn__epoch(k.s);
+		uint64_t ch = fake_reply(&k.pa).word[1];
+		fake_post(&k.pa, TARN__MSG_BIND, 0, ch, TARN__ROLE_PRODUCER, 0, 0, 0, 0);
+		fake_send(&k.pa, ch, 0, ch, 1, 0);
+		fake_release(&k.pa, ch, 1);
+		fake_post(&k.pa, TARN__MSG_CLOSE, 0, ch, TARN__ROLE_PRODUCER, 0, 0, 0, 0);
+		for (unsigned i = 0; i < epochs; i++) {
+			k.s->collect_next_ns = 0;
+			tarn__epoch(k.s);
+		}
+		fake_post_name(&k.qa, TARN__MSG_LOOKUP, 0, false, "ouroboros");
+		tarn__epoch(k.s);
+		struct tarn__slot answer = fake_reply(&k.qa);
+		r = error_of(&answer);
+		if (r == 0) {
+			found++;
+			cr_assert(eq(u64, answer.word[1], ch));
+			fake_post(&k.qa, TARN__MSG_BIND, 0, ch, TARN__ROLE_CONSUMER, 0, 0, 0, 0);
+			tarn__epoch(k.s);
+			answer = fake_reply(&k.qa);
+			cr_assert(zero(int, error_of(&answer)), "bound %u epochs after its end: %d",
+				  epochs, error_of(&answer));
+		} else {
+			cr_assert(eq(int, r, -ENOENT));
+		}
+		QUIET(k.s);
+		scene_close(&k);
+	}
+	cr_assert(gt(u32, found, 0)); /* it was there for a while, */
+	cr_assert(eq(int, r, -ENOENT)); /* and then gone */
+}
+
 Test(protocol, more_than_two_holders_spill_into_the_book)
 {
 	struct scene k = scene_open();

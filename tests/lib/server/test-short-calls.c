@@ -9,7 +9,7 @@
 
 #include "fake.h"
 #include "lib/host/context.h"
-#include "lib/server/things.h"
+#include "lib/server/hints.h"
 
 TestSuite(short_calls, .timeout = 60);
 
@@ -281,4 +281,66 @@ Test(short_calls, a7_what_a_call_says_of_itself_is_checked_in_each_of_a_batch)
 		k.s->evictions = 0;
 		scene_close(&k);
 	}
+}
+
+/* ---- hints ---- */
+
+static struct hint *hint_of(struct scene *k, uint64_t id)
+{
+	return &k->s->hint[tarn__id_index(id)];
+}
+
+static void call_all_three(struct scene *k, int64_t round)
+{
+	say(k, k->id, PLAIN, 1);
+	say(k, k->second, PLAIN, 10);
+	say(k, k->third, PLAIN - 1, 100);
+	tarn__epoch(k->s);
+	cr_assert(eq(u64, number(k), (uint64_t)round));
+	cr_assert(eq(u64, number(k), 10 * (uint64_t)round));
+	cr_assert(eq(u64, number(k), 100 * (uint64_t)round));
+}
+
+Test(short_calls, d1_a_wrong_hint_leads_to_no_other_object_and_is_mended)
+{
+	struct scene k = scene_open();
+	const struct hint right = *hint_of(&k, k.id), other_one = *hint_of(&k, k.second);
+	const struct hint wrong[] = {
+		{ NIL, 0 }, other_one, *hint_of(&k, k.third), { right.thing, other_one.line },
+		{ k.s->st.head->things, 0 }, { UINT32_MAX, UINT32_MAX },
+	};
+	int64_t round = 0;
+
+	/* Made with the objects: the first call has it already. */
+	cr_assert(eq(u32, right.thing, k.s->st.channel_of[tarn__id_index(k.id)]));
+	for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		*hint_of(&k, k.id) = wrong[i];
+		call_all_three(&k, ++round);
+		cr_assert(eq(u32, hint_of(&k, k.id)->thing, right.thing), "%u", i);
+		cr_assert(eq(u32, hint_of(&k, k.id)->line, right.line), "%u", i);
+	}
+	tarn__hints_close(k.s);
+	call_all_three(&k, ++round); /* also without any */
+	scene_close(&k);
+}
+
+Test(short_calls, d1_the_hint_of_an_object_that_is_gone_leads_to_none)
+{
+	struct scene k = scene_open();
+	const uint64_t gone = k.second;
+
+	fake_post(&k.a, TARN__MSG_RELEASE, 0, gone, 1, 0, 0, 0, 0);
+	fake_settle(k.s);
+	cr_assert(ne(u32, hint_of(&k, gone)->thing, NIL)); /* it stays: nobody clears it */
+	say(&k, gone, PLAIN, 1);
+	tarn__epoch(k.s);
+	cr_assert(eq(int, fake_answer(&k.a).error, TARN_ESTALE));
+	/* Another one in its place, with another's record. */
+	k.second = fake_create(k.s, &k.a, "Short", NULL, NULL);
+	cr_assert(ne(u64, k.second, gone));
+	call_all_three(&k, 1);
+	say(&k, gone, PLAIN, 1);
+	tarn__epoch(k.s);
+	cr_assert(eq(int, fake_answer(&k.a).error, TARN_ESTALE));
+	scene_close(&k);
 }
