@@ -56,7 +56,7 @@ if [ -n "$epochs" ]; then
 	export FUZZ_EPOCHS=$epochs FUZZ_STEPS=1000
 fi
 export FUZZ_STEPS=${FUZZ_STEPS:-200}
-[ ${#fuzzers[@]} -gt 0 ] || fuzzers=(lanes control token value)
+[ ${#fuzzers[@]} -gt 0 ] || fuzzers=(lanes control shared token value)
 : "${seed:=$([ -n "$seconds$epochs" ] && date +%s || echo 1)}"
 
 top=${TARN_SOURCE_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
