@@ -327,7 +327,7 @@ static void have_queue_of(struct world *w, size_t maxsize, unsigned flags)
 
 	OK(tarn_queue_new(w->c, &o, &w->o[0]));
 	OK(tarn_channel_send_object(w->out, w->o[0], 0, 0));
-	OK(tarn_queue_putf(w->o[0], 0, "iB", 1, w->shared));
+	OK(tarn_queue_putf(w->o[0], 0, "iBB", 1, w->shared, w->own));
 	OK(tarn_queue_putf(w->o[0], 0, "i", 2));
 }
 static void have_queue(struct world *w) { have_queue_of(w, 4, 0); }

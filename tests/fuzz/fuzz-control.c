@@ -8,24 +8,16 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "input.h"
 #include "tests/lib/server/fake.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
-
-#define CHECK(x)                                                                \
-	do {                                                                    \
-		if (!(x)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort();                                                \
-		}                                                               \
-	} while (0)
 
 #define CONNECTIONS 6u
 #define STEPS 120u
@@ -52,6 +44,7 @@ static unsigned descriptors(void)
 
 static void begin(struct play *p)
 {
+	static const tarn_type *const no_types[] = { NULL }; /* but Tarn's own */
 	char name[64];
 
 	p->s = fake_server(1);
@@ -62,6 +55,7 @@ static void begin(struct play *p)
 	snprintf(name, sizeof name, "@tarn-fuzz-%d", (int)getpid());
 	snprintf(p->s->name, sizeof p->s->name, "%s", name);
 	CHECK(tarn__socket_open(p->s, 0) == 0 && tarn__listen_open(p->s) == 0);
+	fake_types(p->s, no_types);
 	p->v = fake_client(p->s);
 	p->va = fake_lane(p->s, p->v);
 	p->block = fake_alloc(p->s, &p->va, 100);
@@ -107,12 +101,39 @@ static void call(struct play *p, unsigned i)
 		hang_up(p, i);
 }
 
-struct input {
-	const unsigned char *p, *end;
-};
-static unsigned take8(struct input *in)
+/* All there are, and two that are none. */
+static unsigned some_kind(struct input *in)
 {
-	return in->p < in->end ? *in->p++ : 0;
+	static const uint8_t kinds[] = {
+		0,
+		TARN__CTL_ATTACH,
+		TARN__CTL_LANE_OPEN,
+		TARN__CTL_LANE_CLOSE,
+		TARN__CTL_DETACH,
+		TARN__CTL_STAT,
+		TARN__CTL_CLIENTS,
+		TARN__CTL_BLOCKS,
+		TARN__CTL_REFS,
+		TARN__CTL_CHECK,
+		TARN__CTL_SHUTDOWN,
+		TARN__CTL_SETTLE,
+		TARN__CTL_CLASSES,
+		TARN__CTL_MESSAGES,
+		TARN__CTL_DUMP,
+		TARN__CTL_HELLO,
+		TARN__CTL_PROVE,
+		TARN__CTL_HERE,
+		TARN__CTL_EVENT,
+		TARN__CTL_SUCCESSOR,
+		TARN__CTL_TYPES,
+		TARN__CTL_OBJECTS,
+		TARN__CTL_CALLS,
+		TARN__CTL_ERRORS,
+		TARN__CTL_LEAKS,
+		200,
+	};
+
+	return kinds[take8(in) % sizeof kinds];
 }
 
 static void say(struct play *p, unsigned i, struct input *in)
@@ -131,7 +152,7 @@ static void say(struct play *p, unsigned i, struct input *in)
 			q->magic = TARN__CONTROL_MAGIC;
 	} else {
 		*q = (struct tarn__request){ .magic = TARN__CONTROL_MAGIC,
-					     .kind = take8(in) % 14u,
+					     .kind = some_kind(in),
 					     .layout = tarn__layout_hash() ^ (how >> 7) };
 		for (unsigned k = 0; k < 4; k++)
 			q->argument = q->argument << 8 | ((how >> k) & 8 ? take8(in) : 0);
@@ -177,7 +198,7 @@ static void step(struct play *p, struct input *in)
 		return;
 	case 4:
 		for (unsigned n = take8(in); n > 0; n--) /* floods, and does not read */
-			say(p, i, &(struct input){ in->p, in->end });
+			say(p, i, &(struct input){ .p = in->p, .end = in->end });
 		return;
 	case 5:
 		read_answers(p, i);
@@ -205,7 +226,7 @@ static void step(struct play *p, struct input *in)
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 {
-	struct input in = { data, data + bytes };
+	struct input in = { .p = data, .end = data + bytes };
 	unsigned before = descriptors();
 	struct play p = { 0 };
 

@@ -1,156 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * T10: what a hostile client writes into its lanes and rings, at any time, also between two
- * reads of the server. The input is a list of steps: messages put together from valid ids of
- * its own and of others, raw words anywhere in a lane, changes that take effect at the n-th
- * read of the server, deaths, new clients; honest clients act in between.
+ * T10: what a hostile client writes into its lanes, rings and shared objects, at any time, also between
+ * two reads of the server. The input is a list of steps: messages of all kinds put together from valid ids
+ * of its own and of others, one at a time or dozens that the server takes in one batch, calls of all
+ * methods of Tarn's own types with arguments that fit, or nearly, raw words anywhere in a lane and in DATA,
+ * changes that take effect at the n-th read of the server, deaths, new clients; honest clients and
+ * executors act in between.
  *
- * Whatever it is, the server lives, its full check finds nothing, the honest are served, what is
- * booked on them is exact, and when all are dead nothing is left.
+ * Whatever it is, the server lives, its full check finds nothing, the honest are served and answered what
+ * they must be, what is booked on them is exact, and when the hostile are dead, and what they left for
+ * others is told to go, all books are as before.
+ *
+ * In the environment: FUZZ_EPOCHS=N ends after so many epochs in which the server met something hostile;
+ * FUZZ_HISTORY=FILE keeps what the server in hand was given so far, and FUZZ_REPLAY=FILE gives it again;
+ * FUZZ_STEPS=N lets each input go on for N steps, with random bytes of which it is the seed (so histories are
+ * given again with the same N); FUZZ_FRESH=1 gives each input a server of its own.
  */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "fuzzed-types.h"
+#include "history.h"
 #include "lib/server/ledger.h"
-#include "tests/lib/server/fake.h"
+#include "play.h"
+#include "shm/hash.h"
+#include "shm/topic.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
+int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-#define CHECK(x)                                                                \
-	do {                                                                    \
-		if (!(x)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort();                                                \
-		}                                                               \
-	} while (0)
-
-#define BLOCKS 6u
-#define RING 8u
 #define STEPS 240u
-#define OWN 16u
-#define BAD_LANES 4u
-#define CHANGES 8u
+#define VERIFY_EVERY 64u /* steps */
 
-/* ---- changes between two reads ---- */
-
-static struct {
-	struct {
-		uint64_t at; /* the read before which it happens */
-		uint64_t *word, value;
-	} change[CHANGES];
-	unsigned n;
-	uint64_t reads; /* of lanes of the bad ones */
-	unsigned char *from[BAD_LANES], *to[BAD_LANES];
-} reads;
-
-static void before_read(const void *p)
-{
-	bool theirs = false;
-
-	if (reads.n == 0)
-		return;
-	for (unsigned i = 0; i < BAD_LANES; i++)
-		theirs = theirs || ((const unsigned char *)p >= reads.from[i] &&
-				    (const unsigned char *)p < reads.to[i]);
-	if (!theirs)
-		return;
-	reads.reads++;
-	for (unsigned i = 0; i < reads.n;) {
-		if (reads.change[i].at > reads.reads) {
-			i++;
-			continue;
-		}
-		*reads.change[i].word = reads.change[i].value;
-		reads.change[i] = reads.change[--reads.n];
-	}
-}
-
-uint64_t shim_load64(const uint64_t *p, bool ordered)
-{
-	(void)ordered;
-	before_read(p);
-	return __atomic_load_n(p, __ATOMIC_RELAXED);
-}
-uint32_t shim_load32(const uint32_t *p, bool ordered)
-{
-	(void)ordered;
-	before_read(p);
-	return __atomic_load_n(p, __ATOMIC_RELAXED);
-}
-void shim_store64(uint64_t *p, uint64_t v, bool ordered)
-{
-	(void)ordered;
-	__atomic_store_n(p, v, __ATOMIC_RELAXED);
-}
-void shim_store32(uint32_t *p, uint32_t v, bool ordered)
-{
-	(void)ordered;
-	__atomic_store_n(p, v, __ATOMIC_RELAXED);
-}
-void shim_pause(void)
-{
-}
-
-/* ---- the input ---- */
-
-struct input {
-	const unsigned char *p, *end;
-};
-
-static unsigned take8(struct input *in)
-{
-	return in->p < in->end ? *in->p++ : 0;
-}
-static unsigned take16(struct input *in)
-{
-	unsigned low = take8(in);
-
-	return low | take8(in) << 8;
-}
-static uint64_t take64(struct input *in)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = 0; i < 8; i++)
-		v |= (uint64_t)take8(in) << (8 * i);
-	return v;
-}
-
-/* ---- the play ---- */
-
-struct play {
-	struct server *s;
-	struct input in;
-	/* the honest ones */
-	uint32_t v, w;
-	struct fake_lane va, vb, wa;
-	uint64_t block[BLOCKS], ring;
-	unsigned in_ring[1u << 16]; /* block at a position */
-	uint64_t sent, received;
-	uint32_t w_units[BLOCKS];
-	/* the bad ones */
-	struct bad {
-		uint32_t client;
-		bool alive;
-		struct fake_lane lane;
-		struct tarn__lane_area *area;
-		bool has_lane;
-	} bad[BAD_LANES];
-	uint64_t own[OWN];
-	unsigned n_own;
-	uint64_t bad_ring; /* a bad one produces, W consumes */
-};
-
-static uint64_t live(struct play *p, struct fake_lane *l, uint64_t bytes)
-{
-	uint64_t id = fake_alloc(p->s, l, bytes);
-
-	fake_post(l, TARN__MSG_PUBLISH, 0, id, bytes, 0, 0, 0, 0);
-	tarn__epoch(p->s);
-	return id;
-}
+/* ---- the hostile ones ---- */
 
 static void bad_lane(struct play *p, unsigned i)
 {
@@ -159,21 +40,31 @@ static void bad_lane(struct play *p, unsigned i)
 	if (!b->alive || p->s->st.client[b->client].state != CLIENT_ACTIVE || b->has_lane)
 		return;
 	b->lane = fake_lane(p->s, b->client);
-	b->area = &((struct tarn__lane_area *)(void *)p->s->peer[b->client]->lanes.base)
-			   [b->lane.number];
+	b->area = &((struct tarn__lane_area *)(void *)p->s->peer[b->client]
+			    ->lanes.base)[b->lane.number];
 	b->has_lane = true;
-	reads.from[i] = (unsigned char *)b->area;
-	reads.to[i] = reads.from[i] + sizeof *b->area;
+	shaken_lane(i, b->area, b->lane.requests.slot,
+		    &p->s->st.lane[p->s->peer[b->client]->lane[b->lane.number]].position);
 }
 
+/* Some are the second thread of another. */
 static void bad_new(struct play *p, unsigned i)
 {
-	struct bad *b = &p->bad[i];
+	struct bad *b = &p->bad[i], *of = &p->bad[i ^ 1];
 
-	if (b->alive)
+	if (b->alive) {
+		bad_lane(p, i); /* if it has closed the one it had */
 		return;
-	*b = (struct bad){ .client = fake_client(p->s), .alive = true };
+	}
+	bool shares = i >= 2 && of->alive && p->s->st.client[of->client].state == CLIENT_ACTIVE;
+
+	*b = (struct bad){ .client = shares ? of->client : fake_client(p->s), .alive = true };
 	bad_lane(p, i);
+}
+
+static bool is_there(const struct play *p, const struct bad *b)
+{
+	return b->alive && p->s->peer[b->client] != NULL && !p->s->peer[b->client]->dead;
 }
 
 /* Its memory is unmapped when it is reclaimed. */
@@ -182,90 +73,159 @@ static void bad_gone(struct play *p)
 	for (unsigned i = 0; i < BAD_LANES; i++) {
 		struct bad *b = &p->bad[i];
 
-		if (b->alive && p->s->peer[b->client] != NULL && !p->s->peer[b->client]->dead)
+		if (is_there(p, b))
 			continue;
 		b->alive = b->has_lane = false;
-		reads.from[i] = reads.to[i] = NULL;
+		shaken_lane_gone(i);
 	}
 }
 
-static void epoch(struct play *p)
+static uint64_t cursors(void *arg)
 {
-	tarn__epoch(p->s);
-	bad_gone(p);
-	for (unsigned i = 0; i < BAD_LANES; i++) {
-		struct tarn__slot r;
+	const struct play *p = arg;
+	const struct state *st = &p->s->st;
+	uint64_t sum = 0;
 
-		while (p->bad[i].has_lane && tarn__replies_take(&p->bad[i].lane.replies, &r))
-			for (unsigned k = 1; k < 7; k++)
-				if (tarn__object_find(&p->s->st, r.word[k]) != NULL)
-					p->own[p->n_own++ % OWN] = r.word[k];
+	for (uint32_t i = 1; i < st->head->lanes; i++) {
+		uint32_t c = st->lane[i].client;
+
+		if (c != NIL && c != p->w->v && c != p->w->w && c != p->w->host)
+			sum += st->lane[i].position;
 	}
+	return sum;
+}
+
+static void heard(struct play *p, const struct tarn__slot *r)
+{
+	for (unsigned k = 1; k < 7; k++)
+		if (tarn__object_find(&p->s->st, r->word[k]) != NULL)
+			p->own[p->n_own++ % OWN] = r->word[k];
+		else if (r->word[k] > 0xffff)
+			p->told[p->n_told++ % TOLD] = r->word[k];
+}
+
+static void after_epoch(void *arg)
+{
+	struct play *p = arg;
 	struct tarn__slot r;
 
-	while (tarn__replies_take(&p->va.replies, &r) || tarn__replies_take(&p->wa.replies, &r))
-		;
+	bad_gone(p);
+	for (unsigned i = 0; i < BAD_LANES; i++)
+		while (p->bad[i].has_lane && tarn__replies_take(&p->bad[i].lane.replies, &r))
+			heard(p, &r);
 }
 
-static uint64_t some_word(struct play *p)
-{
-	unsigned how = take8(&p->in), low = how >> 4;
+/* ---- words in memory ---- */
 
-	switch (how & 15) {
-	case 0:
-	case 1:
-	case 2:
-		return p->own[low % OWN];
-	case 3:
-		return p->block[low % BLOCKS];
-	case 4:
-		return low & 1 ? p->ring : p->bad_ring;
-	case 5:
-		return p->block[low % BLOCKS] + (1ull << 28);
-	case 6:
-		return p->own[low % OWN] - (1ull << 28);
-	case 7:
-		return take64(&p->in);
-	case 8:
-		return UINT64_MAX - low;
-	case 9:
-		return take16(&p->in);
-	case 10:
-		return 1ull << (take8(&p->in) & 63);
-	default:
-		return low;
-	}
-}
-
-static void post(struct play *p, struct bad *b)
-{
-	uint64_t word[TARN__MESSAGE_SLOTS][7] = { 0 };
-	unsigned kind = take8(&p->in) % (TARN__MSG_KINDS + 2), slots = 1 + (take8(&p->in) & 3);
-	unsigned count = take8(&p->in) % 80;
-
-	if (slots == 4)
-		slots = 1;
-	for (unsigned k = 1; k < 7; k++)
-		word[0][k] = some_word(p);
-	for (unsigned s = 1; s < slots; s++)
-		for (unsigned k = 0; k < 7; k++)
-			word[s][k] = take64(&p->in);
-	word[0][0] = tarn__header((enum tarn__message)kind, slots, count, 7);
-	/* Room or not: a bad one does not ask. */
-	tarn__requests_post_long(&b->lane.requests, (const uint64_t(*)[7])word, slots);
-}
-
-static uint64_t *place(struct play *p, struct bad *b)
+static uint64_t *place_in_lane(struct play *p, struct bad *b)
 {
 	unsigned how = take8(&p->in);
-	uint64_t *area = (uint64_t *)(void *)b->area;
+	uint64_t at = b->lane.requests.tail;
 
-	if (how & 1) { /* in or near the next message */
-		uint64_t at = b->lane.requests.tail + (how >> 5) - 2;
-
-		return &b->lane.requests.slot[at % TARN__REQUESTS].word[0] + ((how >> 1) & 7);
+	switch (how & 3) {
+	case 0: /* anywhere */
+		return (uint64_t *)(void *)b->area + take16(&p->in) % (sizeof *b->area / 8);
+	case 1: /* in or near the next message */
+		at += (how >> 5) - 2u;
+		break;
+	default: /* in what was posted last: the server takes many at a time */
+		at -= 1 + take8(&p->in) % 48;
 	}
-	return area + take16(&p->in) % (sizeof *b->area / 8);
+	return &b->lane.requests.slot[at % TARN__REQUESTS].word[(how >> 2) & 7];
+}
+
+/* Of what all can write: an object's instance, a ring, a block. */
+static uint64_t *place_in_data(struct play *p)
+{
+	static const enum tarn__kind kinds[] = { TARN__KIND_OBJECT, TARN__KIND_OBJECT,
+						 TARN__KIND_BLOCK, TARN__KIND_CHANNEL };
+	unsigned how = take8(&p->in);
+	uint64_t id = how & 0x80 ? play_own(p, kinds[how & 3]) : how & 4 ? p->ring : p->bad_ring;
+	const struct object *o = tarn__object_find(&p->s->st, id);
+
+	if (o == NULL || o->size < 8)
+		return NULL;
+	return (uint64_t *)(void *)(p->s->st.data.base + o->offset +
+				    8ull * (take16(&p->in) % (o->size / 8)));
+}
+
+/* A slot of a queue, a turn, or any word. */
+static uint64_t data_word(struct play *p)
+{
+	unsigned how = take8(&p->in);
+
+	if (how < 128)
+		return play_word(p);
+	return tarn__mpmc_word(how >> 3 & 15, (enum tarn__mpmc_state)(how & 7), take8(&p->in) & 15);
+}
+
+static void write_word(struct play *p, struct bad *b, bool in_data, bool now)
+{
+	uint64_t *word = in_data ? place_in_data(p) : b->has_lane ? place_in_lane(p, b) : NULL;
+	uint64_t value = in_data ? data_word(p) : play_word(p), in = 1 + take8(&p->in);
+
+	if (word == NULL)
+		return;
+	if (now)
+		*word = value;
+	else
+		shaken_note(word, value, in & 1 ? in : 2 * in);
+}
+
+/* ---- the honest ones ---- */
+
+static uint64_t live(struct play *p, struct fake_lane *l, uint64_t bytes)
+{
+	struct tarn__slot r = { .word = { 0 } };
+	uint64_t id;
+
+	/* What lies ready may be of other sizes: it takes epochs, and is certain. */
+	fake_post(l, TARN__MSG_ALLOC, 1, bytes, 1, 10000000000u, 0, 0, 0);
+	for (unsigned i = 0; i < 100000 && !tarn__replies_take(&l->replies, &r); i++)
+		tarn__epoch(p->s);
+	id = r.word[1];
+	CHECK(((r.word[0] >> 16) & 0xffff) == 0 && tarn__object_find(&p->s->st, id) != NULL);
+	fake_post(l, TARN__MSG_PUBLISH, 0, id, bytes, 0, 0, 0, 0);
+	world_epoch(p->w);
+	return id;
+}
+
+static void honest_receives(struct play *p, bool keeps)
+{
+	unsigned i = p->in_ring[p->received & 0xffff];
+
+	if (keeps) {
+		fake_recv(&p->w->wa, p->ring, p->received, p->block[i]);
+		p->w_units[i]++;
+	} else {
+		fake_absorb(&p->w->wa, p->ring, p->received, p->block[i]);
+	}
+	p->received++;
+	world_count.honest++;
+}
+
+static void honest_releases(struct play *p, unsigned i)
+{
+	if (p->w_units[i] == 0)
+		return;
+	fake_release(&p->w->wa, p->block[i], p->w_units[i]);
+	p->w_units[i] = 0;
+	world_count.honest++;
+}
+
+/* An item of a hostile one, which W looks up in DIR and takes. */
+static void honest_takes(struct play *p)
+{
+	uint64_t id = play_word(p), at = take8(&p->in);
+
+	for (unsigned k = 0; k < BLOCKS; k++)
+		if (id == p->block[k])
+			return;
+	if (id == p->object || tarn__object_find(&p->s->st, id) == NULL)
+		return;
+	fake_recv(&p->w->wa, p->bad_ring, at, id);
+	fake_release(&p->w->wa, id, 1);
+	world_count.honest += 2;
 }
 
 static void honest(struct play *p)
@@ -278,42 +238,59 @@ static void honest(struct play *p)
 		if (p->sent - p->received >= RING)
 			return;
 		p->in_ring[p->sent & 0xffff] = i;
-		fake_send(&p->va, p->ring, p->sent, p->block[i], 100, 0);
+		fake_send(&p->w->va, p->ring, p->sent, p->block[i], 100, 0);
 		p->sent++;
-		return;
+		break;
 	case 2:
 	case 3:
-		if (p->received == p->sent)
-			return;
-		i = p->in_ring[p->received & 0xffff];
-		if (how & 1) {
-			fake_recv(&p->wa, p->ring, p->received, p->block[i]);
-			p->w_units[i]++;
-		} else {
-			fake_absorb(&p->wa, p->ring, p->received, p->block[i]);
-		}
-		p->received++;
+		if (p->received != p->sent)
+			honest_receives(p, how & 1);
 		return;
 	case 4:
-		if (p->w_units[i] != 0)
-			fake_release(&p->wa, p->block[i], p->w_units[i]);
-		p->w_units[i] = 0;
+		honest_releases(p, i);
 		return;
-	case 5: { /* an item of a bad one, which it looks up in DIR and takes */
-		uint64_t id = some_word(p), at = take8(&p->in);
-
-		for (unsigned k = 0; k < BLOCKS; k++)
-			if (id == p->block[k])
-				return;
-		if (tarn__object_find(&p->s->st, id) == NULL)
-			return;
-		fake_recv(&p->wa, p->bad_ring, at, id);
-		fake_release(&p->wa, id, 1);
+	case 5:
+		honest_takes(p);
 		return;
-	}
+	case 6: /* several: they are a batch of the server's */
+		for (unsigned n = how >> 3;
+		     n > 0 && world_call(&p->w->vc, p->object, FUZZED_PLUS, n); n--)
+			world_count.honest++;
+		return;
 	default:
-		fake_post(&p->vb, TARN__MSG_PUBLISH, 0, p->block[i], 100, 0, 0, 0, 0);
+		if (!world_call(&p->w->wc, p->object, FUZZED_LATER, how))
+			return;
 	}
+	world_count.honest++;
+}
+
+/* ---- a step ---- */
+
+static void die(struct play *p, struct bad *b)
+{
+	if (!is_there(p, b))
+		return;
+	fake_kill(p->s, b->client);
+	bad_gone(p); /* its lanes stay as they are until it is reclaimed; nobody writes there */
+}
+
+/* As LANE_CLOSE on the control socket: a thread ends. Calls that wait there are nobody's. */
+static void close_lane(struct play *p, struct bad *b)
+{
+	struct state *st = &p->s->st;
+	uint32_t number = b->lane.number;
+
+	if (!is_there(p, b) || !b->has_lane)
+		return;
+	uint32_t lane = p->s->peer[b->client]->lane[number];
+
+	if (lane == NIL || st->lane[lane].closing ||
+	    !tarn__lane_close_later(p->s, b->client, number))
+		return;
+	SET(st, st->lane[lane].closing, 1);
+	tarn__commit(p->s);
+	b->has_lane = false;
+	shaken_lane_gone((unsigned)(b - p->bad));
 }
 
 static void step(struct play *p)
@@ -328,149 +305,248 @@ static void step(struct play *p)
 	case 3:
 	case 4:
 		if (b->has_lane)
-			post(p, b);
+			play_post(p, b);
 		return;
 	case 5:
-		if (b->has_lane) {
-			uint64_t *word = place(p, b);
-
-			*word = some_word(p);
-		}
+		write_word(p, b, how & 0x40, true);
 		return;
 	case 6:
 	case 7:
-		if (b->has_lane && reads.n < CHANGES) {
-			reads.change[reads.n].at = reads.reads + 1 + take8(&p->in);
-			reads.change[reads.n].word = place(p, b);
-			reads.change[reads.n++].value = some_word(p);
-		}
+		write_word(p, b, how & 0x40, false);
 		return;
-	case 8: { /* into a ring, or anywhere in DATA */
-		uint64_t word = some_word(p), id = how & 16 ? p->ring : p->bad_ring;
-		const struct object *o = tarn__object_find(&p->s->st, id);
-		uint64_t at = take16(&p->in);
-
-		if (o != NULL && pwrite(p->s->st.data.fd, &word, 8,
-					(off_t)(o->offset + at * 8 % (sizeof(struct tarn__channel_ring) + 64 * RING))) < 0)
-			return;
+	case 8:
+		write_word(p, b, true, how & 0x40);
 		return;
-	}
 	case 9:
-		if (b->alive && take8(&p->in) < 64) {
-			/* Its lanes stay as they are until it is reclaimed; nobody writes there. */
-			for (unsigned i = 0; i < reads.n; i++)
-				if ((unsigned char *)reads.change[i].word >= (unsigned char *)b->area &&
-				    (unsigned char *)reads.change[i].word <
-					    (unsigned char *)(b->area + 1))
-					reads.change[i--] = reads.change[--reads.n];
-			fake_kill(p->s, b->client);
-			bad_gone(p);
-		}
+		how = take8(&p->in);
+		if (how < 64)
+			die(p, b);
+		else if (how >= 192)
+			close_lane(p, b);
 		return;
-	case 10:
+	case 10: /* one that is served no more makes room */
+		if ((how & 0x80) && b->alive && p->s->st.client[b->client].state == CLIENT_EVICTED)
+			die(p, b);
 		bad_new(p, (how >> 4) % BAD_LANES);
 		return;
 	case 11:
-	case 12:
 		honest(p);
 		return;
+	case 12:
+		if (how & 0x80)
+			world_executors(p->w, 1 + (how >> 4 & 3));
+		else
+			honest(p);
+		return;
 	default:
-		epoch(p);
+		world_epoch(p->w);
 	}
 }
+
+/* ---- the whole ---- */
 
 /* What is booked on the honest is what they did. */
 static void judge(struct play *p)
 {
 	const struct state *st = &p->s->st;
+	const struct world *w = p->w;
 
-	CHECK(st->client[p->v].state == CLIENT_ACTIVE && st->client[p->w].state == CLIENT_ACTIVE);
+	CHECK(st->client[w->v].state == CLIENT_ACTIVE && st->client[w->w].state == CLIENT_ACTIVE &&
+	      st->client[w->host].state == CLIENT_ACTIVE);
+	CHECK(w->vc.asked == w->vc.answered && w->wc.asked == w->wc.answered);
 	for (unsigned i = 0; i < BLOCKS; i++) {
 		const struct object *o = tarn__object_find(st, p->block[i]);
 
 		CHECK(o != NULL);
-		CHECK(tarn__ledger_units(st, o, p->v) == 1);
-		CHECK(tarn__ledger_units(st, o, p->w) == p->w_units[i]);
+		CHECK(tarn__ledger_units(st, o, w->v) == 1);
+		CHECK(tarn__ledger_units(st, o, w->w) == p->w_units[i]);
 	}
+	const struct object *o = tarn__object_find(st, p->object);
+
+	CHECK(o != NULL && tarn__ledger_units(st, o, w->v) == 1 &&
+	      tarn__ledger_units(st, o, w->w) == 0);
 }
 
-static void bad_die(struct play *p)
-{
-	reads.n = 0;
-	for (unsigned i = 0; i < BAD_LANES; i++)
-		if (p->bad[i].alive)
-			fake_kill(p->s, p->bad[i].client);
-	memset(reads.from, 0, sizeof reads.from);
-	memset(reads.to, 0, sizeof reads.to);
-	fake_settle(p->s);
-	CHECK(fake_verify(p->s) == 0);
-}
-
+/* Nobody else holds any of it. */
 static void count(struct play *p)
 {
 	for (unsigned i = 0; i < BLOCKS; i++) {
+		const struct object *o = tarn__object_find(&p->s->st, p->block[i]);
 		uint32_t tickets = 0;
 
 		for (uint64_t at = p->received; at < p->sent; at++)
 			tickets += p->in_ring[at & 0xffff] == i;
-		CHECK(fake_count(p->s, p->block[i]) == 1 + p->w_units[i] + tickets);
+		if (o->ext != 1 + p->w_units[i] + tickets || o->edges != 0)
+			world_dump(p->w);
+		CHECK(o->ext == 1 + p->w_units[i] + tickets && o->edges == 0);
+	}
+	CHECK(fake_count(p->s, p->object) == 1);
+}
+
+/* An object of Tarn's own, or of a type of ours: what it takes to make one a short input would not say. */
+static void begin_with(struct play *p, unsigned which)
+{
+	static const struct {
+		const char *type;
+		unsigned n; /* arguments */
+	} kit[] = {
+		{ "tarn.Queue", 0 },	 { "tarn.Topic", 0 },
+		{ "tarn.Dict", 0 },	 { "tarn.Namespace", 0 },
+		{ "tarn.Lock", 0 },	 { "tarn.RLock", 0 },
+		{ "tarn.Semaphore", 1 }, { "tarn.BoundedSemaphore", 1 },
+		{ "tarn.Condition", 0 }, { "tarn.Event", 0 },
+		{ "tarn.Barrier", 1 },	 { "tarn.Value", 1 },
+		{ "tarn.Process", 0 },	 { "tarn.Iterator", 0 },
+		{ "FuzzedSlow", 0 },	 { "tarn.Queue", 0 },
+	};
+	const uint64_t words[2] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 2 };
+	const struct fake_values one = { .words = words, .n_words = 2, .n_values = 1 };
+	struct fake_lane *l = &p->bad[which >> 4 & 1].lane;
+
+	which %= sizeof kit / sizeof *kit;
+	fake_post_values(l, TARN__MSG_CREATE, 0, fake_type(p->s, kit[which].type), 0, 0, 16,
+			 kit[which].n != 0 ? &one : NULL);
+	for (unsigned i = 0; i < 10 && fake_no_reply(l); i++) {
+		world_executors(p->w, 1);
+		world_epoch(p->w);
+	}
+	if (!fake_no_reply(l)) {
+		struct fake_answer a = fake_answer(l);
+
+		if (a.error == 0 && a.n_refs != 0)
+			p->own[p->n_own++ % OWN] = a.refs[0];
 	}
 }
 
 static void begin(struct play *p)
 {
-	memset(&reads, 0, sizeof reads);
-	p->s = fake_server(1);
-	p->v = fake_client(p->s);
-	p->w = fake_client(p->s);
-	p->va = fake_lane(p->s, p->v);
-	p->vb = fake_lane(p->s, p->v);
-	p->wa = fake_lane(p->s, p->w);
+	struct world *w = world_get();
+
+	p->w = w;
+	p->s = w->s;
+	shaken_begin(w->s->st.data.base, w->s->st.data.bytes);
+	w->arg = p;
+	w->after = NULL;	   /* replies are taken by name at first, */
+	w->hostile_cursors = NULL; /* and nothing hostile is said */
 	for (unsigned i = 0; i < BLOCKS; i++)
-		p->block[i] = live(p, &p->va, 100);
-	p->ring = fake_channel(p->s, &p->va, &p->wa, RING);
+		p->block[i] = live(p, &w->va, 100);
+	p->ring = fake_channel(p->s, &w->va, &w->wa, RING);
+	p->object = fake_create(p->s, &w->va, "FuzzedFixed", NULL, NULL);
+	CHECK(p->object != 0);
 	bad_new(p, 0);
 	bad_new(p, 1);
-	p->bad_ring = fake_channel(p->s, &p->bad[0].lane, &p->wa, RING);
+	p->bad_ring = fake_channel(p->s, &p->bad[0].lane, &w->wa, RING);
 	p->own[p->n_own++] = p->bad_ring;
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < 3; i++)
 		p->own[p->n_own++] = live(p, &p->bad[i & 1].lane, 64 + i * 3000);
+	p->own[p->n_own++] = fake_create(p->s, &p->bad[1].lane, "Fuzzed", NULL, NULL);
+	p->own[p->n_own++] = fake_create(p->s, &p->bad[0].lane, "tarn.List", NULL, NULL);
+	begin_with(p, take8(&p->in));
+	begin_with(p, take8(&p->in));
+	w->after = after_epoch;
+	w->hostile_cursors = cursors;
 }
+
+static void bad_die(struct play *p)
+{
+	shaken_calm();
+	for (unsigned i = 0; i < BAD_LANES; i++)
+		die(p, &p->bad[i]);
+	world_settle(p->w);
+	CHECK(fake_verify(p->s) == 0);
+}
+
+/* What was meant to outlive its maker: W ends it. */
+static void tidy(struct play *p)
+{
+	const struct state *st = &p->s->st;
+	unsigned n = 0;
+
+	for (uint32_t i = 1; i < st->head->exports; i++) {
+		const struct export *e = &st->export[i];
+
+		if (e->id == 0)
+			continue;
+		fake_post(&p->w->wa, TARN__MSG_REVOKE, 0, e->id, e->nonce[0], e->nonce[1], 0, 0, 0);
+		if (++n % 64 == 0)
+			world_epoch(p->w);
+	}
+	for (uint32_t i = 1; i < st->head->names; i++) {
+		uint64_t word[3][7] = { { 0 } };
+		const unsigned bytes = (unsigned)strlen(st->name[i].text);
+
+		if (st->name[i].id == 0 || !st->name[i].holds)
+			continue;
+		word[0][0] = tarn__header(TARN__MSG_NAME, 3, bytes, 7);
+		word[0][2] = TARN__NAME_UNPUBLISH;
+		memcpy(&word[0][3], st->name[i].text, bytes);
+		tarn__requests_post_long(&p->w->wa.requests, (const uint64_t(*)[7])word, 3);
+		if (++n % 64 == 0)
+			world_epoch(p->w);
+	}
+	world_settle(p->w);
+	CHECK(st->head->n_exports == 0);
+}
+
+/* The honest give all back. */
+static void end(struct play *p)
+{
+	while (p->received < p->sent)
+		honest_receives(p, p->received & 1);
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		honest_releases(p, i);
+		fake_release(&p->w->va, p->block[i], 1);
+	}
+	fake_release(&p->w->va, p->object, 1);
+	fake_release(&p->w->va, p->ring, 1);
+	fake_post(&p->w->va, TARN__MSG_CLOSE, 0, p->ring, TARN__ROLE_PRODUCER, 0, 0, 0, 0);
+	fake_post(&p->w->wa, TARN__MSG_CLOSE, 0, p->ring, TARN__ROLE_CONSUMER, 0, 0, 0, 0);
+	world_settle(p->w);
+}
+
+static unsigned more_steps; /* FUZZ_STEPS; 0: as long as the input is */
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes)
 {
 	static struct play play;
 	struct play *p = &play;
 
-	memset(p, 0, sizeof *p);
-	p->in = (struct input){ data, data + bytes };
+	memset(p, 0, offsetof(struct play, in_ring));
+	memset(&p->sent, 0, sizeof *p - offsetof(struct play, sent));
+	history_add(data, bytes);
+	p->in = (struct input){ .p = data, .end = data + bytes };
+	if (more_steps != 0)
+		p->in.random = tarn__hash64(data, bytes, 1) | 1;
 	begin(p);
-	for (unsigned i = 0; i < STEPS && p->in.p < p->in.end; i++)
+	for (unsigned i = 0; more_steps != 0 ? i < more_steps : i < STEPS && p->in.p < p->in.end;
+	     i++) {
 		step(p);
-	epoch(p);
-	fake_settle(p->s);
-	bad_gone(p);
-	CHECK(fake_verify(p->s) == 0);
+		if (i % VERIFY_EVERY == VERIFY_EVERY - 1)
+			CHECK(fake_verify(p->s) == 0);
+	}
+	world_settle(p->w);
+	world_verify(p->w);
 	judge(p);
 	bad_die(p);
 	judge(p);
-	fake_post(&p->wa, TARN__MSG_CLOSE, 0, p->bad_ring, TARN__ROLE_CONSUMER, 0, 0, 0, 0);
-	fake_settle(p->s);
-	CHECK(fake_verify(p->s) == 0);
+	fake_post(&p->w->wa, TARN__MSG_CLOSE, 0, p->bad_ring, TARN__ROLE_CONSUMER, 0, 0, 0, 0);
+	tidy(p);
 	judge(p);
-	/* An export of a bad one may outlive it. */
-	if (p->s->st.head->n_exports == 0)
-		count(p);
-	bool outlived = p->s->st.head->n_exports != 0;
+	count(p);
+	end(p);
+	world_over(p->w);
+	if (p->w->s == NULL)
+		history_clear();
+	history_report();
+	return 0;
+}
 
-	fake_kill(p->s, p->v);
-	fake_kill(p->s, p->w);
-	fake_settle(p->s);
-	CHECK(fake_verify(p->s) == 0);
-	const struct state_head *h = p->s->st.head;
-
-	CHECK(outlived || (h->n_live == 0 && h->n_granted == 0 && h->heap.used == 0));
-	CHECK(h->n_clients == 0 && (outlived || (h->n_channels == 0 && h->n_claims == 0)));
-	fake_server_free(p->s);
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	if (getenv("FUZZ_STEPS") != NULL)
+		more_steps = (unsigned)strtoul(getenv("FUZZ_STEPS"), NULL, 10);
+	history_open();
 	return 0;
 }

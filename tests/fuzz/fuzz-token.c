@@ -7,18 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "input.h"
 #include "shm/hash.h"
 #include "tarn/tarn.h"
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t bytes);
-
-#define CHECK(x)                                                                \
-	do {                                                                    \
-		if (!(x)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort();                                                \
-		}                                                               \
-	} while (0)
 
 static void parse(const char *text)
 {

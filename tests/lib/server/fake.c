@@ -48,6 +48,11 @@ static void log_nothing(void *arg, int level, const char *line)
 
 struct server *fake_server(unsigned mib)
 {
+	return fake_server_of(mib, 1200000);
+}
+
+struct server *fake_server_of(unsigned mib, uint64_t max_objects)
+{
 	struct server *s = calloc(1, sizeof *s);
 
 	CHECK(s != NULL);
@@ -56,7 +61,7 @@ struct server *fake_server(unsigned mib)
 	s->ctrl_readonly = s->dir_readonly = s->listener = s->doorbell = s->stop_event = -1;
 	s->name_lock = s->spare_fd = -1;
 	s->facts_segment = TARN__SEGMENT_NONE;
-	CHECK(tarn__state_create(&s->st, s->backing, (uint64_t)mib << 20, 1200000) == 0);
+	CHECK(tarn__state_create(&s->st, s->backing, (uint64_t)mib << 20, max_objects) == 0);
 	tarn__heap_init(&s->st);
 	tarn__claims_init(&s->st);
 	CHECK(tarn__claims_promise(&s->st, 0) == 0);
@@ -73,6 +78,8 @@ struct server *fake_server(unsigned mib)
 
 void fake_server_free(struct server *s)
 {
+	while (tarn__peers_leave(s))
+		;
 	for (uint32_t i = 1; i < MAX_CLIENTS; i++)
 		if (s->peer[i] != NULL)
 			tarn__peer_free(s, i);

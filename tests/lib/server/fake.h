@@ -16,6 +16,8 @@ struct fake_lane {
 
 /* A server with an arena of @mib MiB. Aborts on failure, as all of these do. */
 struct server *fake_server(unsigned mib);
+/* The same, with at most @max_objects. */
+struct server *fake_server_of(unsigned mib, uint64_t max_objects);
 void fake_server_free(struct server *s);
 
 uint32_t fake_client(struct server *s);
