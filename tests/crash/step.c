@@ -47,7 +47,7 @@ void step_end_here(void)
 
 /* ---- an image that is executed ---- */
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#ifndef STEP_NO_IMAGES
 static bool is_traced(void)
 {
 	static const char key[] = "TracerPid:\t";

@@ -57,6 +57,13 @@ void step_end_here(void);
 /* A process that is executed with this in its environment begins by waiting for its tracer, before the
  * constructors of any library run. Not under sanitizers, which are not there yet. */
 #define STEP_VARIABLE "TARN_TEST_STEP"
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STEP_NO_IMAGES
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define STEP_NO_IMAGES
+#endif
+#endif
 /* Becomes the tracer of one, which is then where it begins; it comes to its end before the kernel
  * takes its memory from it. False: it may not be traced. */
 bool step_seize(pid_t pid);

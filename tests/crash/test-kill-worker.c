@@ -21,7 +21,7 @@
 #include "step.h"
 #include "survivor.h"
 
-#if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__x86_64__) && !defined(STEP_NO_IMAGES)
 
 struct victim {
 	pid_t pid;
