@@ -23,7 +23,7 @@
 #include "id.h"
 #include "sizeclass.h"
 
-#define TARN__LAYOUT_VERSION 4u
+#define TARN__LAYOUT_VERSION 5u
 #define TARN__REQUESTS 1024u       /* slots of a request ring */
 #define TARN__REPLIES 256u         /* slots of a reply ring */
 #define TARN__MESSAGE_SLOTS 32u    /* most slots of one message or reply */
@@ -58,7 +58,7 @@ static_assert(sizeof(struct tarn__slot) == 64, "one line");
  *	CLOSE    channel, role              (an end of a channel)
  *	ALLOC    bytes, align, wait_ns      count blocks; replies carry ids; wait 0: ahead of need
  *	CREDIT   wanted                     more ids that may be held
- *	CHANNEL  capacity, name...          count bytes of name; reply: id
+ *	CHANNEL  slots | items << 32, name... count bytes of name; items 0: as slots; reply: id
  *	BIND     channel, role              takes an end
  *	LOOKUP   name...                    count bytes; reply: id, units booked
  *	EXPORT   id, size, view_offset, view_size, uses, lifetime_ns, flags
@@ -381,8 +381,8 @@ struct tarn__channel_ring {
 	TARN__ALIGNED_LINE uint64_t head;  /* SYNC slot-free: below it slots may be overwritten */
 	uint32_t consumer_waiting;
 	uint32_t consumer_wake;    /* written by the consumer: producer sleeps here */
-	/* written once by the creator, before anybody binds an end */
-	TARN__ALIGNED_LINE uint64_t capacity; /* a hint; the server's word counts */
+	/* written once by the server, before anybody knows of the channel (SYNC dir) */
+	TARN__ALIGNED_LINE uint64_t capacity; /* items, as its maker asked; a hint: slots are what counts */
 	TARN__ALIGNED_LINE struct tarn__slot slot[];
 };
 static_assert(offsetof(struct tarn__channel_ring, head) == 64, "consumer's line");

@@ -56,7 +56,7 @@ struct tarn_channel *tarn__channel_handle(struct tarn_client *c, uint64_t id)
 	tarn__show(ch->base.data, ch->base.capacity);
 	slots = ring_slots(ch->base.capacity);
 	ch->base.size = ring_bytes(slots);
-	/* A hint by its maker. */
+	/* Relaxed: it was there before the channel was (SYNC dir, in tarn__handle_fill()). A hint: anybody may write it. */
 	ch->capacity = tarn__load_relaxed(&ch->ring->capacity);
 	if (ch->capacity == 0 || ch->capacity > slots)
 		ch->capacity = slots;
@@ -129,7 +129,7 @@ static int make(struct tarn__lane *l, uint64_t capacity, const char *name,
 	if (r < 0)
 		return r;
 	tarn__ask_init(&a, TARN__MSG_CHANNEL, (unsigned)n);
-	tarn__ask_word(&a, 1, slots);
+	tarn__ask_word(&a, 1, slots | capacity << 32);
 	tarn__ask_bytes(&a, 2, name, n);
 	r = tarn__lane_ask(l, &a, 1, 0, UINT64_MAX, &s);
 	if (r == 0 && tarn__reply_error(&s) != 0)
@@ -138,12 +138,7 @@ static int make(struct tarn__lane *l, uint64_t capacity, const char *name,
 		tarn__hold_return(l);
 		return r;
 	}
-	r = tarn__channel_adopt(l, s.word[1], ret);
-	if (r == 0) {
-		(*ret)->capacity = capacity;
-		tarn__store_relaxed(&(*ret)->ring->capacity, capacity);
-	}
-	return r;
+	return tarn__channel_adopt(l, s.word[1], ret);
 }
 
 int tarn_channel_new(tarn_client *client, size_t capacity, const char *name,

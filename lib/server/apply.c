@@ -386,7 +386,7 @@ static enum verdict on_channel(struct turn *t)
 
 	if (text_of(t, 2, name) == OFFENCE)
 		return OFFENCE;
-	int r = tarn__channel_make(t->s, t->client, t->w[1], name, &a);
+	int r = tarn__channel_make(t->s, t->client, t->w[1] & UINT32_MAX, t->w[1] >> 32, name, &a);
 	if (r < 0)
 		tarn__rollback(t->s);
 	answer(t, r, &a);

@@ -61,9 +61,10 @@ static int record_new(struct state *st, uint32_t *ret)
 	return 0;
 }
 
-/* A fresh ring must not show marks of another life of its memory. pwrite is the guarded
- * way to DATA. */
-static int ring_clear(struct server *s, const struct object *o, uint64_t bytes)
+/* A fresh ring must not show marks of another life of its memory, and says from the first how many
+ * items it is for: who finds it by name may do so before its maker has the answer. pwrite is the
+ * guarded way to DATA. */
+static int ring_begin(struct server *s, const struct object *o, uint64_t bytes, uint64_t items)
 {
 	static const unsigned char zeroes[65536];
 
@@ -75,16 +76,20 @@ static int ring_clear(struct server *s, const struct object *o, uint64_t bytes)
 			return n < 0 ? -errno : -EIO;
 		at += (uint64_t)n;
 	}
+	if (pwrite(s->st.data.fd, &items, sizeof items,
+		   (off_t)(o->offset + offsetof(struct tarn__channel_ring, capacity))) !=
+	    (ssize_t)sizeof items)
+		return -EIO;
 	return 0;
 }
 
-int tarn__channel_make(struct server *s, uint32_t client, uint64_t slots, const char *name,
-		       struct answer *ret)
+int tarn__channel_make(struct server *s, uint32_t client, uint64_t slots, uint64_t items,
+		       const char *name, struct answer *ret)
 {
 	struct state *st = &s->st;
 	uint32_t index, record = NIL, window = NIL;
 
-	if (slots == 0 || slots > TARN__CHANNEL_MAX)
+	if (slots == 0 || slots > TARN__CHANNEL_MAX || items > slots)
 		return -EINVAL;
 	if (name[0] != '\0' && tarn__object_find(st, tarn__name_find(st, name)) != NULL)
 		return -EEXIST;
@@ -115,7 +120,7 @@ int tarn__channel_make(struct server *s, uint32_t client, uint64_t slots, const 
 	struct object_word w = object_word(o);
 	w.kind_flags = (uint8_t)(TARN__KIND_CHANNEL << 4 | (w.kind_flags & 15));
 	object_word_set(st, o, w);
-	r = ring_clear(s, o, bytes);
+	r = ring_begin(s, o, bytes, items != 0 ? items : capacity);
 	if (r == 0)
 		r = record_new(st, &record);
 	if (r == 0)

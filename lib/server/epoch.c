@@ -547,11 +547,13 @@ void tarn__reactor(struct server *s)
 			continue;
 		}
 		/* Two epochs after the last eager message what was read then is applied; a call mostly leaves
-		 * nothing to apply. A steady trickle of lazy messages alone does not keep the server up. */
+		 * nothing to apply, and who is not to spin sleeps then. Others take these epochs for what comes
+		 * next: they are shorter than a wake-up. A steady trickle of lazy messages alone does not keep
+		 * the server up. */
 		if (s->st.head->n_dying > s->n_waiting_dead || s->sweeping || s->waiters != NULL ||
 		    s->leaving != NULL)
 			quiet = 0;
-		else if (settled(s))
+		else if (s->spin_ns == 0 && settled(s))
 			quiet = QUIET;
 		else
 			quiet = called ? 0 : quiet + 1;

@@ -215,7 +215,7 @@ void tarn__grants_retry(struct server *s);
 struct answer {
 	uint64_t id, size, state, offset, length;
 };
-int tarn__channel_make(struct server *s, uint32_t client, uint64_t slots, const char *name,
+int tarn__channel_make(struct server *s, uint32_t client, uint64_t slots, uint64_t items, const char *name,
 		       struct answer *ret);
 int tarn__channel_bind(struct server *s, uint32_t client, uint64_t id, uint64_t role,
 		       struct answer *ret);

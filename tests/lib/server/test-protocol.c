@@ -9,6 +9,7 @@
 
 #include "fake.h"
 #include "lib/server/heap.h"
+#include "lib/server/ledger.h"
 
 TestSuite(protocol, .timeout = 20);
 
@@ -309,6 +310,45 @@ Test(protocol, more_than_two_holders_spill_into_the_book)
 	QUIET(k.s);
 	cr_assert(eq(u32, fake_count(k.s, k.block), 1));
 	fake_kill(k.s, client[0]);
+	scene_close(&k);
+}
+
+/* What an opener reads who found the name before the maker had the answer. */
+#define CODE_OF(r) (((r).word[0] >> 16) & 0xffff)
+
+static uint64_t items_of(struct server *s, uint64_t channel)
+{
+	const struct object *o = tarn__object_find(&s->st, channel);
+	const struct tarn__channel_ring *ring =
+		(const void *)((const unsigned char *)s->st.data.base + o->offset);
+
+	return ring->capacity;
+}
+
+Test(protocol, f1_a_channel_says_what_it_holds_before_anybody_knows_of_it)
+{
+	struct scene k = scene_open();
+	static const struct {
+		uint64_t asked, items;
+	} good[] = { { 128 | 64ull << 32, 64 }, { 128, 128 }, { 1 | 1ull << 32, 1 } };
+	static const uint64_t bad[] = { 4 | 5ull << 32, 1ull << 32, (TARN__CHANNEL_MAX + 1ull) | 1ull << 32 };
+	struct tarn__slot r;
+
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		fake_post(&k.pa, TARN__MSG_CHANNEL, 0, good[i].asked, 0, 0, 0, 0, 0);
+		tarn__epoch(k.s);
+		r = fake_reply(&k.pa);
+		cr_assert(eq(u64, CODE_OF(r), 0));
+		cr_assert(eq(u64, items_of(k.s, r.word[1]), good[i].items));
+		fake_release(&k.pa, r.word[1], 1);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		fake_post(&k.pa, TARN__MSG_CHANNEL, 0, bad[i], 0, 0, 0, 0, 0);
+		tarn__epoch(k.s);
+		r = fake_reply(&k.pa);
+		cr_assert(eq(u64, CODE_OF(r), EINVAL));
+	}
+	QUIET(k.s);
 	scene_close(&k);
 }
 
