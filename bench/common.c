@@ -65,6 +65,74 @@ void skip(const char *format, ...)
 	exit(bench.may_skip ? BENCH_SKIPPED : BENCH_REFUSED);
 }
 
+/* ---- being told to end ---- */
+
+#define FORWARD_MOST 8u
+static volatile sig_atomic_t asked; /* the signal */
+static volatile pid_t forward[FORWARD_MOST];
+static pid_t asked_owner;
+
+static void note_signal(int signal)
+{
+	int error = errno;
+
+	asked = signal;
+	for (unsigned i = 0; i < FORWARD_MOST; i++)
+		if (forward[i] > 0)
+			kill(forward[i], SIGTERM);
+	errno = error;
+}
+
+static void listen_to_signals(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	const struct sigaction note = { .sa_handler = note_signal }; /* no SA_RESTART: waits end */
+
+	asked_owner = getpid();
+	for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++) {
+		struct sigaction was;
+
+		/* Not what nohup and shells have ignored. */
+		if (sigaction(signals[i], NULL, &was) == 0 && was.sa_handler != SIG_IGN)
+			sigaction(signals[i], &note, NULL);
+	}
+}
+
+static void forget_signals(void)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction was;
+
+	for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
+		if (sigaction(signals[i], NULL, &was) == 0 && was.sa_handler == note_signal)
+			signal(signals[i], SIG_DFL);
+	if (asked != 0)
+		_exit(128 + asked); /* between the fork and this */
+}
+
+void stop_if_asked(void)
+{
+	static bool leaving;
+
+	if (asked == 0 || leaving || getpid() != asked_owner)
+		return;
+	leaving = true;
+	fprintf(stderr, "%s: told to end by signal %d\n", bench.called, (int)asked);
+	exit(128 + asked);
+}
+
+static void forward_to(unsigned place, pid_t pid)
+{
+	forward[place] = pid;
+	if (pid > 0 && asked != 0)
+		kill(pid, SIGTERM); /* it came before we said so */
+}
+
+void stop_forward(pid_t pid)
+{
+	forward_to(0, pid);
+}
+
 /* ---- options ---- */
 
 static void help(const struct about *a)
@@ -298,6 +366,7 @@ void bench_start(int argc, char **argv, const struct about *about)
 	default_cpus();
 	if (!about->insists_itself)
 		insist_on_free_cpus();
+	listen_to_signals();
 	calibrate();
 	bench.began = moment_now();
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -358,7 +427,8 @@ void sleep_ms(unsigned ms)
 	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
 
 	while (nanosleep(&t, &t) != 0 && errno == EINTR)
-		;
+		stop_if_asked();
+	stop_if_asked();
 }
 
 void take_a_rest(void)
@@ -434,6 +504,7 @@ pid_t start_process(void (*fn)(void *), void *arg, int cpu)
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	if (getppid() != parent)
 		_exit(1);
+	forget_signals();
 	if (cpu >= 0)
 		pin(cpu);
 	else
@@ -452,13 +523,19 @@ static void say_how(int status)
 
 void await_processes(const pid_t *pid, unsigned n)
 {
+	for (unsigned i = 0; i < n && i + 1 < FORWARD_MOST; i++)
+		forward_to(i + 1, pid[i]);
 	for (unsigned left = n; left > 0;) {
 		int status;
 		pid_t p = waitpid(-1, &status, 0);
 		bool mine = false;
 
+		stop_if_asked();
 		if (p < 0)
 			die("waitpid: %s", strerror(errno));
+		for (unsigned i = 1; i < FORWARD_MOST; i++)
+			if (forward[i] == p)
+				forward[i] = 0;
 		for (unsigned i = 0; i < n; i++)
 			mine |= pid[i] == p;
 		if (!mine)

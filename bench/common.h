@@ -91,6 +91,15 @@ void refuse(const char *format, ...) __attribute__((format(printf, 1, 2), noretu
 /* It cannot be measured here: exit 2, or with --may-skip one line on stdout and exit 77. */
 void skip(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
+/*
+ * SIGINT, SIGTERM and SIGHUP end a benchmark as exit() does, so that what atexit() takes away goes: servers,
+ * daemons, folders. The handler only notes it and passes it on to those who are waited for; here the
+ * program ends, with 128 and the signal's number. Called wherever one waits, and before each run.
+ */
+void stop_if_asked(void);
+/* Who gets such a signal, too; 0: nobody. */
+void stop_forward(pid_t pid);
+
 /* True if @size is among those to measure. */
 bool wanted(uint64_t size);
 bool wanted_row(const char *row);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -105,7 +106,8 @@ static void choose_jobs(void)
 			       p->packages != NULL ? "it needs " : "it was not built",
 			       p->packages != NULL ? p->packages : "",
 			       p->packages != NULL ?
-				       " when Tarn is built (tools/install-deps bench-peers)" : "");
+				       " when Tarn is built (tools/install-deps bench-peers, then meson "
+				       "setup --wipe)" : "");
 		add_job(&(struct job){ .program = p->name }, true);
 	}
 	if (n_jobs == 0)
@@ -147,6 +149,7 @@ static _Noreturn void execute(const struct job *job, int out)
 		if (!bench.quick || strcmp(job->argument[i], "--big") != 0)
 			argv[n++] = strdup(job->argument[i]);
 	dup2(out, STDOUT_FILENO);
+	prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0); /* a runner that is killed leaves nobody behind */
 	execv(path, argv);
 	fprintf(stderr, "bench-run: %s: %s\n", path, strerror(errno));
 	_exit(BENCH_FAILED);
@@ -239,6 +242,7 @@ static void run_job(unsigned i, unsigned round)
 		die("fork: %s", strerror(errno));
 	if (pid == 0)
 		execute(&jobs[i].job, ends[1]);
+	stop_forward(pid); /* told to end, we wait until it has taken away what it made */
 	close(ends[1]);
 	FILE *f = fdopen(ends[0], "r");
 	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
@@ -249,6 +253,8 @@ static void run_job(unsigned i, unsigned round)
 		fclose(f);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
+	stop_forward(0);
+	stop_if_asked();
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == BENCH_SKIPPED) {
@@ -272,7 +278,7 @@ static void skip_missing(void)
 		snprintf(why, sizeof why, "not built");
 		if (p->packages != NULL)
 			snprintf(why, sizeof why, "not built: %s was not installed then "
-				 "(tools/install-deps bench-peers)", p->packages);
+				 "(tools/install-deps bench-peers, then meson setup --wipe)", p->packages);
 		skip_job(i, why);
 	}
 }

@@ -67,6 +67,7 @@ void store_discard(const struct discard *d)
 
 void run_begin(unsigned round, bool local)
 {
+	stop_if_asked();
 	run.first_value = store.n_values;
 	run.first_curve = store.n_curves;
 	run.round = round;

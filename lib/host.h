@@ -66,6 +66,10 @@ bool tarn__served_withdrawn(const struct tarn__served *t);
 
 /* ---- a method on the reactor's thread ---- */
 
+/* A flag of methods of Tarn's own types: one way, it says what its caller did with references. It is heard of
+ * evicted clients, too, whose partners rely on it. */
+#define TARN__OFFER_BOOKS 0x100u /* as TARN__METHOD_BOOKS in lib/types/inside.h */
+
 enum tarn__deed { TARN__DEED_METHOD, TARN__DEED_CREATE, TARN__DEED_DESTROY, TARN__DEED_DEPARTED };
 
 struct tarn__run;
@@ -99,6 +103,11 @@ struct tarn__reactor_ops {
 	/* @word becomes @value when all of it is committed. NULL: those methods have nothing such. */
 #define TARN__LATER 3u
 	void (*later)(struct tarn__run *run, uint64_t *word, uint64_t value);
+	/* A unit of @id, a block, for the caller, whether it waits for a reply or not. NULL: nobody calls. */
+	int (*give)(struct tarn__run *run, uint64_t id);
+	/* One edge less to @id, which may not be there yet: a decrement, one epoch later. As often as the message
+	 * has slots. NULL with give. */
+	int (*drop_late)(struct tarn__run *run, uint64_t id);
 };
 
 struct tarn__run {
@@ -192,12 +201,15 @@ struct tarn__host_ops {
 	/* The job's caller is gone. One that no executor has begun never runs; its RESULT (ECANCELED)
 	 * comes all the same. */
 	void (*cancel)(struct tarn__host *h, struct tarn__job *job);
+	/* Now and then, between messages: if executors run nothing and have nothing to run, the host is not
+	 * busy any more. */
+	void (*rest)(struct tarn__host *h);
 };
 
 struct tarn__host {
 	const struct tarn__host_ops *ops;
-	bool busy;                       /* executors may be running something; set by submit(). While
-					  * not, enter() says yes and leave() does nothing */
+	bool busy;                       /* executors may be running something; set by submit(), taken back
+					  * by rest(). While not, enter() says yes and leave() does nothing */
 	struct tarn__catalog *catalog;
 	struct tarn__store *store;       /* contents of containers; the server's */
 	struct tarn__ending *sealed;     /* the reactor's: changes of containers that wait for the commit */

@@ -4,9 +4,11 @@
  *
  * The instance lies in DATA, the slots in a block that the queue holds. Items go from client to
  * client. What an item refers to is kept by the server: the producer posts a one-way call "stash"
- * that names turn and references, then publishes the slot; the consumer calls "take" with the turn.
- * The server marks the slot when it has taken the references over, so that each item's are given
- * or dropped exactly once.
+ * that names turn and references, then publishes the slot. The consumer of blocks posts a one-way call
+ * "take" for each, then releases the slot, and waits for nobody: the ids are in the slot. Of other things,
+ * and where items are kept until they are done, it asks "taken" and waits. The server notes in the slot what
+ * it keeps for an item as long as the slot is that item's, so that each reference is given or dropped
+ * exactly once whoever dies.
  */
 #ifndef TARN_SHM_QUEUE_H
 #define TARN_SHM_QUEUE_H
@@ -120,6 +122,11 @@ static inline uint32_t tarn__item_room(uint32_t stride)
 
 /* Never 0: the number of references is not. */
 #define TARN__STASH_FAILED 255u /* of references: they could not be kept */
+/* Of references: so many of them were taken, and the producer's message was not read yet. */
+#define TARN__STASH_TAKEN 0x80u
+/* Of references: so many are left of an item whose owner died: what did not fit into one transaction. */
+#define TARN__STASH_LEFT 0x40u
+static_assert(TARN__QUEUE_REFS < TARN__STASH_LEFT, "apart");
 static inline uint64_t tarn__stash_word(uint64_t turn, unsigned refs)
 {
 	return turn << 8 | refs;

@@ -385,53 +385,80 @@ static int ask(struct tarn__lane *l, struct tarn__message_out *m, unsigned reply
 	l->answered = false;
 	tarn__to_server(l->client);
 	l->awaited = tarn__lane_post_ask(l, m->word, m->slots, reply_slots, 0);
+	tarn__lane_ring(l);
 	r = tarn__lane_await(l, timeout_ns);
 	if (tarn__unlikely(began != 0) && r == 0)
 		tarn__lane_note_wait(l, tarn__header_kind(m->word[0]), tarn__now() - began);
 	return tarn__likely(r == 0) ? 0 : fail_wait(l, r, timeout_ns);
 }
 
-/* The lean path of a call: a message and a reply of one slot each, nothing else to do on the way. The
- * reply is read where it lies, each word once. 1: it has to go the long way, and nothing was posted. */
+/* The lean path: a message and a reply of one slot each, nothing else to do on the way. */
+static inline bool is_short(struct tarn__lane *l, const struct tarn__payload *p)
+{
+	return tarn__likely(p->n_refs == 0 && p->n_words <= TARN__SHORT_ARGS && !tarn__pending_queued(l) &&
+			    !tarn__lane_times_call(l)) &&
+	       tarn__lane_clear(l, TARN__SYNC_REPLY);
+}
+
+/* Posts it and polls for a while. True: the next reply is its, and in @word: each is read once, where it lies.
+ * It is still in the ring. False: it is late, or somebody else's. */
+static inline bool ask_short(struct tarn__lane *l, enum tarn__message kind, uint64_t target,
+			     unsigned method, const struct tarn__payload *p, uint64_t word[7],
+			     uint32_t *ret_cookie)
+{
+	const struct tarn__slot *s = &l->replies.slot[l->replies.next % TARN__REPLIES];
+	uint64_t mark = l->replies.next + 1;
+	uint32_t left = l->spin.rounds;
+
+	tarn__to_server(l->client);
+	*ret_cookie = tarn__lane_post_call(l, kind, target, method, TARN__SYNC_REPLY, 0, p->words,
+					   p->n_words, p->n_values);
+	tarn__lane_knock(l);
+	/* SYNC slot-full, acquire: the words were written before. Once in any case: a server that was woken on
+	 * this CPU has often answered, and sleeps again, before the bell returns. */
+	while (tarn__load_acquire(&s->mark) != mark) {
+		if (left-- == 0) {
+			tarn__spin_failed(&l->spin);
+			return false;
+		}
+		tarn__pause();
+	}
+	tarn__slot_read(s, word);
+	return tarn__likely(tarn__header_cookie(word[0]) == *ret_cookie &&
+			    tarn__header_kind(word[0]) == kind);
+}
+
+static inline void taken_short(struct tarn__lane *l)
+{
+	l->replies.next++;
+	l->outstanding -= TARN__SYNC_REPLY;
+	tarn__spin_paid(&l->spin);
+}
+
+/* What ask_short() posted is answered late, or not so simply. */
+static int await_late(struct tarn__lane *l, uint32_t cookie, int64_t timeout_ns)
+{
+	l->answered = false;
+	l->awaited = cookie;
+	int r = tarn__lane_await(l, timeout_ns);
+
+	return tarn__likely(r == 0) ? 0 : fail_wait(l, r, timeout_ns);
+}
+
 static int run_short(struct tarn__lane *l, uint64_t target, unsigned method,
 		     const struct tarn__payload *p, tarn_parcel *ret, int64_t timeout_ns)
 {
-	const struct tarn__slot *s = &l->replies.slot[l->replies.next % TARN__REPLIES];
-	uint64_t word[7], mark = l->replies.next + 1;
-	uint32_t cookie, left = l->spin.rounds;
-	int r;
+	uint64_t word[7];
+	uint32_t cookie;
 
-	if (tarn__unlikely(p->n_refs != 0 || p->n_words > TARN__SHORT_ARGS || tarn__pending_queued(l) ||
-			   tarn__lane_times_call(l)) ||
-	    !tarn__lane_clear(l, TARN__SYNC_REPLY))
-		return 1;
-	tarn__to_server(l->client);
-	cookie = tarn__lane_post_call(l, target, method, TARN__SYNC_REPLY, 0, p->words, p->n_words,
-				      p->n_values);
-	tarn__lane_knock(l);
-	/* SYNC slot-full, acquire: the words were written before. */
-	while (tarn__load_acquire(&s->mark) != mark && left > 0) {
-		tarn__pause();
-		left--;
+	if (tarn__likely(ask_short(l, TARN__MSG_CALL, target, method, p, word, &cookie)) &&
+	    tarn__likely(tarn__reply_short(l, word, ret))) {
+		taken_short(l);
+		return 0;
 	}
-	if (tarn__likely(left > 0)) {
-		tarn__slot_read(s, word);
-		if (tarn__likely(tarn__header_cookie(word[0]) == cookie &&
-				 tarn__header_kind(word[0]) == TARN__MSG_CALL &&
-				 tarn__reply_short(l, word, ret))) {
-			l->replies.next = mark;
-			l->outstanding -= TARN__SYNC_REPLY;
-			tarn__spin_paid(&l->spin);
-			return 0;
-		}
-	} else {
-		tarn__spin_failed(&l->spin);
-	}
-	/* It is late, somebody else's, or not so simple: it is still in the ring. */
-	l->answered = false;
-	l->awaited = cookie;
-	r = tarn__lane_await(l, timeout_ns);
-	return tarn__likely(r == 0) ? tarn__reply_awaited(l, ret) : fail_wait(l, r, timeout_ns);
+	int r = await_late(l, cookie, timeout_ns);
+
+	return tarn__likely(r == 0) ? tarn__reply_awaited(l, ret) : r;
 }
 
 static int run(struct tarn__lane *l, enum tarn__message kind, uint64_t target, unsigned method,
@@ -495,8 +522,9 @@ int tarn_call_n(tarn_object *object, unsigned number, const tarn_builder *args,
 	if (tarn__unlikely(r < 0))
 		return r;
 	TARN__PROBE_CALL_BEGIN(object->base.id, number, (void *)NULL);
-	r = run_short(l, object->base.id, number, &p, ret_result, timeout_ns);
-	if (tarn__unlikely(r == 1))
+	if (tarn__likely(is_short(l, &p)))
+		r = run_short(l, object->base.id, number, &p, ret_result, timeout_ns);
+	else
 		r = run(l, TARN__MSG_CALL, object->base.id, number, &p, ret_result, timeout_ns);
 	TARN__PROBE_CALL_END((void *)NULL, r);
 	tarn__lane_leave(l);
@@ -545,7 +573,8 @@ int tarn_cast_n(tarn_object *object, unsigned number, const tarn_builder *args)
 	if (tarn__likely(p.n_refs == 0 && p.n_words <= TARN__SHORT_ARGS && !tarn__pending_queued(l) &&
 			 tarn__lane_clear(l, 0))) {
 		tarn__to_server(l->client);
-		tarn__lane_post_call(l, object->base.id, number, 0, 0, p.words, p.n_words, p.n_values);
+		tarn__lane_post_call(l, TARN__MSG_CALL, object->base.id, number, 0, 0, p.words, p.n_words,
+				     p.n_values);
 		tarn__lane_knock(l);
 		tarn__lane_leave(l);
 		return 0;
@@ -568,13 +597,24 @@ int tarn_cast(tarn_object *object, const char *method, const tarn_builder *args)
 
 /* ---- making ---- */
 
+/* The object that a reply refers to, which is booked on this client. */
+static int adopt(struct tarn__lane *l, const uint64_t ref[2], const struct tarn__type *t, tarn_object **ret)
+{
+	int r = tarn__hold_take(l);
+
+	if (tarn__unlikely(r < 0)) {
+		tarn__refs_drop(l, ref, 1);
+		return r;
+	}
+	return tarn__object_adopt(l, ref[0], t, ret);
+}
+
 /* The reply's first reference is the object. */
 static int take_object(struct tarn__lane *l, const struct tarn__type *t, tarn_object **ret)
 {
 	uint64_t word[TARN__REPLY_WORDS];
 	unsigned n = 7 + l->n_more;
 	struct reply a;
-	int r;
 
 	memcpy(word, l->answer.word, 7 * sizeof *word);
 	memcpy(word + 7, l->more, l->n_more * sizeof *word);
@@ -582,12 +622,31 @@ static int take_object(struct tarn__lane *l, const struct tarn__type *t, tarn_ob
 		return tarn__fail(-TARN_EPROTO, "The server's reply does not hold together.");
 	if (a.error != 0)
 		return tarn__reply_read(l, word, n, NULL);
-	r = tarn__hold_take(l);
-	if (r < 0) {
-		tarn__refs_drop(l, a.refs, a.n_refs);
-		return r;
+	return adopt(l, a.refs, t, ret);
+}
+
+/* The reply is a success of one slot: the value, whose two words say no more, then the reference. */
+static inline bool is_object(const uint64_t word[7])
+{
+	return tarn__header_count(word[0]) == 0 && tarn__header_slots(word[0]) == 1 &&
+	       word[1] == tarn__pack(0, 1, 1, 0, 0, TARN__SLOT_WORDS);
+}
+
+static int create_short(struct tarn__lane *l, const struct tarn__type *t, const struct tarn__payload *p,
+			tarn_object **ret)
+{
+	uint64_t word[7];
+	uint32_t cookie;
+
+	if (tarn__likely(ask_short(l, TARN__MSG_CREATE, t->index, 0, p, word, &cookie)) &&
+	    tarn__likely(is_object(word))) {
+		taken_short(l);
+		tarn__from_server(l->client);
+		return adopt(l, &word[2 + TARN__SLOT_WORDS], t, ret);
 	}
-	return tarn__object_adopt(l, a.refs[0], t, ret);
+	int r = await_late(l, cookie, TARN_FOREVER);
+
+	return r < 0 ? r : take_object(l, t, ret);
 }
 
 static int create(struct tarn__lane *l, const char *type, const struct tarn__payload *p,
@@ -597,6 +656,8 @@ static int create(struct tarn__lane *l, const char *type, const struct tarn__pay
 	const struct tarn__type *t;
 	int r = tarn__type_find(l, type, 0, &t);
 
+	if (tarn__likely(r == 0 && is_short(l, p)))
+		return create_short(l, t, p, ret);
 	if (r == 0)
 		r = tarn__message_build(l, &m, TARN__MSG_CREATE, 0, t->index, 0, 0,
 					TARN__SYNC_REPLY, p);

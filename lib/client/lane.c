@@ -356,18 +356,18 @@ static bool is_asked(struct tarn__lane *l)
 
 #define READY() (need > 0 ? has_room(l, need) || has_reply(l) : has_reply(l))
 
-/* Polls for a short while; true: ready. */
+/* Polls for a short while, once at least; true: ready. */
 static bool lane_spin(struct tarn__lane *l, unsigned need)
 {
-	for (uint32_t i = 0; i < l->spin.rounds; i++) {
-		if (READY()) {
-			tarn__spin_paid(&l->spin);
-			return true;
+	for (uint32_t left = l->spin.rounds; !READY(); left--) {
+		if (left == 0) {
+			tarn__spin_failed(&l->spin);
+			return false;
 		}
 		tarn__pause();
 	}
-	tarn__spin_failed(&l->spin);
-	return false;
+	tarn__spin_paid(&l->spin);
+	return true;
 }
 
 /* Yields, then sleeps, until there is a reply, or room if @need > 0. Returns without them after
@@ -694,7 +694,6 @@ int tarn__lane_await(struct tarn__lane *l, int64_t timeout_ns)
 {
 	uint64_t deadline = 0;
 
-	tarn__lane_ring(l);
 	for (;;) {
 		int r;
 

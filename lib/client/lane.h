@@ -238,7 +238,7 @@ uint32_t tarn__lane_post_ask(struct tarn__lane *l, uint64_t *word, unsigned slot
 			     unsigned reply_slots, unsigned bin);
 
 /*
- * The same in a few instructions, for what most messages are: a CALL of one slot.
+ * The same in a few instructions, for what most messages are: a CALL of one slot. Or a CREATE.
  */
 /* Nothing is in the way of one with @reply_slots for its reply. False: tarn__lane_prepare() has
  * something to do first. */
@@ -258,14 +258,15 @@ static inline bool tarn__lane_clear(struct tarn__lane *l, unsigned reply_slots)
 
 /* Posts it. @word: its arguments, @n_words of them; @slots: reserved for the reply, which then has
  * the cookie that is returned; 0: one way. */
-static inline uint32_t tarn__lane_post_call(struct tarn__lane *l, uint64_t target, unsigned method,
+static inline uint32_t tarn__lane_post_call(struct tarn__lane *l, enum tarn__message kind,
+					    uint64_t target, unsigned method,
 					    unsigned slots, unsigned bin, const uint64_t *word,
 					    unsigned n_words, unsigned n_values)
 {
 	uint32_t cookie = slots != 0 ? tarn__lane_cookie(l, bin, slots) : 0;
 
 	l->outstanding += slots;
-	tarn__requests_say(&l->requests, tarn__header(TARN__MSG_CALL, 1, 0, cookie), target,
+	tarn__requests_say(&l->requests, tarn__header(kind, 1, 0, cookie), target,
 			   tarn__pack(method, n_values, 0, slots != 0 ? 0 : TARN__CALL_ONEWAY, slots,
 				      n_words),
 			   n_words > 0 ? word[0] : 0, n_words > 1 ? word[1] : 0,
@@ -284,8 +285,9 @@ static inline void tarn__lane_knock(struct tarn__lane *l)
 		tarn__lane_ring(l);
 }
 
-/* Waits for the reply to the message posted last as l->awaited; it is in l->answer, and in
- * l->more. -ETIMEDOUT without a sentence, health, -TARN_EEVICTED. */
+/* Waits for the reply to the message posted last as l->awaited, of which the server was told by
+ * tarn__lane_ring() or tarn__lane_knock() since; it is in l->answer, and in l->more. -ETIMEDOUT without a
+ * sentence, health, -TARN_EEVICTED. */
 int tarn__lane_await(struct tarn__lane *l, int64_t timeout_ns);
 
 /* Waits until a reply has come, looking at the server now and then. May return without one.

@@ -207,7 +207,7 @@ static void post(struct tarn__lane *l, uint64_t *word, unsigned slots, struct ta
 		if (!p->watch)
 			TARN__PROBE_CALL_BEGIN(word[1], tarn__pack_method(word[2]), p);
 	}
-	tarn__lane_ring(l);
+	tarn__lane_knock(l);
 }
 
 static void queued_free(struct tarn__lane *l, struct tarn__queued *q)
@@ -221,6 +221,28 @@ static void queued_free(struct tarn__lane *l, struct tarn__queued *q)
 	} else {
 		free(q);
 	}
+}
+
+static struct tarn__queued *queued_new(struct tarn__calls *k, unsigned slots)
+{
+	struct tarn__queued *q = k->spare_queued;
+
+	if (tarn__likely(slots == 1 && q != NULL))
+		k->spare_queued = q->next;
+	else
+		q = malloc(sizeof *q + (size_t)slots * 7 * sizeof *q->word);
+	return q;
+}
+
+static void queue_append(struct tarn__calls *k, struct tarn__queued *q, struct tarn_pending *owner)
+{
+	q->next = NULL;
+	q->owner = owner;
+	q->dead = false;
+	*k->end = q;
+	k->end = &q->next;
+	if (owner != NULL)
+		owner->queued = q;
 }
 
 /* Posts what waits, as far as there are places. */
@@ -247,18 +269,10 @@ static int enqueue(struct tarn__lane *l, const struct tarn__message_out *m, stru
 		   const struct tarn__payload *p, struct tarn_pending *owner)
 {
 	struct tarn__calls *k = l->calls;
-	size_t bytes = (size_t)m->slots * 7 * sizeof *m->word;
-	struct tarn__queued *q = k->spare_queued;
+	struct tarn__queued *q = queued_new(k, m->slots);
 
-	if (tarn__likely(m->slots == 1 && q != NULL))
-		k->spare_queued = q->next;
-	else
-		q = malloc(sizeof *q + bytes);
 	if (q == NULL)
 		return fail_memory();
-	q->next = NULL;
-	q->owner = owner;
-	q->dead = false;
 	q->slots = m->slots;
 	q->n_held = 0;
 	if (target != NULL)
@@ -267,11 +281,8 @@ static int enqueue(struct tarn__lane *l, const struct tarn__message_out *m, stru
 		q->held[q->n_held++] = tarn_block_ref(p->refs[i]);
 	if (m->spill != NULL)
 		q->held[q->n_held++] = tarn_block_ref(m->spill);
-	memcpy(q->word, m->word, bytes);
-	*k->end = q;
-	k->end = &q->next;
-	if (owner != NULL)
-		owner->queued = q;
+	memcpy(q->word, m->word, (size_t)m->slots * 7 * sizeof *m->word);
+	queue_append(k, q, owner);
 	return 0;
 }
 
@@ -285,6 +296,7 @@ static int post_or_queue(struct tarn__lane *l, struct tarn__message_out *m, stru
 		tarn__backlog_post(l);
 	tarn__lane_notice(l);
 	tarn__lane_drain(l);
+	l->calls->put_off = 0;
 	push(l);
 	if (l->calls->first == NULL) {
 		/* Room comes soon, unlike a place for a reply. */
@@ -514,14 +526,46 @@ static inline void post_short(struct tarn__lane *l, tarn_object *object, unsigne
 	p->index = k->free[--k->n_free];
 	k->at[p->index] = p;
 	k->reserved += p->slots;
-	p->cookie = tarn__lane_post_call(l, object->base.id, number, p->slots, p->index, payload->words,
-					 payload->n_words, payload->n_values);
+	p->cookie = tarn__lane_post_call(l, TARN__MSG_CALL, object->base.id, number, p->slots, p->index,
+					 payload->words, payload->n_words, payload->n_values);
 	state_set(p, POSTED);
 	TARN__PROBE_CALL_BEGIN(object->base.id, number, p);
 	tarn__lane_knock(l);
 }
 
-/* A few words of arguments, a struct that is there, a place, and nothing in the way. False: it is not so,
+#define PUT_OFF_MOST 8u
+#define PUSH_TOGETHER 32u
+
+/* There is no place before answers are taken. Whoever waits for calls in turn takes them with the next wait, one by
+ * one and without copying them; so they are looked at here only if nobody did for some calls. False: it is so, or
+ * there is something else to do first. */
+static inline bool queue_short(struct tarn__lane *l, tarn_object *object, unsigned number,
+			       const struct tarn__payload *payload, uint8_t slots, tarn_pending **ret)
+{
+	struct tarn__calls *k = l->calls;
+	struct tarn__queued *q = k->spare_queued;
+
+	/* Relaxed: hints, as in tarn__lane_clear(). */
+	if (tarn__unlikely(q == NULL || k->put_off >= PUT_OFF_MOST || tarn__backlog_any(l->client) ||
+			   tarn__load_relaxed(&l->area->signs.notice) != l->notice_seen))
+		return false;
+	k->put_off++;
+	k->spare_queued = q->next;
+	q->slots = 1;
+	q->n_held = 1;
+	q->held[0] = tarn_block_ref(&object->base);
+	q->word[0] = tarn__header(TARN__MSG_CALL, 1, 0, 0);
+	q->word[1] = object->base.id;
+	q->word[2] = tarn__pack(number, payload->n_values, 0, 0, slots, payload->n_words);
+	for (unsigned i = 0; i < TARN__SHORT_ARGS; i++)
+		q->word[3 + i] = i < payload->n_words ? payload->words[i] : 0;
+	*ret = spare_take(k, slots);
+	state_set(*ret, QUEUED);
+	queue_append(k, q, *ret);
+	return true;
+}
+
+/* A few words of arguments, a struct that is there, and nothing in the way. False: it is not so,
  * and nothing was done. */
 static inline bool start_short(tarn_object *object, unsigned number, const tarn_builder *args,
 			       struct tarn__lane *l, tarn_pending **ret)
@@ -530,10 +574,13 @@ static inline bool start_short(tarn_object *object, unsigned number, const tarn_
 	struct tarn__calls *k = l->calls;
 	uint8_t slots = reply_slots(object, number);
 
-	if (tarn__unlikely(k == NULL || k->spare == NULL || k->first != NULL) ||
+	if (tarn__unlikely(k == NULL || k->spare == NULL) ||
 	    (args != NULL && tarn__unlikely(!tarn__builder_plain(args, &payload))) ||
-	    tarn__unlikely(payload.n_words > TARN__SHORT_ARGS || k->reserved + slots > TARN__PENDING_MOST) ||
-	    !tarn__lane_clear(l, slots))
+	    tarn__unlikely(payload.n_words > TARN__SHORT_ARGS))
+		return false;
+	if (k->first != NULL || k->reserved + slots > TARN__PENDING_MOST)
+		return queue_short(l, object, number, &payload, slots, ret);
+	if (!tarn__lane_clear(l, slots))
 		return false;
 	/* Each of those in flight has reserved a slot, so there is an index, too. */
 	*ret = spare_take(k, slots);
@@ -751,7 +798,10 @@ static inline bool take_next(struct tarn__lane *l, struct tarn_pending *p, tarn_
 	index_return(l->calls, p);
 	state_set(p, TAKEN);
 	TARN__PROBE_CALL_END(p, 0);
-	if (tarn__unlikely(l->calls->first != NULL))
+	l->calls->put_off = 0;
+	/* Some together: the server reads what lies side by side for less. What is waited for itself is posted at
+	 * once, by wait_for(). */
+	if (l->calls->first != NULL && l->calls->reserved + PUSH_TOGETHER <= TARN__PENDING_MOST)
 		push(l);
 	return true;
 }

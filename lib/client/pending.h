@@ -28,6 +28,7 @@ struct tarn__calls {
 	unsigned watches;               /* of those in flight, notices */
 	struct tarn__queued *first, **end; /* not posted yet */
 	struct tarn__queued *spare_queued;
+	unsigned put_off;               /* calls that were queued since somebody looked for answers */
 	struct tarn_pending *all;       /* live ones of this lane */
 	struct tarn_pending *spare;
 	uint32_t polls;                 /* that found nothing, for a look at the server */

@@ -479,6 +479,17 @@ int tarn__self_put(tarn_context *ctx, uint64_t id)
 				b);
 }
 
+int tarn__self_give(tarn_context *ctx, uint64_t id)
+{
+	return ctx->run != NULL && ctx->run->ops->give != NULL ? ctx->run->ops->give(ctx->run, id) : -ENOTSUP;
+}
+
+int tarn__self_drop_late(tarn_context *ctx, uint64_t id)
+{
+	return ctx->run != NULL && ctx->run->ops->drop_late != NULL ? ctx->run->ops->drop_late(ctx->run, id)
+								    : -ENOTSUP;
+}
+
 struct tarn__memory tarn__memory_of(const tarn_block *block)
 {
 	return (struct tarn__memory){ block->data, tarn_block_size(block),

@@ -202,6 +202,7 @@ static int make_raw(struct tarn__lane *l, const struct tarn__served *t, tarn_obj
 	l->answered = false;
 	tarn__to_server(l->client);
 	l->awaited = tarn__lane_post_ask(l, m.word, m.slots, TARN__SYNC_REPLY, 0);
+	tarn__lane_ring(l);
 	r = tarn__lane_await(l, TARN_FOREVER);
 	if (r < 0) {
 		l->awaited = 0;

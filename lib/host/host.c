@@ -14,7 +14,7 @@ static const struct tarn__host_ops ops = {
 	.call = tarn__inline_call,
 	.enter = tarn__gate_enter,
 	.leave = tarn__gate_leave,
-	.submit = tarn__pool_submit,
+	.submit = tarn__pool_submit, .rest = tarn__pool_rest,
 	.cancel = tarn__pool_cancel,
 };
 

@@ -5,6 +5,8 @@
 #include "context.h"
 #include "lib/error.h"
 
+static_assert(TARN__METHOD_BOOKS == TARN__OFFER_BOOKS, "one flag");
+
 struct tarn__store *tarn__context_store(const tarn_context *ctx)
 {
 	return ctx->host->base.store;

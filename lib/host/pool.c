@@ -584,6 +584,16 @@ void tarn__pool_submit(struct tarn__host *host, struct tarn__job *job)
 	pthread_mutex_unlock(&p->mutex);
 }
 
+void tarn__pool_rest(struct tarn__host *host)
+{
+	struct pool *p = host_of(host)->pool;
+
+	/* Who stands in line for an object waits for an executor, which is not idle then. */
+	pthread_mutex_lock(&p->mutex);
+	host->busy = p->queued != 0 || p->starting != 0 || p->idle != p->n;
+	pthread_mutex_unlock(&p->mutex);
+}
+
 void tarn__pool_cancel(struct tarn__host *host, struct tarn__job *job)
 {
 	(void)host;

@@ -76,6 +76,9 @@ bool tarn__pool_stop(struct pool *p, int64_t timeout_ns);
 void tarn__pool_free(struct pool *p); /* NULL is allowed */
 
 void tarn__pool_submit(struct tarn__host *host, struct tarn__job *job);
+/* What the reactor does next comes after all that executors did (by the mutex), and they do nothing before it
+ * submits again: no object has anybody at it, and no gate is taken. */
+void tarn__pool_rest(struct tarn__host *host);
 void tarn__pool_cancel(struct tarn__host *host, struct tarn__job *job);
 
 /* The calling thread's; NULL: it is none. */

@@ -541,6 +541,23 @@ static bool asks_for_service(unsigned kind)
 	       (kind >= TARN__MSG_NAME && kind <= TARN__MSG_WATCH) || kind == TARN__MSG_FETCH;
 }
 
+/* A method that only says what its caller did, without an answer: who holds what goes on after that. */
+static bool keeps_books(const struct turn *t)
+{
+	const struct object *o;
+	const struct thing *k;
+	const struct tarn__served *type;
+	unsigned method = tarn__pack_method(t->w[2]);
+
+	if (tarn__header_kind(t->w[0]) != TARN__MSG_CALL || !(tarn__pack_flags(t->w[2]) & TARN__CALL_ONEWAY))
+		return false;
+	o = tarn__object_find(t->st, t->w[1]);
+	k = o != NULL ? tarn__thing_of(t->st, o) : NULL;
+	type = k != NULL ? tarn__thing_type(t->s, k) : NULL;
+	return type != NULL && type->own && method < type->n_offers &&
+	       (type->offer[method].flags & TARN__OFFER_BOOKS);
+}
+
 static enum verdict refuse(struct turn *t)
 {
 	const struct answer none = { 0 };
@@ -569,6 +586,11 @@ void tarn__turn_defer(struct turn *t, enum tarn__message kind, uint64_t id, uint
 		      uint64_t units)
 {
 	defer(t, kind, id, at, units);
+}
+
+enum verdict tarn__turn_publish(struct turn *t, struct object *o)
+{
+	return publish(t, o);
 }
 
 enum verdict tarn__turn_name(struct turn *t, struct object *o, uint64_t size, bool sealed)
@@ -627,7 +649,7 @@ void tarn__apply(struct server *s, struct lane_view *v, const struct tarn__slot 
 	enum verdict verdict;
 
 	if (tarn__unlikely(asks_for_service(kind) &&
-			   s->st.client[t.client].state == CLIENT_EVICTED))
+			   s->st.client[t.client].state == CLIENT_EVICTED && !keeps_books(&t)))
 		verdict = refuse(&t);
 	else
 		verdict = kind < TARN__MSG_KINDS && phase_a[kind] != NULL
@@ -647,8 +669,11 @@ static bool release_now(struct server *s, const struct deferred *d)
 		s->stale++;
 		return true;
 	}
-	if (tarn__ledger_sub(&s->st, o, d->client, d->units) < 0)
+	if (tarn__ledger_take(&s->st, o, d->client, d->units) < 0)
 		return false;
+	/* What its type leaves to be done when it ends is the reaper's, in transactions of its own. */
+	if (!tarn__thing_end(s, o))
+		tarn__object_settle(&s->st, o);
 	return true;
 }
 

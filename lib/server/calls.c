@@ -113,8 +113,7 @@ static bool fits(const struct asker *to, const struct outcome *o)
 
 #define CREDITS_STEP 1024u
 
-/* What a method gives is not what its caller chose to hold: its credits follow. */
-static int book_unit(struct state *st, struct object *o, uint32_t client)
+int tarn__unit_book(struct state *st, struct object *o, uint32_t client)
 {
 	struct client *cl = &st->client[client];
 	int r = tarn__ledger_add(st, o, client, 1);
@@ -146,7 +145,7 @@ static int spill(struct server *s, const struct asker *to, const struct outcome 
 
 	tarn__object_grant(st, b, to->client);
 	tarn__object_live(st, b);
-	r = book_unit(st, b, to->client);
+	r = tarn__unit_book(st, b, to->client);
 	if (r < 0)
 		return r;
 	struct object_word w = object_word(b);
@@ -178,7 +177,7 @@ static int book(struct server *s, const struct asker *to, const struct outcome *
 
 		if (r == NULL)
 			return -TARN_ESTALE;
-		int e = book_unit(st, r, to->client);
+		int e = tarn__unit_book(st, r, to->client);
 		if (e < 0)
 			return e;
 		refs[2 * k] = r->id;
@@ -250,6 +249,30 @@ int tarn__reply_values(struct server *s, const struct asker *to, const struct ou
 		return 0;
 	}
 	return stash(s, to, o, length, refs);
+}
+
+bool tarn__reply_object(struct server *s, const struct asker *to, struct object *o)
+{
+	struct lane *l = &s->st.lane[to->v->lane];
+	uint64_t from = l->replies;
+	struct tarn__slot *slot =
+		&s->st.replies[(uint64_t)to->v->lane * TARN__REPLIES + from % TARN__REPLIES];
+
+	if (to->slots == 0 || !tarn__ledger_first(&s->st, o, to->client))
+		return false;
+	/* As book() and reply_slot() would do it. */
+	slot->word[0] = tarn__reply(to->kind, 1, 0, to->cookie);
+	slot->word[1] = tarn__pack(0, 1, 1, 0, 0, TARN__SLOT_WORDS);
+	slot->word[2] = tarn__slot_head(TARN_KIND_OBJECT, 0, 0);
+	slot->word[3] = 0;
+	slot->word[4] = o->id;
+	slot->word[5] = 0;
+	slot->word[6] = 0;
+	slot->mark = from + 1;
+	SET(&s->st, l->replies, from + 1);
+	to->v->wake = true;
+	s->eager++;
+	return true;
 }
 
 void tarn__reply_error(struct server *s, const struct asker *to, const struct outcome *o)

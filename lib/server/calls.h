@@ -46,6 +46,9 @@ void tarn__outcome_say(struct outcome *ret, struct sentence *room, int error, co
  * back, and says so with tarn__reply_error(), which cannot fail.
  */
 int tarn__reply_values(struct server *s, const struct asker *to, const struct outcome *o);
+/* The same of a new object, which nobody holds yet, if there is nothing to it. False: nothing was done; the long way
+ * may go on. */
+bool tarn__reply_object(struct server *s, const struct asker *to, struct object *o);
 /* For outcomes without references: cut short where there is no room. The first thing in its
  * transaction, which it may roll back. */
 void tarn__reply_error(struct server *s, const struct asker *to, const struct outcome *o);
@@ -118,5 +121,9 @@ void tarn__names_reclaim(struct server *s, uint32_t client);
 
 /* ---- errors.c: what methods threw, for people ---- */
 void tarn__error_note(struct server *s, const struct outcome *o);
+
+/* A unit of @o for @client. What a method gives is not what its caller chose to hold: its credits follow.
+ * -EDQUOT, -ENOSPC */
+int tarn__unit_book(struct state *st, struct object *o, uint32_t client);
 
 #endif

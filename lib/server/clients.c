@@ -36,6 +36,7 @@
  * which nobody calls takes a twentieth of it. */
 #define RECLAIM_NS 8000u
 
+#define RECLAIM_LANES 8u       /* of a dead client, closed in one go */
 #define CALLS_END_NS 2000000000u /* so long at most others wait for a dead one's calls of containers */
 #define DEPARTED_SLICE 64u     /* objects told of clients' ends between two looks at the lanes */
 
@@ -173,9 +174,8 @@ int tarn__lane_open(struct server *s, uint32_t client, uint32_t *ret_number)
 	return 0;
 }
 
-/* The lane is drained, or its client dead. Its memory goes back as a hole: the next owner
- * finds no marks of this one (H15). */
-void tarn__lane_close(struct server *s, uint32_t client, uint32_t number)
+/* The lane is drained, or its client dead. Its memory is as it was. */
+static void lane_end(struct server *s, uint32_t client, uint32_t number)
 {
 	struct state *st = &s->st;
 	struct peer *p = s->peer[client];
@@ -202,6 +202,14 @@ void tarn__lane_close(struct server *s, uint32_t client, uint32_t number)
 	view_drop(s, i);
 	p->lane[number] = NIL;
 	tarn__facts_lane_closed(s, client, (struct tarn__lane_area *)(void *)p->lanes.base + number);
+}
+
+/* The memory goes back as a hole: the next owner finds no marks of this one (H15). */
+void tarn__lane_close(struct server *s, uint32_t client, uint32_t number)
+{
+	struct peer *p = s->peer[client];
+
+	lane_end(s, client, number);
 	tarn__segment_punch(&p->lanes, number * sizeof(struct tarn__lane_area),
 			    sizeof(struct tarn__lane_area));
 }
@@ -481,15 +489,28 @@ static bool reclaim_objects(struct server *s, struct client *c, uint32_t client)
 	return has_nothing(st, c);
 }
 
+/* Some lanes of a dead client, whose memory goes with its peer. True: that were all. */
+static bool reclaim_lanes(struct server *s, uint32_t client)
+{
+	struct peer *p = s->peer[client];
+	unsigned some = RECLAIM_LANES;
+
+	for (uint32_t n = 0; p != NULL && n < TARN__CLIENT_LANES; n++) {
+		if (p->lane[n] == NIL)
+			continue;
+		if (some-- == 0)
+			return false;
+		lane_end(s, client, n);
+		p->lanes_used = n + 1;
+	}
+	return true;
+}
+
 static void reclaim_record(struct server *s, uint32_t client)
 {
 	struct state *st = &s->st;
 	struct client *c = &st->client[client];
-	struct peer *p = s->peer[client];
 
-	for (uint32_t n = 0; p != NULL && n < TARN__CLIENT_LANES; n++)
-		if (p->lane[n] != NIL)
-			tarn__lane_close(s, client, n);
 	tarn__claims_unpromise(st, c->credits);
 	SET(st, c->state, CLIENT_NONE);
 	SET(st, c->credits, 0);
@@ -498,7 +519,7 @@ static void reclaim_record(struct server *s, uint32_t client)
 	tarn__commit(s);
 	st->watched_gone = true;
 	tarn__log(s, 7, "client %u (%s, pid %u) is reclaimed", client, c->name, c->pid);
-	tarn__peer_free(s, client);
+	tarn__peer_leave(s, client);
 }
 
 /* All that it posted before its death is read. What comes later is of a process that
@@ -589,7 +610,7 @@ static bool reclaim(struct server *s, uint32_t client, uint64_t *until, uint32_t
 		}
 	}
 	/* Whoever closed in order finds all of it gone: also what its channels held. */
-	if (c->reclaim_step != STEP_DONE || has_sweeps(st, client))
+	if (c->reclaim_step != STEP_DONE || has_sweeps(st, client) || !reclaim_lanes(s, client))
 		return false;
 	reclaim_record(s, client);
 	return true;

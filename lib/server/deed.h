@@ -19,6 +19,7 @@ struct deed {
 	unsigned n_drops, drop_words;
 	uint64_t drop[DROPS_MOST]; /* edges to be dropped once the result is booked, which may name
 				    * what nothing else holds */
+	unsigned n_late;            /* edges that go one epoch later */
 	unsigned n_made;
 	uint64_t made[MADE_MOST];
 	bool finished[MADE_MOST];

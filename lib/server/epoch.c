@@ -39,7 +39,8 @@
 #define REAP_LEAST 8u                   /* and some in any case */
 #define PENDING_TICK_NS 2000000
 #define PUT_OFF_MOST 4u                 /* times that a RELEASE waits for its unit */
-#define KEEP_EVERY 4096u                /* epochs between two housekeepings of a busy server */
+#define QUIET 4u                        /* epochs that may find lazy messages before the server sleeps */
+#define KEEP_EVERY 2048u                /* epochs between two housekeepings of a busy server */
 
 /* ---- publication ---- */
 
@@ -80,7 +81,7 @@ static void notify(struct lane_view *v, const struct tarn__lane_area *a)
 }
 
 /* After the batch: one barrier, then whoever sleeps on this lane is woken. */
-static void publish_lane(struct server *s, struct lane_view *v)
+void tarn__lane_publish(struct server *s, struct lane_view *v)
 {
 	publish_head(v);
 	if (!v->wake)
@@ -117,7 +118,7 @@ void tarn__publish_all(struct server *s)
 
 		v->published_replies = have > TARN__REPLIES ? have - TARN__REPLIES : 0;
 		v->wake = true;
-		publish_lane(s, v);
+		tarn__lane_publish(s, v);
 	}
 }
 
@@ -129,14 +130,10 @@ static inline uint32_t read_short(struct server *s, struct lane_view *v)
 {
 	const struct tarn__slot *next = &v->requests[v->position % TARN__REQUESTS];
 	unsigned kind = tarn__header_kind(tarn__load_relaxed(&next->word[0]));
-	uint32_t n;
 
 	if (kind != TARN__MSG_CALL)
 		return tarn__hot_read(s, v);
-	n = tarn__hot_calls(s, v);
-	if (v->wake)
-		publish_lane(s, v); /* methods may take long: not all of the lane's first */
-	return n;
+	return tarn__hot_calls(s, v);
 }
 
 /* Reads one lane until its first unpublished slot, at most one ring in an epoch however
@@ -172,7 +169,7 @@ uint32_t tarn__lane_read(struct server *s, struct lane_view *v)
 		n += slots;
 	}
 	if (n != 0 || v->wake)
-		publish_lane(s, v);
+		tarn__lane_publish(s, v);
 	return n;
 }
 
@@ -352,6 +349,8 @@ bool tarn__epoch(struct server *s)
 		busy |= tarn__clients_advance(s);
 	if (tarn__unlikely(s->interrupted))
 		tarn__succeed_calls(s);
+	if (tarn__unlikely(s->leaving != NULL))
+		busy |= tarn__peers_leave(s);
 	if (tarn__unlikely(s->no_host != 0))
 		tarn__calls_refuse(s);
 	if (s->sweeping) {
@@ -372,7 +371,7 @@ bool tarn__epoch(struct server *s)
 		tarn__grants_retry(s);
 	for (uint32_t i = 0; i < s->n_views; i++)
 		if (s->view[i].wake)
-			publish_lane(s, &s->view[i]);
+			tarn__lane_publish(s, &s->view[i]);
 	if (s->waiters != NULL)
 		tarn__waiters_answer(s);
 	return busy;
@@ -383,7 +382,7 @@ bool tarn__quiet(const struct server *s)
 	const struct state_head *h = s->st.head;
 
 	if (h->n_deferred[0] != 0 || h->n_deferred[1] != 0 || h->n_dying != 0 || h->dead != NIL ||
-	    s->st.suspects.n != 0)
+	    s->st.suspects.n != 0 || s->leaving != NULL)
 		return false;
 	for (uint32_t i = 0; i < s->n_views; i++)
 		if (!s->view[i].stopped &&
@@ -427,6 +426,8 @@ static bool housekeeping(struct server *s)
 	tarn__facts_note(s);
 	if (s->next_deadline != 0 && boottime() >= s->next_deadline)
 		tarn__exports_expire(s);
+	if (s->host != NULL && s->host->busy)
+		s->host->ops->rest(s->host);
 	return tarn__heap_tidy(&s->st);
 }
 
@@ -441,7 +442,7 @@ static void sleep_now(struct server *s)
 
 	tarn__store_release(&s->ctrl->epoch, s->st.head->epoch);
 	if (s->eager == eager && s->st.head->n_dying <= s->n_waiting_dead && s->st.head->dead == NIL &&
-	    !s->sweeping && s->waiters == NULL && !s->stopping) {
+	    !s->sweeping && s->waiters == NULL && s->leaving == NULL && !s->stopping) {
 		/* Decrements read in that last look are applied at the next wake-up: lazy
 		 * as their messages. But what was deferred before is not left lying. */
 		(void)busy;
@@ -518,6 +519,14 @@ static bool spin(struct server *s)
 	return false;
 }
 
+/* Nothing that was read waits for another epoch. */
+static bool settled(const struct server *s)
+{
+	const struct state_head *h = s->st.head;
+
+	return h->n_deferred[0] == 0 && h->n_deferred[1] == 0 && h->dead == NIL;
+}
+
 void tarn__reactor(struct server *s)
 {
 	uint32_t quiet = 0;
@@ -537,13 +546,16 @@ void tarn__reactor(struct server *s)
 			quiet = 0;
 			continue;
 		}
-		/* Two epochs after the last eager message what was read then is applied. A
-		 * steady trickle of lazy messages alone does not keep the server up. */
-		if (called || s->st.head->n_dying > s->n_waiting_dead || s->sweeping || s->waiters != NULL)
+		/* Two epochs after the last eager message what was read then is applied; a call mostly leaves
+		 * nothing to apply. A steady trickle of lazy messages alone does not keep the server up. */
+		if (s->st.head->n_dying > s->n_waiting_dead || s->sweeping || s->waiters != NULL ||
+		    s->leaving != NULL)
 			quiet = 0;
+		else if (settled(s))
+			quiet = QUIET;
 		else
-			quiet++;
-		if (quiet < 2 || (busy && quiet < 4))
+			quiet = called ? 0 : quiet + 1;
+		if (quiet < 2 || (busy && quiet < QUIET))
 			continue;
 		if (housekeeping(s))
 			continue;

@@ -225,13 +225,15 @@ static void lot_end(struct lot *b, uint64_t replies, uint32_t calls, uint32_t do
 {
 	struct server *s = b->s;
 
-	if (b->run.context != NULL)
-		b->host->ops->run_end(b->host, &b->run);
+	b->v->position = b->l->position;
+	/* At once: the caller waits, and methods may take long, so not after the rest of the lane. */
 	if (b->l->replies != replies) {
 		b->v->wake = true;
 		s->eager++;
+		tarn__lane_publish(s, b->v);
 	}
-	b->v->position = b->l->position;
+	if (b->run.context != NULL)
+		b->host->ops->run_end(b->host, &b->run);
 	s->calls_inline += calls;
 	s->messages += done;
 	if (tarn__likely(s->facts_client != NULL))

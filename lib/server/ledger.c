@@ -89,7 +89,20 @@ int tarn__ledger_add(struct state *st, struct object *o, uint32_t client, uint32
 	return 0;
 }
 
-int tarn__ledger_sub(struct state *st, struct object *o, uint32_t client, uint64_t units)
+bool tarn__ledger_first(struct state *st, struct object *o, uint32_t client)
+{
+	struct client *cl = &st->client[client];
+
+	if (o->holder[0].client != NIL || o->holder[1].client != NIL || o->spilled != 0 ||
+	    cl->held >= cl->credits + lanes_claims(cl->lanes))
+		return false;
+	SET(st, cl->held, cl->held + 1);
+	holder_set(st, &o->holder[0], client, 1);
+	counts_set(st, o, o->ext + 1, o->edges);
+	return true;
+}
+
+int tarn__ledger_take(struct state *st, struct object *o, uint32_t client, uint64_t units)
 {
 	struct client *cl = &st->client[client];
 	struct claim *c = NULL;
@@ -118,8 +131,16 @@ int tarn__ledger_sub(struct state *st, struct object *o, uint32_t client, uint64
 		spilled_add(st, o, -1);
 	}
 	counts_set(st, o, o->ext - (uint32_t)units, o->edges);
-	tarn__object_settle(st, o);
 	return 0;
+}
+
+int tarn__ledger_sub(struct state *st, struct object *o, uint32_t client, uint64_t units)
+{
+	int r = tarn__ledger_take(st, o, client, units);
+
+	if (r == 0)
+		tarn__object_settle(st, o);
+	return r;
 }
 
 void tarn__object_hold(struct state *st, struct object *o)
@@ -248,20 +269,29 @@ static void dead_pop(struct state *st)
 	SET(st, h->n_dead, h->n_dead - 1);
 }
 
-void tarn__object_kill(struct state *st, struct object *o)
+static void not_live(struct state *st, const struct object *o)
 {
-	struct state_head *h = st->head;
-
 	/* Not a word of META: whoever looks finds out by himself. */
 	st->watched_gone |= (object_flags(o) & OBJECT_WATCHED) != 0;
-	SET(st, h->n_live, h->n_live - 1);
+	SET(st, st->head->n_live, st->head->n_live - 1);
+}
+
+void tarn__object_end(struct state *st, struct object *o)
+{
+	not_live(st, o);
+	discharge(st, o);
+	tarn__heap_free(st, object_index(st, o));
+}
+
+void tarn__object_kill(struct state *st, struct object *o)
+{
 	if (object_kind(o) == TARN__KIND_BLOCK) {
-		discharge(st, o);
-		tarn__heap_free(st, object_index(st, o));
+		tarn__object_end(st, o);
 		return;
 	}
 	struct object_word w = object_word(o);
 
+	not_live(st, o);
 	w.state = OBJECT_DEAD;
 	discharge(st, o);
 	object_owner_word_set(st, o, NIL, w);

@@ -39,8 +39,13 @@ uint32_t tarn__ledger_units(const struct state *st, const struct object *o, uint
  * possible for a client that does not keep to the rules); nothing changed. */
 int tarn__ledger_add(struct state *st, struct object *o, uint32_t client, uint32_t units);
 
-/* Takes @units off. -ERANGE: it has fewer; nothing changed. Frees the object if this was
- * the last claim. */
+/* A unit of @client's on an object that no client holds, with no more than that to look at. False: somebody does,
+ * or its credits do not suffice; nothing changed. */
+bool tarn__ledger_first(struct state *st, struct object *o, uint32_t client);
+
+/* Takes @units off. -ERANGE: it has fewer; nothing changed. What is left may have to be settled. */
+int tarn__ledger_take(struct state *st, struct object *o, uint32_t client, uint64_t units);
+/* The same, and frees the object if this was the last claim. */
 int tarn__ledger_sub(struct state *st, struct object *o, uint32_t client, uint64_t units);
 
 /* Counts of claims that are not units: tickets, exports. */
@@ -64,6 +69,8 @@ void tarn__object_ungrant(struct state *st, struct object *o);
 void tarn__object_settle(struct state *st, struct object *o);
 /* LIVE without claims from outside -> DEAD (a block: FREE): what settle does, and the collector. */
 void tarn__object_kill(struct state *st, struct object *o);
+/* LIVE -> FREE of one whose end leaves nothing to do, and which nothing claims. */
+void tarn__object_end(struct state *st, struct object *o);
 /* A DEAD object leaves the head of the dead list for a while; comes back to its end. */
 void tarn__object_aside(struct state *st, struct object *o);
 void tarn__object_back(struct state *st, struct object *o);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -198,9 +199,12 @@ void tarn__on_client(void *arg, uint32_t events)
 	struct server *s = p->server;
 	struct tarn__request q;
 	struct ucred sender;
-	int r = read_request(p->socket, &q, &sender);
 
 	(void)events;
+	if (s->peer[p->client] != p)
+		return; /* it is leaving */
+	int r = read_request(p->socket, &q, &sender);
+
 	if (r == 0)
 		return;
 	if (r < 0) {
@@ -260,27 +264,85 @@ void tarn__on_client(void *arg, uint32_t events)
 	}
 }
 
-void tarn__peer_free(struct server *s, uint32_t client)
+/* ---- leaving ---- */
+
+/*
+ * Unmapping, punching and closing what a client had takes 50 us and more: long for a call that waits. So
+ * it goes in steps of a few us each, and lanes are read between them. None of it is in META: with the
+ * process all of it is closed.
+ */
+#define LEAVING_PIECE (32u << 10) /* bytes of lanes that one step gives back: a page takes 1 us */
+enum leaving_step { LEAVING_UNMAP, LEAVING_MEMORY, LEAVING_SOCKET, LEAVING_PIDFD, LEAVING_OVER };
+
+static void leaving_step(struct server *s, struct peer *p)
 {
-	struct peer *p = s->peer[client];
+	const uint32_t at = p->leaving_at++;
+
+	if (at < p->leaving_pieces) {
+		tarn__segment_punch(&p->lanes, (uint64_t)at * LEAVING_PIECE, LEAVING_PIECE);
+		return;
+	}
+	switch (at - p->leaving_pieces) {
+	case LEAVING_UNMAP:
+		munmap(p->lanes.base, p->lanes.bytes);
+		p->lanes.base = NULL;
+		break;
+	case LEAVING_MEMORY:
+		tarn__segment_close(&p->lanes);
+		break;
+	case LEAVING_SOCKET:
+		if (p->socket < 0)
+			break;
+		s->serial = p->detach_serial;
+		if (p->detach_asked) /* now that all is given back */
+			tarn__answer(s, p->socket, TARN__CTL_DETACH, 0, NULL, 0, NULL, 0, NULL);
+		tarn__loop_unwatch(s->loop, &p->socket_watch);
+		close(p->socket);
+		break;
+	case LEAVING_PIDFD:
+		if (p->pidfd < 0)
+			break;
+		tarn__loop_unwatch(s->loop, &p->pidfd_watch);
+		close(p->pidfd);
+		break;
+	default:
+		break;
+	}
+}
+
+void tarn__peer_leave(struct server *s, uint32_t client)
+{
+	struct peer *p = s->peer[client], **last = &s->leaving;
 
 	if (p == NULL)
 		return;
 	s->peer[client] = NULL;
+	p->leaving_pieces = (uint32_t)(p->lanes_used * sizeof(struct tarn__lane_area) / LEAVING_PIECE + 1);
 	tarn__estate_forget_client(s, client);
-	tarn__segment_close(&p->lanes); /* before the answer: then all is given back */
-	if (p->socket >= 0) {
-		s->serial = p->detach_serial;
-		if (p->detach_asked)
-			tarn__answer(s, p->socket, TARN__CTL_DETACH, 0, NULL, 0, NULL, 0, NULL);
-		tarn__loop_unwatch(s->loop, &p->socket_watch);
-		close(p->socket);
-	}
-	if (p->pidfd >= 0) {
-		tarn__loop_unwatch(s->loop, &p->pidfd_watch);
-		close(p->pidfd);
-	}
+	while (*last != NULL)
+		last = &(*last)->next_leaving;
+	*last = p;
+}
+
+bool tarn__peers_leave(struct server *s)
+{
+	struct peer *p = s->leaving;
+
+	if (p == NULL)
+		return false;
+	leaving_step(s, p);
+	if (p->leaving_at < p->leaving_pieces + LEAVING_OVER)
+		return true;
+	s->leaving = p->next_leaving;
 	free(p);
+	return true;
+}
+
+void tarn__peer_free(struct server *s, uint32_t client)
+{
+	tarn__peer_leave(s, client);
+	while (tarn__peers_leave(s))
+		;
 }
 
 /* ---- visitors ---- */
@@ -452,12 +514,13 @@ static void on_listener(void *arg, uint32_t events)
 		turn_away(s);
 }
 
+/* It is empty then: one read takes all that was added. */
 static void drain_eventfd(int fd)
 {
 	uint64_t count;
 
-	while (read(fd, &count, sizeof count) == (ssize_t)sizeof count)
-		;
+	if (read(fd, &count, sizeof count) < 0)
+		return; /* EAGAIN: somebody else did */
 }
 
 static void on_doorbell(void *arg, uint32_t events)
@@ -478,7 +541,7 @@ static void on_stop(void *arg, uint32_t events)
 
 static int watch(struct server *s, struct tarn__loop_watch *w, int fd, tarn__loop_fn fn)
 {
-	*w = (struct tarn__loop_watch){ .fd = fd, .fn = fn, .arg = s };
+	*w = (struct tarn__loop_watch){ .fd = fd, .fn = fn, .arg = s, .idle_only = fn == on_doorbell };
 	return tarn__loop_watch(s->loop, w);
 }
 

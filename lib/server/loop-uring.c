@@ -49,6 +49,8 @@ struct uring {
 	struct io_uring ring;
 	bool enabled; /* the first wait has been */
 	bool unarmed; /* some watch has no poll yet; look through the table */
+	unsigned put_off; /* of the SQEs that are queued at least so many are polls of watches that are idle_only:
+			   * no reason to enter the kernel before there is nothing else to do */
 };
 
 /* Best first. Without DEFER_TASKRUN the kernel may interrupt the reactor to
@@ -73,9 +75,10 @@ static struct io_uring_sqe *next_sqe(struct uring *u)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 
-	if (!sqe && io_uring_submit(&u->ring) > 0)
-		sqe = io_uring_get_sqe(&u->ring);
-	return sqe;
+	if (sqe)
+		return sqe;
+	u->put_off = 0;
+	return io_uring_submit(&u->ring) > 0 ? io_uring_get_sqe(&u->ring) : NULL;
 }
 
 static void arm(struct uring *u, int fd)
@@ -89,6 +92,7 @@ static void arm(struct uring *u, int fd)
 	}
 	io_uring_prep_poll_add(sqe, fd, POLLIN | POLLRDHUP);
 	io_uring_sqe_set_data64(sqe, tarn__loop_key(&u->base, fd));
+	u->put_off += u->base.slots[fd].watch->idle_only;
 }
 
 static void arm_all(struct uring *u)
@@ -139,6 +143,7 @@ static void uring_unwatch(struct tarn__loop *loop, int fd)
 	disarm(u, fd);
 	/* With deferred task work the poll lets go of its file only on a call that
 	 * asks for events. An error leaves all queued for the next wait. */
+	u->put_off = 0;
 	(void)io_uring_submit_and_get_events(&u->ring);
 }
 
@@ -192,6 +197,7 @@ static int enter(struct uring *u, int64_t timeout_ns)
 	struct __kernel_timespec ts = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
 	struct io_uring_cqe *cqe;
 
+	u->put_off = 0; /* whatever stays queued after an error is a reason to come again */
 	if (timeout_ns == 0)
 		return io_uring_submit_and_get_events(&u->ring);
 	return io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, timeout_ns < 0 ? NULL : &ts,
@@ -236,7 +242,7 @@ static bool uring_pending(const struct tarn__loop *loop)
 	unsigned flags = __atomic_load_n(u->ring.sq.kflags, __ATOMIC_RELAXED);
 
 	/* A poll not submitted yet may be ready. */
-	return u->unarmed || io_uring_sq_ready(&u->ring) || io_uring_cq_ready(&u->ring) ||
+	return u->unarmed || io_uring_sq_ready(&u->ring) > u->put_off || io_uring_cq_ready(&u->ring) ||
 	       (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW));
 }
 

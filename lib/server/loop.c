@@ -15,13 +15,29 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* A child shares the parent's ring and epoll set: whatever it submitted would
  * happen to the parent. */
 static bool forked(const struct tarn__loop *loop)
 {
-	return loop->pid != getpid();
+	return loop->mine != NULL ? *loop->mine == 0 : loop->pid != getpid();
+}
+
+/* Spares a system call each time that the server sleeps. */
+static void mark_mine(struct tarn__loop *loop)
+{
+	void *page = mmap(NULL, TARN__OS_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		return;
+	if (madvise(page, TARN__OS_PAGE, MADV_WIPEONFORK) == 0) {
+		loop->mine = page;
+		*loop->mine = 1;
+	} else {
+		munmap(page, TARN__OS_PAGE);
+	}
 }
 
 int tarn__loop_open(enum tarn__loop_mode mode, char *ret_reason, struct tarn__loop **ret_loop)
@@ -41,6 +57,7 @@ int tarn__loop_open(enum tarn__loop_mode mode, char *ret_reason, struct tarn__lo
 
 	memcpy(loop->reason, reason, sizeof(reason));
 	loop->pid = getpid();
+	mark_mine(loop);
 	*ret_loop = loop;
 	return 0;
 }
@@ -50,6 +67,8 @@ void tarn__loop_close(struct tarn__loop *loop)
 	if (!loop)
 		return;
 	free(loop->slots);
+	if (loop->mine != NULL)
+		munmap(loop->mine, TARN__OS_PAGE);
 	loop->ops->close(loop);
 }
 

@@ -44,6 +44,8 @@ struct tarn__loop_watch {
 	int fd;
 	tarn__loop_fn fn;
 	void *arg;
+	bool idle_only; /* of use to who sleeps and to nobody else: tarn__loop_pending() need not tell of it, and
+			 * a wait with timeout 0 may leave it for later */
 };
 
 /*
@@ -112,6 +114,7 @@ struct tarn__loop_ops {
 struct tarn__loop {
 	const struct tarn__loop_ops *ops;
 	pid_t pid;                     /* who opened it */
+	uint32_t *mine;                /* 1; in a forked child 0, for the page is wiped. NULL: it cannot be */
 	struct tarn__loop_slot *slots; /* by fd */
 	int n_slots;
 	uint32_t generation; /* the last one given */

@@ -405,6 +405,8 @@ static void close_all(struct server *s)
 	}
 	stop_unregister(s->stop_event);
 	tarn__listen_close(s);
+	while (tarn__peers_leave(s))
+		;
 	for (uint32_t i = 1; i < MAX_CLIENTS; i++)
 		if (s->peer[i] != NULL)
 			tarn__peer_free(s, i);

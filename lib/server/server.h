@@ -36,6 +36,11 @@ struct peer {
 	uint64_t detach_serial;        /* of the request */
 	bool host;                     /* the server's own host of objects, or that of a server
 					* before this one */
+	uint64_t lanes_used;           /* lanes from here on have no memory */
+	/* See tarn__peers_leave(). */
+	struct peer *next_leaving;
+	uint32_t leaving_pieces;       /* of the lanes' memory, which go one by one */
+	uint32_t leaving_at;           /* steps done */
 };
 
 /* A connection that is not (yet) a client: somebody who asks. */
@@ -92,6 +97,7 @@ struct server {
 	char lock_path[120];           /* while name_lock is open */
 	struct tarn__loop_watch listener_watch, doorbell_watch, stop_watch;
 	struct peer *peer[MAX_CLIENTS];
+	struct peer *leaving;          /* reclaimed, and not closed yet */
 	struct visitor *visitors;
 	struct waiter *waiters;
 
@@ -292,6 +298,9 @@ bool tarn__epoch(struct server *s);
 void tarn__reactor(struct server *s);
 /* Everything unread is applied, all decrements too, nobody is dying. */
 bool tarn__quiet(const struct server *s);
+/* Publishes the cursor of @v, and if there are replies, these; then whoever sleeps for them is woken. After the
+ * commit. */
+void tarn__lane_publish(struct server *s, struct lane_view *v);
 /* Publishes replies of @v that META has and the ring has not. */
 void tarn__publish_replies(struct server *s, struct lane_view *v);
 /* Publishes all that is a function of META: after a start. */
@@ -311,7 +320,12 @@ void tarn__on_client(void *arg, uint32_t events);
 /* A lane whose LANE_CLOSE was read: closed some epochs later. False: no memory. */
 bool tarn__lane_close_later(struct server *s, uint32_t client, uint32_t number);
 
-/* Closes a peer's descriptors and mappings, frees it. */
+/* The client is reclaimed: its number may be another's. What the process has of it is closed by
+ * tarn__peers_leave(). */
+void tarn__peer_leave(struct server *s, uint32_t client);
+/* One step of that: a system call or two, as calls of others wait meanwhile. False: nobody is leaving. */
+bool tarn__peers_leave(struct server *s);
+/* All of it at once. */
 void tarn__peer_free(struct server *s, uint32_t client);
 
 /* ---- successor.c ---- */

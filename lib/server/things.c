@@ -412,6 +412,21 @@ bool tarn__thing_reap(struct server *s, struct object *o)
 	return true;
 }
 
+bool tarn__thing_end(struct server *s, struct object *o)
+{
+	struct state *st = &s->st;
+	struct thing *t = tarn__thing_of(st, o);
+	const struct tarn__served *type = t != NULL ? tarn__thing_type(s, t) : NULL;
+
+	if (type == NULL || type->type->destroy != NULL || t->flags != THING_MADE || t->edge != NIL ||
+	    t->root.version != 0 || o->ext != 0 || o->edges != 0 || o->state != OBJECT_LIVE)
+		return false;
+	thing_free(st, t);
+	tarn__touch(s, object_index(st, o));
+	tarn__object_end(st, o);
+	return true;
+}
+
 /* ---- a client is gone ---- */
 
 /* Words of the undo log that one hold or drop may take, at most; and what the step itself does. */

@@ -53,6 +53,9 @@ int tarn__edge_drop(struct state *st, struct thing *t, uint64_t to);
 /* How often @t holds @to. */
 uint32_t tarn__edge_count(const struct state *st, const struct thing *t, uint64_t to);
 
+/* Ends a LIVE object that nothing claims, all of it, if its end is nobody's business: it holds nothing, and its
+ * type has no destructor. False: it is left as it is. */
+bool tarn__thing_end(struct server *s, struct object *o);
 /* A slice of a dead object's end; it is at the head of the dead list. Commits by itself. False:
  * it cannot go on now. */
 bool tarn__thing_reap(struct server *s, struct object *o);

@@ -27,6 +27,8 @@ struct object *tarn__turn_named(struct turn *t, uint64_t id);
 /* Notes a decrement for the next epoch; one per message at most. */
 void tarn__turn_defer(struct turn *t, enum tarn__message kind, uint64_t id, uint64_t at,
 		      uint64_t units);
+/* What each message of the grantee of @o does that names it. */
+enum verdict tarn__turn_publish(struct turn *t, struct object *o);
 /* The effects of naming @o with what the sender knows of its size and seal (size 0: nothing). */
 enum verdict tarn__turn_name(struct turn *t, struct object *o, uint64_t size, bool sealed);
 /* Answers in one slot: an error, or @a. */

@@ -9,6 +9,10 @@
 
 #include "tarn/type.h"
 
+/* A flag of methods that are called one way, to say what a client did with references. They are run for clients
+ * that are evicted, too: others rely on it. */
+#define TARN__METHOD_BOOKS 0x100u
+
 struct tarn_block;
 struct tarn__store;
 struct tarn__view_root;

@@ -40,6 +40,15 @@ void tarn__self_note(tarn_context *ctx, const uint64_t *word);
  */
 void tarn__self_later(tarn_context *ctx, uint64_t *word, uint64_t value);
 
+/*
+ * A unit of block @id becomes the caller's at once, also of a call that is not answered. And one reference of the
+ * object's to it less, one epoch later: so it need not be there yet when the message that made it is read by
+ * then, which it is if it was posted before this one. The second as often as the message has slots. On the
+ * server's thread only. -TARN_ESTALE, -E2BIG, and of the first -EDQUOT, -ENOSPC; without a sentence.
+ */
+int tarn__self_give(tarn_context *ctx, uint64_t id);
+int tarn__self_drop_late(tarn_context *ctx, uint64_t id);
+
 /* Where a handle of the server's own client lies. */
 struct tarn__memory tarn__memory_of(const tarn_block *block);
 

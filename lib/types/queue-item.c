@@ -205,6 +205,98 @@ static int take_refs(struct tarn_object *queue, uint64_t turn, unsigned n, struc
 	return r;
 }
 
+/* ---- blocks, without waiting ---- */
+
+/* Whether all are blocks, by DIR, which only the server writes: what keeps them for the item keeps their
+ * lives. */
+static bool are_blocks(const struct tarn_client *c, const uint64_t *refs, unsigned n)
+{
+	for (unsigned k = 0; k < n; k++) {
+		uint64_t id = refs[2 * k], size = tarn__ref_size(refs[2 * k + 1]);
+		uint32_t index = tarn__id_index(id);
+		struct tarn__dir_entry e;
+
+		if (id == 0 || index >= c->dir_entries || !tarn__dir_read(&c->dir[index], id, &e) ||
+		    (e.state & (TARN__DIR_OBJECT | TARN__DIR_CHANNEL)) || size == 0 || size > e.capacity)
+			return false;
+	}
+	return true;
+}
+
+/* The right to hold @n more, and room for as many messages. */
+static int take_prepare(struct tarn__lane *l, unsigned n)
+{
+	unsigned k = 0;
+	int r = 0;
+
+	while (k < n && r == 0) {
+		r = tarn__hold_take(l);
+		k += r == 0;
+	}
+	if (r == 0)
+		r = tarn__lane_prepare(l, n, 0, UINT64_MAX);
+	while (r < 0 && k-- > 0)
+		tarn__hold_return(l);
+	return r;
+}
+
+/* Says that they are ours, the last one first: where we are killed in between the server finds
+ * the first ones still kept for the item. */
+static void take_post(struct tarn__lane *l, uint64_t queue, uint64_t turn, const uint64_t *refs, unsigned n)
+{
+	tarn__to_server(l->client);
+	while (n-- > 0) {
+		const uint64_t word[7] = {
+			tarn__header(TARN__MSG_CALL, 1, 0, 0), queue,
+			tarn__pack(TARN__QUEUE_TAKE, 2, 0, TARN__CALL_ONEWAY, 0, 4),
+			tarn__slot_head(TARN_KIND_UINT, 0, 0), turn,
+			tarn__slot_head(TARN_KIND_UINT, 0, 0), refs[2 * n],
+		};
+
+		/* Lazy: nobody waits for it. */
+		tarn__lane_post_silent(l, word, 1);
+	}
+}
+
+/* All are ours by now, and of the @at'th no handle can be made, which has given it back. */
+static void take_undo(struct tarn__lane *l, const uint64_t *refs, unsigned at, unsigned n, struct tarn_block **got)
+{
+	for (unsigned k = at + 1; k < n; k++)
+		tarn__hold_return(l);
+	tarn__refs_drop(l, refs + 2 * (at + 1), n - at - 1);
+	while (at-- > 0)
+		tarn__handle_put(l, got[at]);
+}
+
+/*
+ * As take_refs(), without a question: the producer's stash was posted before the slot was published, and what we
+ * post here before it is released; so the server has read the one when it drops, one epoch after the other, what
+ * the queue holds. Our unit is booked when ours is read, and by then nothing of the producer's that
+ * happened after its stash was applied. -EAGAIN: not so, nothing was said.
+ */
+static int take_blocks(struct tarn_object *queue, uint64_t turn, const uint64_t *refs, unsigned n,
+		       struct tarn_block **ret)
+{
+	struct tarn__lane *l;
+	unsigned k = 0;
+	int r = tarn__lane_enter(queue->base.client, &l);
+
+	if (r < 0)
+		return r;
+	r = take_prepare(l, n) < 0 ? -EAGAIN : 0;
+	if (r == 0)
+		take_post(l, queue->base.id, turn, refs, n);
+	while (r == 0 && k < n) {
+		r = tarn__block_adopt(l, refs[2 * k], tarn__ref_size(refs[2 * k + 1]),
+				      tarn__ref_sealed(refs[2 * k + 1]), &ret[k]);
+		k += r == 0;
+	}
+	if (r < 0 && r != -EAGAIN)
+		take_undo(l, refs, k, n, ret);
+	tarn__lane_leave(l);
+	return r;
+}
+
 /* What was taken out of the slot, with its references, which become the parcel's. */
 static int make_parcel(const uint64_t *words, uint64_t head, struct tarn_block **ref,
 		       tarn_parcel *ret)
@@ -227,19 +319,25 @@ static int make_parcel(const uint64_t *words, uint64_t head, struct tarn_block *
 
 /* With references, or with values in a block. */
 static int read_slow(struct tarn_object *queue, const struct tarn__queue_slot *slot, uint64_t head,
-		     uint64_t turn, tarn_parcel *ret)
+		     uint64_t turn, bool take, tarn_parcel *ret)
 {
-	uint64_t words[TARN__QUEUE_STRIDE_MAX / 8];
+	uint64_t words[TARN__QUEUE_STRIDE_MAX / 8], refs[2 * TARN__QUEUE_REFS];
+	uint32_t n_words = tarn__item_words(head);
+	unsigned n = tarn__item_refs(head);
 	struct tarn_block *ref[TARN__QUEUE_REFS];
-	int r;
+	int r = -EAGAIN;
 
-	copy_in(words, slot->payload, tarn__item_words(head));
-	r = take_refs(queue, turn, tarn__item_refs(head), ref);
+	copy_in(words, slot->payload, n_words);
+	copy_in(refs, slot->payload + n_words, 2 * n);
+	if (take && are_blocks(queue->base.client, refs, n))
+		r = take_blocks(queue, turn, refs, n, ref);
+	if (r == -EAGAIN)
+		r = take_refs(queue, turn, n, ref);
 	return r != 0 ? r : make_parcel(words, head, ref, ret);
 }
 
 int tarn__item_read(struct tarn_object *queue, const struct tarn__queue_slot *slot, uint32_t room,
-		    uint64_t turn, tarn_parcel *ret)
+		    uint64_t turn, bool take, tarn_parcel *ret)
 {
 	uint64_t head = tarn__load_relaxed(&slot->head);
 	struct tarn_block **refs;
@@ -251,7 +349,7 @@ int tarn__item_read(struct tarn_object *queue, const struct tarn__queue_slot *sl
 				   room))
 		return fail_item();
 	if (tarn__unlikely(tarn__item_refs(head) != 0))
-		return read_slow(queue, slot, head, turn, ret);
+		return read_slow(queue, slot, head, turn, take, ret);
 	r = tarn__parcel_room(ret, tarn__item_words(head), tarn__item_values(head), 0, &words, &refs);
 	if (tarn__likely(r == 0))
 		copy_in(words, slot->payload, tarn__item_words(head));

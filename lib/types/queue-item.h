@@ -33,9 +33,10 @@ void tarn__item_write(struct tarn__lane *l, const struct tarn__item_out *item, u
 /* Posts that the item of @turn has no references, where another's had some; as tarn__item_write(). */
 void tarn__item_clear(struct tarn__lane *l, struct tarn_object *queue, uint64_t turn);
 
-/* Reads the item of @turn into @ret, its references with the help of the server. 1: the server says
+/* Reads the item of @turn into @ret, its references with the help of the server. @take: the slot is taken by
+ * this client, and is to be released next: blocks are taken without waiting. 1: the server says
  * that it is another's by now (topics). -ENOMEM, -TARN_EPROTO the slot holds no item, -TARN_EREMOTE */
 int tarn__item_read(struct tarn_object *queue, const struct tarn__queue_slot *slot, uint32_t room,
-		    uint64_t turn, tarn_parcel *ret);
+		    uint64_t turn, bool take, tarn_parcel *ret);
 
 #endif

@@ -200,21 +200,81 @@ static unsigned stashed(const struct tarn__queue_slot *s, uint64_t turn)
 	return n != TARN__STASH_FAILED && n > TARN__QUEUE_REFS ? 0 : n;
 }
 
+/* What a dead owner left of them when they were dropped. */
+static unsigned stash_left(const struct tarn__queue_slot *s, uint64_t turn)
+{
+	unsigned n = tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) ^ TARN__STASH_LEFT;
+
+	return n > TARN__QUEUE_REFS ? 0 : n;
+}
+
+/* How many of @turn's were taken before what kept them was read. */
+static unsigned stash_taken(const struct tarn__queue_slot *s, uint64_t turn)
+{
+	unsigned n = tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) ^ TARN__STASH_TAKEN;
+
+	return n > TARN__QUEUE_REFS ? 0 : n;
+}
+
+static void stash_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn, unsigned n)
+{
+	tarn__self_store(v->ctx, &s->stash, n != 0 ? tarn__stash_word(turn, n) : 0);
+}
+
 /* Drops what is kept for @turn. False: not all, there was no room for it in this transaction. */
 static bool stash_drop(struct view *v, struct tarn__queue_slot *s, uint64_t turn)
 {
-	unsigned n = stashed(s, turn);
+	unsigned n = stashed(s, turn) | stash_left(s, turn);
 
 	for (unsigned k = n == TARN__STASH_FAILED ? 0 : n; k-- > 0;) {
 		if (tarn_self_drop(v->ctx, ref_id(v, s, k)) == -E2BIG) {
-			tarn__self_store(v->ctx, &s->stash, tarn__stash_word(turn, k + 1));
+			stash_note(v, s, turn, (k + 1) | TARN__STASH_LEFT);
 			return false;
 		}
 	}
-	tarn__self_store(v->ctx, &s->stash, 0);
+	stash_note(v, s, turn, 0);
 	return true;
 }
 
+/* Whether the item of @turn was taken and its slot released: a run's slots stay that item's. */
+static bool is_past(const struct tarn__queue_slot *s, uint64_t turn, uint64_t seen)
+{
+	return s == NULL || tarn__mpmc_ahead(seen, turn) > 0 ||
+	       (tarn__mpmc_ahead(seen, turn) == 0 && tarn__mpmc_state(seen) == TARN__MPMC_DONE);
+}
+
+/* Whether @client can have said that it puts the item that is there. */
+static bool can_stash(const struct tarn__queue_slot *s, uint64_t turn, uint64_t seen, uint32_t client)
+{
+	enum tarn__mpmc_state state = tarn__mpmc_state(seen);
+
+	return tarn__mpmc_ahead(seen, turn) == 0 && stashed(s, turn) == 0 &&
+	       (state == TARN__MPMC_FULL || state == TARN__MPMC_TAKE ||
+		(state == TARN__MPMC_CLAIM && tarn__mpmc_owner(seen) == client));
+}
+
+/*
+ * What was put cannot be kept: there is no memory for that. Blocks may have a taker already, who waits for nobody.
+ * So he who put them holds them once more, until his end, and the queue none of them.
+ */
+static void keep_with_caller(tarn_context *ctx, const tarn_parcel *args, unsigned n_kept)
+{
+	tarn_block *block;
+
+	for (unsigned k = 1; k < tarn_parcel_count(args); k++) {
+		if (tarn_value_block(tarn_parcel_at(args, k), &block) < 0)
+			continue;
+		tarn__self_give(ctx, tarn_block_id(block));
+		if (k <= n_kept)
+			tarn_self_drop(ctx, tarn_block_id(block));
+	}
+}
+
+/*
+ * Where the item is still there its references are noted in the slot, for whoever repairs that. Where it was
+ * taken meanwhile its taker has named them in "take", or will: what is held here goes one epoch after that was
+ * read, so not before this.
+ */
 static int stash(tarn_context *ctx, void *self)
 {
 	const tarn_parcel *args = tarn_context_args(ctx);
@@ -229,19 +289,75 @@ static int stash(tarn_context *ctx, void *self)
 		return r;
 	if (n == 0 || n > TARN__QUEUE_REFS || !view_open(ctx, self, &v))
 		return tarn_throw(ctx, "ValueError", "%u references of an item", n);
-	/* It may be published, and even taken, by now; but then its taker waits for us. */
 	s = slot_of(&v, turn);
 	uint64_t seen = s != NULL ? tarn__mpmc_look(&s->word) : 0;
+	bool keeps = (v.q->flags & TARN__QUEUE_KEEP) != 0, past = !keeps && is_past(s, turn, seen);
+	unsigned k = 0;
 
-	if (s == NULL || tarn__mpmc_ahead(seen, turn) != 0 || stashed(s, turn) != 0 ||
-	    !(tarn__mpmc_state(seen) == TARN__MPMC_FULL || tarn__mpmc_state(seen) == TARN__MPMC_TAKE ||
-	      (tarn__mpmc_state(seen) == TARN__MPMC_CLAIM && tarn__mpmc_owner(seen) == client)))
+	if (!past && (s == NULL || !can_stash(s, turn, seen, client)))
 		return tarn_throw(ctx, "ValueError", "there is no item %llu",
 				  (unsigned long long)turn);
-	for (unsigned k = 1; k <= n && r == 0; k++)
-		r = tarn__stash_hold(ctx, tarn_parcel_at(args, k), &id);
-	tarn__self_store(ctx, &s->stash, tarn__stash_word(turn, r == 0 ? n : TARN__STASH_FAILED));
-	return r;
+	while (k < n && r == 0) {
+		r = tarn__stash_hold(ctx, tarn_parcel_at(args, k + 1), &id);
+		k += r == 0;
+	}
+	if (r == -TARN_EREMOTE)
+		return r; /* thrown: it is no reference */
+	if (r < 0)
+		keep_with_caller(ctx, args, k);
+	if (past)
+		return 0;
+	if (r < 0) {
+		stash_note(&v, s, turn, TARN__STASH_FAILED);
+		return 0;
+	}
+	unsigned gone = stash_taken(s, turn);
+	stash_note(&v, s, turn, gone < n ? n - gone : 0);
+	return 0;
+}
+
+/* Notes that the caller has one reference less to get. False: the item is not one that it took. */
+static bool take_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn, uint32_t client)
+{
+	uint64_t seen = s != NULL ? tarn__mpmc_look(&s->word) : 0;
+	bool mine = s != NULL && seen == tarn__mpmc_word(turn, TARN__MPMC_TAKE, client);
+	unsigned n;
+
+	if (!mine && !is_past(s, turn, seen))
+		return false;
+	/* Another item's slot by now: nobody repairs this one any more. */
+	if (s == NULL || tarn__mpmc_ahead(seen, turn) != 0)
+		return true;
+	n = stashed(s, turn);
+	if (n != 0 && n != TARN__STASH_FAILED)
+		stash_note(v, s, turn, n - 1);
+	else if (n == 0 && mine)
+		stash_note(v, s, turn, TARN__STASH_TAKEN | (stash_taken(s, turn) + 1));
+	return true;
+}
+
+/*
+ * The caller has the block; what the queue holds of it goes one epoch later. So whether the producer's message is
+ * read before or behind this one does not matter: it was posted before, and so is read by then. Words that somebody
+ * else wrote to can cost the queue what it holds. The caller believed them, and so it gets the block if there is
+ * one: as with RECV, or it would be evicted for somebody else's lie when it drops that.
+ */
+static int take(tarn_context *ctx, void *self)
+{
+	uint64_t turn, id;
+	struct view v;
+	int r = tarn_context_get(ctx, "QQ", &turn, &id);
+
+	if (r < 0)
+		return r;
+	r = tarn__self_give(ctx, id);
+	if (r == 0 && view_open(ctx, self, &v) && !(v.q->flags & TARN__QUEUE_KEEP) &&
+	    take_note(&v, slot_of(&v, turn), turn, tarn_context_caller(ctx).client))
+		r = tarn__self_drop_late(ctx, id);
+	if (r == -TARN_ESTALE)
+		return 0; /* a dead id is no offence */
+	return r < 0 ? tarn_throw(ctx, "MemoryError", "item %llu of the queue cannot be given",
+				  (unsigned long long)turn) : 0;
 }
 
 static int taken(tarn_context *ctx, void *self)
@@ -320,6 +436,10 @@ static bool run_is_over(const struct view *v, uint64_t k, unsigned char *slots, 
 		if (seen == tarn__mpmc_word(next * v->m.n + i, TARN__MPMC_FREE, 0))
 			continue;
 		if (tarn__mpmc_state(seen) != TARN__MPMC_DONE || tarn__mpmc_ahead(seen, turn) != 0)
+			return false;
+		/* Its taker's message is on its way; what the dead left is dropped here. */
+		if (!(v->q->flags & TARN__QUEUE_KEEP) && stashed(s, turn) != 0 &&
+		    stashed(s, turn) != TARN__STASH_FAILED)
 			return false;
 		if (tarn__load_relaxed(&s->stash) != 0 && !stash_drop((struct view *)(uintptr_t)v, s, turn))
 			return false;
@@ -584,10 +704,11 @@ static int size(tarn_context *ctx, void *self)
 }
 
 static const tarn_method methods[] = {
-	[TARN__QUEUE_STASH] = { "stash", stash, TARN_METHOD_INLINE, NULL, "", NULL },
+	[TARN__QUEUE_STASH] = { "stash", stash, TARN_METHOD_INLINE | TARN__METHOD_BOOKS, NULL, "", NULL },
 	[TARN__QUEUE_TAKEN] = { "taken", taken, TARN_METHOD_INLINE, "Q", NULL, NULL },
 	[TARN__QUEUE_DONE] = { "done", done, TARN_METHOD_INLINE, "Q", "", NULL },
 	[TARN__QUEUE_GROW] = { "grow", grow, TARN_METHOD_INLINE, "QB?", "i", NULL },
+	[TARN__QUEUE_TAKE] = { "take", take, TARN_METHOD_INLINE | TARN__METHOD_BOOKS, "QQ", "", NULL },
 	{ "qsize", size, TARN_METHOD_INLINE | TARN_METHOD_READ, "", "i", NULL },
 	{ NULL, NULL, 0, NULL, NULL, NULL },
 };

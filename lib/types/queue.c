@@ -479,7 +479,8 @@ static bool end_unread(const struct view *v, const uint64_t *slot, uint64_t turn
 /* The item at @turn is ours. */
 static int receive(const struct view *v, uint64_t turn, uint64_t *slot, tarn_parcel *ret)
 {
-	int r = tarn__item_read(v->object, (void *)slot, tarn__item_room(v->m.stride), turn, ret);
+	int r = tarn__item_read(v->object, (void *)slot, tarn__item_room(v->m.stride), turn,
+				!keeps(v), ret);
 
 	if (tarn__unlikely(keeps(v))) {
 		tarn__bell_ring(&v->q->space, v->client->fence);

@@ -13,6 +13,9 @@ enum tarn__queue_method {
 			    * nil: they have not come yet, ask again */
 	TARN__QUEUE_DONE,  /* turn: the item that the caller took there is done */
 	TARN__QUEUE_GROW,  /* number of a run, a block or nil: TARN__GROW_... */
+	TARN__QUEUE_TAKE,  /* turn, id of a block: the caller has taken the item there with that, the last one of
+			    * the item that it has not named yet. One way: posted before the slot is released.
+			    * Not of queues that keep items (TARN__QUEUE_KEEP) */
 };
 
 enum tarn__queue_grow {

@@ -358,7 +358,7 @@ static void skip_to_latest(const struct view *v, tarn_subscription *s)
 static int read_item(const struct view *v, tarn_subscription *s, const uint64_t *slot, uint64_t seen,
 		     tarn_parcel *ret)
 {
-	int r = tarn__item_read(s->topic, (const void *)slot, tarn__topic_room(v->m.stride), s->cursor,
+	int r = tarn__item_read(s->topic, (const void *)slot, tarn__topic_room(v->m.stride), s->cursor, false,
 				ret);
 
 	/* SYNC overrun, acquire: a fence, for the words were copied by relaxed loads, and the look is

@@ -320,6 +320,34 @@ the_runner_has_all_options_of_tarn_bench() {
 		<("$runner" --help | grep -oE '^  --[a-z-]+' | tr -d ' ' | sort |
 			grep -vx -e --help -e --may-skip -e --programs)
 }
+# told_to_end SIGNAL STATUS PROGRAM...: in the midst of it; then all that it began is gone.
+told_to_end() {
+	local signal=$1 want=$2 status=0 pid program own p
+	shift 2
+	"$@" >"$scratch/out" 2>"$scratch/err" </dev/null &
+	pid=$!
+	own=
+	# The program beneath it, if it runs one, and at least two processes of that.
+	until [ "$(wc -w <<<"$own")" -ge 2 ]; do
+		kill -0 $pid || { cat "$scratch/err"; return 1; }
+		program=$(cat /proc/$pid/task/$pid/children 2>/dev/null)
+		own=$program
+		for p in $program; do own+=" $(cat "/proc/$p/task/$p/children" 2>/dev/null || true)"; done
+		sleep 0.05
+	done
+	kill -"$signal" $pid
+	wait $pid || status=$?
+	[ $status -eq "$want" ] || { echo "it ended with $status, not $want"; cat "$scratch/err"; return 1; }
+	# The kernel ends what is left when its parent is gone: at once, but not before that.
+	for p in $own; do
+		while [ -e "/proc/$p" ] && ! grep -q '^State:.*[ZX]' "/proc/$p/status" 2>/dev/null; do sleep 0.05; done
+	done
+	[ -z "$(find "$scratch" -type s)" ]
+}
+told_to_end_nothing_of_it_stays() {
+	told_to_end TERM 143 "$tarn" bench --busy --rounds 1000 --repeats 0 stream
+	told_to_end HUP 129 "$built/bench/bench-handover" --busy --rounds 1000
+}
 check "every program has --help, --json, --cpus, --rounds" each_program_has_its_options
 check "all sets and programs are listed" sets_and_programs_are_listed
 check "JSON is what the schema says" json_is_what_the_schema_says
@@ -340,6 +368,7 @@ else
 fi
 check "options of tarn bench are handed to the runner" options_are_handed_to_the_runner
 check "the runner has all options of tarn bench" the_runner_has_all_options_of_tarn_bench
+check "told to end by a signal, nothing of it stays" told_to_end_nothing_of_it_stays
 
 echo "1..$n"
 [ $bad -eq 0 ]

@@ -327,7 +327,7 @@ static void have_queue_of(struct world *w, size_t maxsize, unsigned flags)
 
 	OK(tarn_queue_new(w->c, &o, &w->o[0]));
 	OK(tarn_channel_send_object(w->out, w->o[0], 0, 0));
-	OK(tarn_queue_putf(w->o[0], 0, "iB", 1, w->shared));
+	OK(tarn_queue_putf(w->o[0], 0, "iBB", 1, w->shared, w->own));
 	OK(tarn_queue_putf(w->o[0], 0, "i", 2));
 }
 static void have_queue(struct world *w) { have_queue_of(w, 4, 0); }
@@ -572,39 +572,6 @@ static void flush(struct world *w)
 	OK(tarn_client_flush(w->c, true, TARN_FOREVER));
 }
 
-/* ---- worker processes: killed with their parent, whatever they are at ---- */
-
-TARN_WORKER(worker_of_the_killed)
-{
-	tarn_block *b;
-	int n, r = tarn_worker_get(worker, "iB", &n, &b);
-
-	return r < 0 ? r : tarn_put(tarn_worker_result(worker), "iB", n + 1, b);
-}
-
-static void spawn(struct world *w)
-{
-	tarn_builder args;
-
-	tarn_builder_init(&args);
-	tarn_put(&args, "iB", 6, w->shared);
-	OK(tarn_process_spawn(w->c, &(tarn_process_options){ .entry = "worker_of_the_killed", .args = &args },
-			      &w->p));
-	tarn_builder_fini(&args);
-}
-
-static void join(struct world *w)
-{
-	const tarn_parcel *result;
-	tarn_block *b;
-	int n;
-
-	OK(tarn_process_result(w->p, TARN_FOREVER, &result));
-	OK(tarn_parcel_get(result, "iB", &n, &b));
-	PLAIN_CHECK(n == 7 && b == w->shared);
-	w->p = tarn_process_unref(w->p);
-}
-
 /* ---- fork ---- */
 
 static void forks(struct world *w)
@@ -681,8 +648,19 @@ const struct operation operations[] = {
 	{ "shared value and array", 4, have_sync, value_use, .sync = true },
 	{ "list put and get", 4, have_contents, list_use, .sync = true },
 	{ "dict put and get", 4, have_contents, dict_use, .sync = true },
-	{ "spawn", 4, NULL, spawn, .threads = true },
-	{ "join", 4, spawn, join, .threads = true },
+	{ "stream put and end", 4, operations_stream, operations_stream_put },
+	{ "stream next", 4, operations_stream, operations_stream_next },
+	{ "stream renew", 4, operations_stream_ended, operations_stream_renew },
+	{ "spawn", 4, NULL, operations_spawn, .threads = true },
+	{ "join", 4, operations_spawn, operations_join, .threads = true },
+	{ "pool new", 4, NULL, operations_pool, .threads = true },
+	{ "pool submit", 4, operations_pool, operations_pool_submit, .threads = true },
+	{ "pool close and join", 4, operations_pool, operations_pool_close, .threads = true },
+	{ "pool terminate", 4, operations_pool, operations_pool_terminate, .threads = true },
+	{ "pool share", 4, operations_pool, operations_pool_share, .threads = true },
+	{ "pool of another process", 4, NULL, operations_pool_open, .threads = true, .pool = true },
+	{ "runner start", 4, NULL, operations_runner, .threads = true },
+	{ "runner call and join", 4, operations_runner, operations_runner_call, .threads = true },
 	{ "lane open", 4, first_call, lane_open, .alone = true },
 	{ "lane take over", 4, some_threads, lane_take, .alone = true },
 	{ "attach", 4, NULL, attach, .alone = true },

@@ -32,6 +32,9 @@ struct world {
 	tarn_object *o[2];
 	tarn_object *sync[SYNC_THINGS];
 	tarn_process *p;
+	tarn_pool *pool;
+	tarn_runner *runner;
+	tarn_stream *stream;
 };
 
 struct operation {
@@ -41,6 +44,7 @@ struct operation {
 	void (*run)(struct world *w);
 	bool alone;           /* the child is not even attached */
 	bool sync;            /* the survivor has a struct sync */
+	bool pool;            /* the survivor has a pool, shared as OPERATIONS_POOL */
 	bool threads;         /* others than the one that is stepped run, and bear processes */
 	void *(*waiter)(void *sync); /* what a thread of the survivor waits for; NULL: nothing */
 };
@@ -48,7 +52,26 @@ struct operation {
 extern const struct operation operations[];
 extern const size_t n_operations;
 
+#define OPERATIONS_POOL "the survivor's pool"
+
 void operations_fill(tarn_block *b, unsigned char byte);
 bool operations_filled(const tarn_block *b, unsigned char byte);
+
+/* operations-work.c */
+void operations_stream(struct world *w);
+void operations_stream_put(struct world *w);
+void operations_stream_next(struct world *w);
+void operations_stream_ended(struct world *w);
+void operations_stream_renew(struct world *w);
+void operations_spawn(struct world *w);
+void operations_join(struct world *w);
+void operations_pool(struct world *w);
+void operations_pool_submit(struct world *w);
+void operations_pool_close(struct world *w);
+void operations_pool_terminate(struct world *w);
+void operations_pool_share(struct world *w);
+void operations_pool_open(struct world *w);
+void operations_runner(struct world *w);
+void operations_runner_call(struct world *w);
 
 #endif

@@ -3,16 +3,22 @@
 #include "step.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <linux/hw_breakpoint.h>
+#include <linux/perf_event.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/common/plain.h"
@@ -37,6 +43,58 @@ bool step_begin_here(void)
 void step_end_here(void)
 {
 	stop_here();
+}
+
+/* ---- an image that is executed ---- */
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+static bool is_traced(void)
+{
+	static const char key[] = "TracerPid:\t";
+	char text[1024];
+	int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	const char *at = strstr(text, key);
+	return at != NULL && at[sizeof key - 1] != '0';
+}
+
+static void await_tracer(int argc, char **argv, char **envp)
+{
+	const size_t n = strlen(STEP_VARIABLE);
+
+	(void)argc, (void)argv;
+	while (*envp != NULL && (strncmp(*envp, STEP_VARIABLE, n) != 0 || (*envp)[n] != '='))
+		envp++;
+	if (*envp == NULL)
+		return;
+	while (!is_traced())
+		nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+	stop_here();
+}
+
+__attribute__((section(".preinit_array"), used)) static void (*const before_all)(int, char **, char **) =
+	await_tracer;
+#endif
+
+bool step_same_addresses(void)
+{
+	const int now = personality(0xffffffff);
+
+	return now != -1 && personality((unsigned long)now | ADDR_NO_RANDOMIZE) != -1;
+}
+
+bool step_seize(pid_t pid)
+{
+	int status;
+
+	if (ptrace(PTRACE_SEIZE, pid, 0, OPTIONS | PTRACE_O_TRACEEXIT) != 0)
+		return false;
+	PLAIN_CHECK(waitpid(pid, &status, __WALL) == pid);
+	PLAIN_CHECKF(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP, "%x", status);
+	return true;
 }
 
 /* ---- mappings ---- */
@@ -76,51 +134,61 @@ static bool is_in(const struct ranges *a, uint64_t address)
 	return false;
 }
 
-void step_library(uint64_t *ret_from, uint64_t *ret_to)
-{
-	static uint64_t from, to;
-	char line[512], self[256] = "";
-	unsigned long long a, b;
-	FILE *f = from == 0 ? fopen("/proc/self/maps", "re") : NULL;
+struct module {
+	uint64_t from, to, offset;
+	bool text;
+	char name[64];
+};
 
-	if (f != NULL && readlink("/proc/self/exe", self, sizeof self - 1) < 0)
-		PLAIN_FAIL("readlink: %s", strerror(errno));
-	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-		if (strstr(line, " r-xp ") == NULL || sscanf(line, "%llx-%llx", &a, &b) != 2)
+static struct module module[128];
+static size_t n_modules;
+
+/* What is mapped from files: nothing is loaded later. */
+static void modules_read(pid_t pid)
+{
+	char path[256], line[512];
+	unsigned long long a, b, offset;
+
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+	FILE *f = fopen(path, "re");
+	n_modules = 0;
+	while (f != NULL && n_modules < 128 && fgets(line, sizeof line, f) != NULL) {
+		struct module *m = &module[n_modules];
+		char mode[8];
+
+		if (sscanf(line, "%llx-%llx %7s %llx %*s %*s %255s", &a, &b, mode, &offset, path) != 5)
 			continue;
-		/* The shared library wins over the program. */
-		if (strstr(line, "libtarn.so") != NULL || (from == 0 && strstr(line, self) != NULL)) {
-			from = a;
-			to = b;
-		}
+		const char *base = strrchr(path, '/');
+
+		*m = (struct module){ a, b, offset, mode[2] == 'x', "" };
+		snprintf(m->name, sizeof m->name, "%.63s", base != NULL ? base + 1 : path);
+		n_modules++;
 	}
 	if (f != NULL)
 		fclose(f);
-	PLAIN_CHECK(from != 0);
-	*ret_from = from;
-	*ret_to = to;
+}
+
+/* The library's text: libtarn.so, or the program itself, which comes first. */
+static struct range library(void)
+{
+	struct range r = { 0, 0 };
+
+	for (size_t i = 0; i < n_modules; i++)
+		if (module[i].text && (r.to == 0 || strncmp(module[i].name, "libtarn.so", 10) == 0))
+			r = (struct range){ module[i].from, module[i].to };
+	PLAIN_CHECK(r.to != 0);
+	return r;
 }
 
 const char *step_name(uint64_t address)
 {
-	static char text[320];
-	char line[512], path[256];
-	unsigned long long a, b, offset;
-	FILE *f = fopen("/proc/self/maps", "re");
+	static char text[128];
 
 	snprintf(text, sizeof text, "%#" PRIx64, address);
-	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
-		path[0] = '\0';
-		if (sscanf(line, "%llx-%llx %*s %llx %*s %*s %255s", &a, &b, &offset, path) >= 3 &&
-		    address >= a && address < b) {
-			const char *base = strrchr(path, '/');
-
-			snprintf(text, sizeof text, "%s+%#llx", base != NULL ? base + 1 : path,
-				 (unsigned long long)(address - a + offset));
-		}
-	}
-	if (f != NULL)
-		fclose(f);
+	for (size_t i = 0; i < n_modules; i++)
+		if (address >= module[i].from && address < module[i].to)
+			snprintf(text, sizeof text, "%s+%#" PRIx64, module[i].name,
+				 address - module[i].from + module[i].offset);
 	return text;
 }
 
@@ -172,6 +240,14 @@ static void let_go(pid_t pid, uint64_t address, long original, pid_t *ret_child)
 		*ret_child = (pid_t)child;
 }
 
+static _Noreturn void fail_at(pid_t pid, int signal)
+{
+	struct user_regs_struct r = { 0 };
+
+	ptrace(PTRACE_GETREGS, pid, 0, &r);
+	PLAIN_FAIL("signal %d at %s", signal, step_name(r.rip));
+}
+
 static enum stop resume(pid_t pid, enum __ptrace_request how, uint64_t address, long original,
 			pid_t *ret_child)
 {
@@ -186,13 +262,14 @@ static enum stop resume(pid_t pid, enum __ptrace_request how, uint64_t address, 
 			let_go(pid, address, original, ret_child);
 			continue;
 		}
-		if (WSTOPSIG(status) == SIGSTOP)
+		if (WSTOPSIG(status) == SIGSTOP || status >> 8 == (SIGTRAP | (PTRACE_EVENT_EXIT << 8)))
 			return STOP_END;
 		if (WSTOPSIG(status) == SIGCHLD) {
 			deliver = SIGCHLD;
 			continue;
 		}
-		PLAIN_CHECKF(WSTOPSIG(status) == SIGTRAP, "signal %d", WSTOPSIG(status));
+		if (WSTOPSIG(status) != SIGTRAP)
+			fail_at(pid, WSTOPSIG(status));
 		return STOP_TRAP;
 	}
 }
@@ -222,17 +299,32 @@ static void code_at(pid_t pid, uint64_t address, unsigned char code[16])
 	}
 }
 
+/* Both on one CPU: a step is two changes of context then, and no wakeup of another CPU. */
+static cpu_set_t pin(pid_t pid)
+{
+	cpu_set_t before, one;
+
+	CPU_ZERO(&before);
+	CPU_ZERO(&one);
+	CPU_SET((size_t)sched_getcpu(), &one);
+	sched_getaffinity(0, sizeof before, &before);
+	sched_setaffinity(0, sizeof one, &one);
+	sched_setaffinity(pid, sizeof one, &one);
+	return before;
+}
+
 void step_write_down(pid_t pid, struct step_trace *ret,
 		     void (*look)(void *arg, const struct step_insn *insn, uint64_t address),
 		     void *arg)
 {
 	struct passes *passes = calloc(1, sizeof *passes);
 	struct ranges shared;
-	uint64_t from, to;
 	pid_t child = 0;
 
 	PLAIN_CHECK(passes != NULL);
-	step_library(&from, &to);
+	modules_read(pid);
+	const struct range text = library();
+	const cpu_set_t cpus = pin(pid);
 	shared_of(pid, &shared);
 	*ret = (struct step_trace){ 0 };
 	for (;; ret->instructions++) {
@@ -243,7 +335,7 @@ void step_write_down(pid_t pid, struct step_trace *ret,
 		PLAIN_CHECK(ptrace(PTRACE_GETREGS, pid, 0, &r) == 0);
 		code_at(pid, r.rip, code);
 		struct step_insn in = step_decode(code, &r);
-		if (r.rip >= from && r.rip < to)
+		if (r.rip >= text.from && r.rip < text.to)
 			why |= STEP_LIBRARY;
 		if (in.kernel)
 			why |= STEP_KERNEL;
@@ -264,6 +356,7 @@ void step_write_down(pid_t pid, struct step_trace *ret,
 		if (in.kernel)
 			shared_of(pid, &shared); /* it may have mapped something */
 	}
+	sched_setaffinity(0, sizeof cpus, &cpus);
 	free(passes);
 	if (child != 0)
 		waitpid(child, NULL, __WALL);
@@ -308,8 +401,10 @@ static enum step_end run_by_register(pid_t pid, const struct step_point *p, pid_
 	for (;;) {
 		/* A repeated instruction traps once, and is a step for each time. */
 		while (is_at(pid, p->address)) {
-			if (passed++ == p->nth)
+			if (passed++ == p->nth) {
+				break_at(pid, 0);
 				return STEP_THERE;
+			}
 			if (resume(pid, PTRACE_SINGLESTEP, 0, 0, ret_child) == STOP_END)
 				return STEP_ENDED;
 		}
@@ -317,6 +412,43 @@ static enum step_end run_by_register(pid_t pid, const struct step_point *p, pid_
 			return STEP_ENDED;
 		PLAIN_CHECK(is_at(pid, p->address));
 	}
+}
+
+/* The same, but the kernel counts: one stop instead of two for each pass. -1: it does not do that here. */
+static int count_at(pid_t pid, uint64_t address, uint64_t nth)
+{
+#ifdef PERF_ATTR_SIZE_VER7 /* Linux 5.13, with sigtrap */
+	struct perf_event_attr a = {
+		.type = PERF_TYPE_BREAKPOINT, .size = sizeof a, .bp_type = HW_BREAKPOINT_X,
+		.bp_addr = address, .bp_len = sizeof(long), .sample_period = nth + 1, .exclude_kernel = 1,
+		.exclude_hv = 1, .sigtrap = 1, .remove_on_exec = 1,
+	};
+
+	return (int)syscall(SYS_perf_event_open, &a, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
+#else
+	(void)pid, (void)address, (void)nth;
+	return -1;
+#endif
+}
+
+/* A repeated instruction is one for the processor's breakpoints, and a step for each time. */
+static bool may_repeat(pid_t pid, uint64_t address)
+{
+	unsigned char code[16];
+
+	code_at(pid, address, code);
+	return code[0] == 0xf2 || code[0] == 0xf3;
+}
+
+static enum step_end run_by_count(pid_t pid, int event, const struct step_point *p, pid_t *ret_child)
+{
+	enum stop s = resume(pid, PTRACE_CONT, 0, 0, ret_child);
+
+	close(event);
+	if (s == STOP_END)
+		return STEP_ENDED;
+	/* The signal comes by an interrupt, which may be some instructions late. */
+	return is_at(pid, p->address) ? STEP_THERE : STEP_STRAYED;
 }
 
 static enum step_end run_by_trap(pid_t pid, const struct step_point *p, pid_t *ret_child)
@@ -354,9 +486,47 @@ static enum step_end run_by_trap(pid_t pid, const struct step_point *p, pid_t *r
 	}
 }
 
-enum step_end step_run_to(pid_t pid, const struct step_point *p, bool threads, pid_t *ret_child)
+/* Where to go by a breakpoint and step on from: a pass takes two stops, a step one. */
+static const struct step_point *nearest(const struct step_trace *t, const struct step_point *p)
 {
+	const struct step_point *best = p;
+	uint64_t least = 2 * (uint64_t)p->nth;
+
+	for (const struct step_point *q = p; q-- > t->point && p->step - q->step < least;) {
+		const uint64_t stops = 2 * (uint64_t)q->nth + (p->step - q->step);
+
+		if (stops < least) {
+			least = stops;
+			best = q;
+		}
+	}
+	return best;
+}
+
+/* Steps more, where it went another way than the run that was written down. */
+#define STRAY_MOST 2000u
+
+enum step_end step_run_to(pid_t pid, const struct step_trace *t, const struct step_point *p,
+			  bool threads, unsigned try, pid_t *ret_child)
+{
+	int event = try > 0 || may_repeat(pid, p->address) ? -1 : count_at(pid, p->address, p->nth);
+
 	*ret_child = 0;
-	return threads ? run_by_register(pid, p, ret_child) : run_by_trap(pid, p, ret_child);
+	if (event >= 0)
+		return run_by_count(pid, event, p, ret_child);
+
+	const struct step_point *q = nearest(t, p);
+	uint64_t left = p->step - q->step;
+	enum step_end e = threads ? run_by_register(pid, q, ret_child) : run_by_trap(pid, q, ret_child);
+	for (; e == STEP_THERE && left > 0; left--)
+		if (resume(pid, PTRACE_SINGLESTEP, 0, 0, ret_child) == STOP_END)
+			e = STEP_ENDED;
+	for (uint32_t i = 0; e == STEP_THERE && q != p && !is_at(pid, p->address); i++) {
+		if (i == STRAY_MOST)
+			e = STEP_STRAYED;
+		else if (resume(pid, PTRACE_SINGLESTEP, 0, 0, ret_child) == STOP_END)
+			e = STEP_ENDED;
+	}
+	return e;
 }
 #endif

@@ -3,9 +3,11 @@
  * A process under ptrace, instruction by instruction (x86-64).
  *
  * Stepping to the n-th instruction costs n stops; going there by a breakpoint costs two for
- * each time the place is passed. So a first run is stepped and written down as points, (address,
- * how many times it was passed), and a run that is to end at a point is let go with a
- * breakpoint there. All runs are forks of one process: the same addresses.
+ * each time the place is passed, or one in all where the kernel counts the passes
+ * (perf_event_open). So a first run is stepped and written down as points, (address, how many
+ * times it was passed), and a run that is to end at a point is let go with a breakpoint there;
+ * or, in a loop, at a point shortly before that is passed less often. All runs are forks of one
+ * process, or images that are not moved about: the same addresses.
  *
  * What other processes can see changes only at an instruction that stores to a shared mapping or
  * enters the kernel. Stopped before each of these, and at the end, a process has left every
@@ -52,6 +54,15 @@ struct step_insn step_decode(const unsigned char code[16], const struct user_reg
 bool step_begin_here(void);
 void step_end_here(void);
 
+/* A process that is executed with this in its environment begins by waiting for its tracer, before the
+ * constructors of any library run. Not under sanitizers, which are not there yet. */
+#define STEP_VARIABLE "TARN_TEST_STEP"
+/* Becomes the tracer of one, which is then where it begins; it comes to its end before the kernel
+ * takes its memory from it. False: it may not be traced. */
+bool step_seize(pid_t pid);
+/* Programs that are executed from now on lie at the same addresses each time. False: that is not allowed. */
+bool step_same_addresses(void);
+
 /* In the parent. Waits until the child is where it begins; false: it may not be traced. */
 bool step_await(pid_t pid);
 
@@ -61,17 +72,19 @@ void step_write_down(pid_t pid, struct step_trace *ret,
 		     void *arg);
 void step_trace_free(struct step_trace *t);
 
-/* Lets it run to the point. STEP_ENDED: it came to its end without passing there so often. A child
+/* Lets it run to the point of the trace, or to an earlier one and steps from there, whichever takes less. STEP_ENDED:
+ * it came to its end without passing there so often; STEP_STRAYED: it is elsewhere by then, and a further try (@try
+ * from 0, STEP_TRIES in all) lets the kernel not count. A child
  * that it forks meanwhile runs free; its pid, or 0, in @ret_child. Its other threads, and what they bear with
  * the memory of all, pass by the breakpoint if it is one of the processor's: step_threads_can() before. */
-enum step_end { STEP_THERE, STEP_ENDED, STEP_UNREACHABLE };
-enum step_end step_run_to(pid_t pid, const struct step_point *p, bool threads, pid_t *ret_child);
+enum step_end { STEP_THERE, STEP_STRAYED, STEP_ENDED, STEP_UNREACHABLE };
+#define STEP_TRIES 3u
+enum step_end step_run_to(pid_t pid, const struct step_trace *t, const struct step_point *p,
+			  bool threads, unsigned try, pid_t *ret_child);
 /* Whether the processor's breakpoints can be used on this stopped process. */
 bool step_threads_can(pid_t pid);
 
-/* Where the library's text lies here: libtarn.so, or the program itself. */
-void step_library(uint64_t *ret_from, uint64_t *ret_to);
-/* "file+0x123" of an address here. */
+/* "file+0x123" of an address in the process that was written down last. */
 const char *step_name(uint64_t address);
 
 #endif

@@ -4,6 +4,7 @@
  * arguments, and servers and clients that end inside a call.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -641,6 +642,42 @@ PLAIN_TEST(callf_finds_its_results_behind_arguments_of_every_letter)
 	tarn_object_unref(tally);
 	tarn_client_close(c);
 	scene_close(&s);
+}
+
+/* ---- asleep ---- */
+
+/* It was twice: who asked rang again though the server had answered, and slept again, before the bell
+ * returned. */
+PLAIN_TEST_TIMEOUT(a_server_on_the_same_cpu_sleeps_once_for_each_call, 60)
+{
+	const uint64_t n = 500;
+	cpu_set_t all, one;
+	int first = 0;
+
+	PLAIN_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+	while (!CPU_ISSET((size_t)first, &all))
+		first++;
+	CPU_ZERO(&one);
+	CPU_SET((size_t)first, &one);
+	PLAIN_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+	setenv("TARN_SPIN_US", "0", 1);
+	struct user u = user_open(NULL);
+	tarn_object *counter = NEW(u.c, "Counter", "");
+	uint64_t before = scene_stat(&u.s).sleeps, during;
+	int64_t sum = 0;
+
+	for (uint64_t k = 0; k < n; k++)
+		OK(tarn_callf(counter, "inline_add", TARN_FOREVER, "q", "q", (int64_t)1, &sum));
+	during = scene_stat(&u.s).sleeps - before;
+	PLAIN_EQ(sum, (int64_t)n);
+	scene_note("%llu sleeps for %llu calls", (unsigned long long)during, (unsigned long long)n);
+	/* Who was at work when the call came sleeps less often, and attaching to ask takes some. */
+	PLAIN_CHECKF(during < n + n / 4, "%llu sleeps for %llu calls", (unsigned long long)during,
+		     (unsigned long long)n);
+	tarn_object_unref(counter);
+	user_close(&u);
+	unsetenv("TARN_SPIN_US");
+	PLAIN_EQ(sched_setaffinity(0, sizeof all, &all), 0);
 }
 
 PLAIN_MAIN()

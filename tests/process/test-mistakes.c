@@ -123,6 +123,10 @@ PLAIN_TEST(mistakes_with_blocks_and_names_are_named)
 	OK(tarn_block_new(c, 100, 0, &other));
 	tarn_block_unref(other);
 	tarn_block_unref(b);
+	char *text = many(100);
+	WRONG(tarn_object_new(c, text, NULL, &o), TARN_ENOTYPE, "A type's name has 1 to", "100");
+	WRONG(tarn_object_new(c, "", NULL, &o), TARN_ENOTYPE, "A type's name has 1 to");
+	free(text);
 	OK(tarn_lock_new(c, 0, &o));
 	WRONG(tarn_object_publish(o, "name", 64), EINVAL, "0x40", "TARN_PUBLISH_PINNED");
 	WRONG(tarn_object_publish(o, "", 0), EINVAL, "");
@@ -151,7 +155,7 @@ PLAIN_TEST(mistakes_with_locks_and_their_like_are_named)
 {
 	struct scene s = scene_open(NULL);
 	tarn_client *c = scene_client(&s);
-	tarn_object *event, *lock, *rlock, *sem, *number, *o;
+	tarn_object *event, *lock, *rlock, *sem, *number, *cond, *o;
 
 	WRONG(tarn_event_new(c, 3, &o), EINVAL, "0x3", "event");
 	WRONG(tarn_lock_new(c, 3, &o), EINVAL, "0x3", "lock");
@@ -177,6 +181,12 @@ PLAIN_TEST(mistakes_with_locks_and_their_like_are_named)
 	WRONG(tarn_sem_acquire(lock, 0), TARN_EKIND, "tarn.Semaphore or tarn.BoundedSemaphore", "this is a tarn.Lock");
 	WRONG(tarn_sem_release(event, 1), TARN_EKIND, "tarn.Semaphore or tarn.BoundedSemaphore", "this is a tarn.Event");
 	WRONG(tarn_event_set(lock), TARN_EKIND, "tarn.Event");
+	OK(tarn_cond_new(c, lock, &cond));
+	WRONG(tarn_cond_notify(cond, 1), EPERM, "takes its lock first", "does not hold");
+	WRONG(tarn_cond_wait(cond, 0), EPERM, "takes its lock first");
+	WRONG(tarn_cond_release(cond), TARN_ESTATE, "nobody holds it");
+	tarn_object_unref(cond);
+	WRONG(tarn_barrier_new(c, 0, &o), TARN_EREMOTE, "a barrier has 1 to", "not 0");
 	/* Given back by who has none, or more than can be counted. */
 	WRONG(tarn_lock_release(lock), TARN_ESTATE, "nobody holds it");
 	WRONG(tarn_rlock_release(rlock), TARN_ESTATE, "nobody holds it");
@@ -212,6 +222,9 @@ PLAIN_TEST(mistakes_with_queues_topics_and_containers_are_named)
 	WRONG(tarn_queue_getf(q, 0, "i", &i), EAGAIN, "empty");
 	WRONG(tarn_queue_join(q, 0), TARN_ESTATE, "TARN_QUEUE_JOINABLE");
 	WRONG(tarn_queue_join(t, 0), TARN_EKIND, "tarn.Queue");
+	OK(tarn_queue_new(c, &(tarn_queue_options){ .flags = TARN_QUEUE_REDELIVER }, &d));
+	WRONG(tarn_queue_join(d, 0), TARN_ESTATE, "made without TARN_QUEUE_JOINABLE");
+	tarn_object_unref(d);
 	WRONG(tarn_topic_subscribe(t, &(tarn_subscription_options){ .policy = (enum tarn_topic_policy)9 },
 				   &sub), EINVAL, "9 is no policy");
 	WRONG(tarn_topic_subscribe(q, NULL, &sub), TARN_EKIND, "tarn.Topic");

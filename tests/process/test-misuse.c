@@ -17,6 +17,7 @@
 #include "lib/client/object.h"
 #include "lib/types/types.h"
 #include "shm/mutex.h"
+#include "shm/queue.h"
 #include "tests/common/arena.h"
 #include "tests/common/types.h"
 
@@ -351,7 +352,7 @@ PLAIN_TEST(methods_that_only_the_library_calls_name_what_cannot_be)
 {
 	struct scene s = scene_open(NULL);
 	tarn_client *c = scene_client(&s);
-	tarn_object *q, *runs, *list, *other, *parcel;
+	tarn_object *q, *runs, *list, *other, *parcel, *process;
 	tarn_block *b;
 	uint64_t version;
 
@@ -364,6 +365,14 @@ PLAIN_TEST(methods_that_only_the_library_calls_name_what_cannot_be)
 	REFUSED(q, "done", "Q", UINT64_C(6)), "ValueError", "item 6", "not in the caller's hands");
 	REFUSED(q, "stash", "Q", UINT64_C(7)), "ValueError", "0 references");
 	REFUSED(q, "stash", "QB", UINT64_C(7), b), "ValueError", "there is no item 7");
+	OK(tarn_queue_putf(q, 0, "i", 1));
+	REFUSED(q, "stash", "Qi", UINT64_C(0), 5), "TypeError", "references are expected");
+	struct tarn__queue *in = tarn__object_instance(q, &tarn__type_queue);
+	const uint32_t stride = in->stride;
+	in->stride = 1;
+	REFUSED(q, "taken", "Q", UINT64_C(0)), "ValueError", "the queue is damaged");
+	REFUSED(q, "done", "Q", UINT64_C(0)), "ValueError", "the queue is damaged");
+	in->stride = stride;
 	REFUSED(q, "grow", "QB", UINT64_C(0), (tarn_block *)NULL), "ValueError", "the queue has no runs");
 	REFUSED(runs, "grow", "QB", UINT64_C(77), (tarn_block *)NULL), "ValueError", "run 77 is not the next");
 	OK(tarn_list_newf(c, &list, "[ii]", 1, 2));
@@ -372,7 +381,17 @@ PLAIN_TEST(methods_that_only_the_library_calls_name_what_cannot_be)
 	REFUSED(list, "swap", "OQ", other, version), "ValueError", "no copy of the list");
 	OK(tarn_object_new(c, "tarn.Parcel", NULL, &parcel));
 	REFUSED(parcel, "add", "i", 5), "TypeError", "blocks, objects and channels, not int");
+	int r = 0, n = 0;
+	while (r == 0 && n++ < 10000)
+		r = tarn_callf(parcel, "add", TARN_FOREVER, "BBBB", NULL, b, b, b, b);
+	WRONG(r, TARN_EREMOTE, "ValueError", "references in one parcel");
+	REFUSED(runs, "grow", "QB", UINT64_C(0), b), "ValueError", "the block has 64");
+	REFUSED(list, "set_slice", "qqqi", INT64_C(0), INT64_C(2), INT64_C(2), 7), "TypeError", "a list of values only");
+	OK(tarn_object_newf(c, "tarn.Process", &process, "B", b));
+	OK(tarn_callf(process, "finish", TARN_FOREVER, "bB", NULL, true, b));
+	REFUSED(process, "finish", "bB", true, b), "RuntimeError", "has said how it ended before");
 #undef REFUSED
+	tarn_object_unref(process);
 	tarn_object_unref(parcel);
 	tarn_object_unref(other);
 	tarn_object_unref(list);
@@ -453,6 +472,20 @@ static const tarn_type nester_type = { .name = "Nester", .size = 8, .flags = TAR
 				       .create = nester_create };
 TARN_TYPE_REGISTER(nester_type)
 
+static int returner_create(tarn_context *ctx, void *self)
+{
+	int r = tarn_context_return_object(ctx, NULL);
+
+	(void)self;
+	note(0, r);
+	return r;
+}
+static const tarn_type returner_type = { .name = "Returner", .size = 8, .flags = TARN_TYPE_INLINE,
+					 .create = returner_create };
+TARN_TYPE_REGISTER(returner_type)
+static const tarn_type adoptee_type = { .name = "Adoptee", .flags = TARN_TYPE_ADOPT | TARN_TYPE_RESULT_ONLY };
+TARN_TYPE_REGISTER(adoptee_type)
+
 static void mourner_destroy(tarn_context *ctx, void *self)
 {
 	tarn_object *o;
@@ -504,7 +537,13 @@ static int call_a_number(tarn_context *ctx, void *self)
 	note(0, tarn_call_n(o, 999, NULL, NULL, TARN_FOREVER));
 	return tarn_put(tarn_context_result(ctx), "is", said[0].code, said[0].text);
 }
+static int give_a_number(tarn_context *ctx, void *self)
+{
+	(void)self;
+	return tarn_put_int(tarn_context_result(ctx), 7);
+}
 static const tarn_method witness_methods[] = {
+	{ "give_a_number", give_a_number, 0, "", NULL, "Adoptee" },
 	{ "tell", tell, TARN_METHOD_INLINE, "I", "is" },
 	{ "hold_anothers", hold_anothers, 0, "s", "is" },
 	{ "call_a_number", call_a_number, 0, "O", "is" },
@@ -545,6 +584,10 @@ PLAIN_TEST(creators_destructors_and_executors_are_told_what_they_cannot_do)
 
 	PLAIN_CHECK(tarn_object_new(c, "Nester", NULL, &o) < 0);
 	check_told(witness, 0, E2BIG, "nested more than");
+	PLAIN_CHECK(tarn_object_new(c, "Returner", NULL, &o) < 0);
+	check_told(witness, 0, EINVAL, "No object was given");
+	WRONG(tarn_call(witness, "give_a_number", NULL, NULL, TARN_FOREVER), TARN_ERESULT, "adopted as a Adoptee",
+	      "one object or block", "found 1 values", "kind int");
 	o = NEW(c, "Mourner", "");
 	tarn_object_unref(o);
 	scene_settle(&s);

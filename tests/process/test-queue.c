@@ -4,6 +4,7 @@
  * (T12, T13, Q1 to Q5), references in items (F9), order, hostile words.
  */
 #include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -403,6 +404,141 @@ PLAIN_TEST(t12_blocks_arrive_without_being_copied)
 	tarn_object_unref(q);
 	user_close(&u);
 }
+
+/* ---- blocks, without the server ---- */
+
+#define PARCELS 8
+static const char long_text[] = "longer than a slot: ................................................................"
+				"................................................................................"
+				"................................................................................";
+
+struct two_ways {
+	tarn_object *there, *back, *said;
+	tarn_block *b[2 * PARCELS];
+};
+
+static void two_ways_make(struct two_ways *w, tarn_client *c)
+{
+	tarn_block *spare[PARCELS];
+
+	/* For values that do not fit: then such lie ready, and the server is not asked for them. */
+	for (size_t size = 256; size <= 512; size += 64) {
+		for (unsigned i = 0; i < PARCELS; i++)
+			OK(tarn_block_new(c, size, 0, &spare[i]));
+		for (unsigned i = 0; i < PARCELS; i++)
+			tarn_block_unref(spare[i]);
+	}
+	for (unsigned i = 0; i < 2 * PARCELS; i++) {
+		OK(tarn_block_new(c, 100 + i, 0, &w->b[i]));
+		memset(tarn_block_data(w->b[i]), (int)i, 100 + i);
+	}
+}
+
+/* One block, two blocks, and one whose values do not fit into the slot. */
+static void two_ways_put(struct two_ways *w, tarn_object *q)
+{
+	for (unsigned i = 0; i < PARCELS; i++) {
+		if (i % 3 == 0)
+			OK(tarn_queue_putf(q, 0, "iB", (int)i, w->b[2 * i]));
+		else if (i % 3 == 1)
+			OK(tarn_queue_putf(q, 0, "iBB", (int)i, w->b[2 * i], w->b[2 * i + 1]));
+		else
+			OK(tarn_queue_putf(q, 0, "isB", (int)i, long_text, w->b[2 * i]));
+		tarn_block_unref(w->b[2 * i]);
+		tarn_block_unref(w->b[2 * i + 1]);
+	}
+}
+
+static void two_ways_get(tarn_object *q, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		tarn_block *a = NULL, *b = NULL;
+		const char *text = NULL;
+		tarn_parcel p;
+		int number;
+
+		OK(tarn_queue_get(q, &p, TARN_FOREVER));
+		if (i % 3 == 0)
+			OK(tarn_parcel_get(&p, "iB", &number, &a));
+		else if (i % 3 == 1)
+			OK(tarn_parcel_get(&p, "iBB", &number, &a, &b));
+		else
+			OK(tarn_parcel_get(&p, "isB", &number, &text, &a));
+		PLAIN_EQ(number, (int)i);
+		PLAIN_EQ(tarn_block_size(a), 100 + 2 * i);
+		PLAIN_EQ(((unsigned char *)tarn_block_data(a))[99 + 2 * i], 2 * i);
+		PLAIN_CHECK(b == NULL || ((unsigned char *)tarn_block_data(b))[0] == 2 * i + 1);
+		PLAIN_CHECK(text == NULL || strcmp(text, long_text) == 0);
+		tarn_parcel_fini(&p);
+	}
+}
+
+/* Whoever is first: lanes are read in some order, so that in one direction what the consumer says is read before
+ * what the producer said. */
+static void two_ways(unsigned child_gets, bool child_lives)
+{
+	struct user u = user_open();
+	struct two_ways w = { .there = queue_new(u.c, 20, 0), .back = queue_new(u.c, 20, 0),
+			      .said = queue_new(u.c, 2, 0) };
+	pid_t pid, server = tarn_server_pid(u.s.server);
+
+	OK(tarn_object_publish(w.there, "q", 0));
+	OK(tarn_object_publish(w.back, "back", 0));
+	OK(tarn_object_publish(w.said, "said", 0));
+	pid = plain_fork();
+	if (pid == 0) {
+		tarn_client *c;
+		struct two_ways mine = { .there = find(&u.s, &c) };
+
+		OK(tarn_object_lookup(c, "back", TARN_FOREVER, &mine.back));
+		OK(tarn_object_lookup(c, "said", TARN_FOREVER, &mine.said));
+		two_ways_make(&mine, c);
+		two_ways_get(mine.there, 1); /* also a lane, and the right to hold some blocks */
+		put(mine.said, 1);
+		two_ways_put(&mine, mine.back);
+		two_ways_get(mine.there, child_gets);
+		put(mine.said, 2);
+		if (!child_lives)
+			pause();
+		tarn_object_unref(mine.back);
+		tarn_object_unref(mine.said);
+		leave(mine.there, c);
+	}
+	two_ways_make(&w, u.c);
+	tarn_block *first;
+
+	OK(tarn_block_new(u.c, 100, 0, &first));
+	memset(tarn_block_data(first), 0, 100);
+	OK(tarn_queue_putf(w.there, 0, "iB", 0, first));
+	tarn_block_unref(first);
+	PLAIN_EQ(get(w.said, TARN_FOREVER), 1);
+	PLAIN_EQ(kill(server, SIGSTOP), 0);
+	two_ways_put(&w, w.there);
+	two_ways_get(w.back, PARCELS);
+	PLAIN_EQ(get(w.said, TARN_FOREVER), 2); /* all of it was there and back, and nobody served */
+	if (!child_lives)
+		plain_kill(pid);
+	PLAIN_EQ(kill(server, SIGCONT), 0);
+	if (child_lives)
+		PLAIN_EQ(plain_reap(pid), 0);
+	for (unsigned i = child_gets; i < PARCELS; i++) { /* what nobody took is still there, whole */
+		tarn_parcel p;
+
+		OK(tarn_queue_get(w.there, &p, 0));
+		tarn_parcel_fini(&p);
+	}
+	scene_settle(&u.s);
+	OK(tarn_client_trim(u.c));
+	scene_settle(&u.s);
+	PLAIN_EQ(scene_stat(&u.s).blocks_live, 6); /* three queues and their slots */
+	PLAIN_EQ(scene_stat(&u.s).edges, 3);
+	tarn_object_unref(w.there);
+	tarn_object_unref(w.back);
+	tarn_object_unref(w.said);
+	user_close(&u);
+}
+PLAIN_TEST(t12_blocks_go_both_ways_while_the_server_is_stopped) { two_ways(PARCELS, true); }
+PLAIN_TEST(t12_blocks_in_a_queue_outlive_who_put_and_got_some) { two_ways(5, false); }
 
 PLAIN_TEST(t12_what_an_item_refers_to_is_counted_exactly)
 {

@@ -8,7 +8,7 @@
 #	What: one sentence
 #	Program: test-sync-schedules	(else test-schedules)
 #	Found by: names or patterns of the scenarios that are played
-#	Only with: pso			with the other memories nothing may be found
+#	Only with: pso			with memories that are stronger nothing may be found (also: tso)
 set -euo pipefail
 
 usage() {
@@ -83,12 +83,17 @@ for name in "${names[@]}"; do
 	program=$(sed -n 's/^Program: //p' "$file")
 	program=tests/schedules/${program:-test-schedules}
 	only=$(sed -n 's/^Only with: //p' "$file")
+	case $only in
+	pso) stronger=at-once,tso ;;
+	tso) stronger=at-once ;;
+	*) stronger= ;;
+	esac
 	verdict=
 	if ! patch -d sources -p1 --no-backup-if-mismatch <"$file" >log 2>&1; then
 		verdict="the patch does not apply any more"
 	elif ! ninja -j2 -C $build "$program" >log 2>&1; then
 		verdict="what is patched does not compile"
-	elif [ "$only" = pso ] && ! TARN_SCHED_MEMORY=at-once,tso TARN_SCHED_RUNS=$((runs / 20)) \
+	elif [ -n "$stronger" ] && ! TARN_SCHED_MEMORY=$stronger TARN_SCHED_RUNS=$((runs / 20)) \
 		"$build/$program" "${scenarios[@]}" >log 2>&1; then
 		verdict="it is found where stores are in order, too"
 	elif TARN_SCHED_MEMORY=$only TARN_SCHED_RUNS=$runs "$build/$program" "${scenarios[@]}" >log 2>&1; then

@@ -78,6 +78,8 @@ struct server *fake_server_of(unsigned mib, uint64_t max_objects)
 
 void fake_server_free(struct server *s)
 {
+	while (tarn__peers_leave(s))
+		;
 	for (uint32_t i = 1; i < MAX_CLIENTS; i++)
 		if (s->peer[i] != NULL)
 			tarn__peer_free(s, i);

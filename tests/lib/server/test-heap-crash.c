@@ -439,7 +439,7 @@ Test(heap_crash, cooling)
 	heap->watermark = 0;
 	for (victim = 1; victim <= 30; victim++)
 		run(do_free);
-	for (unsigned n = 0; n < 3; n++)
+	for (unsigned n = 0; n < 64; n++)
 		cr_assert(survives(do_tidy));
 	cr_assert(tarn__heap_verify(&st, say, NULL) == 0);
 	cr_assert(heap->warm_free == 0 && heap->committed == 0);

@@ -262,6 +262,41 @@ LOOP_TEST(pending_follows_readiness)
 	tarn__loop_close(loop);
 }
 
+/* The doorbell: rung with each wake-up, and of no interest before the next sleep. */
+LOOP_TEST(what_only_a_sleeper_needs_is_no_reason_to_look)
+{
+	struct tarn__loop *loop = open_loop(*v);
+	struct probe bell, other;
+
+	probe_init(&bell, loop, new_event(0));
+	bell.w.idle_only = true;
+	bell.drains = true;
+	cr_assert(eq(int, tarn__loop_watch(loop, &bell.w), 0));
+	cr_assert(eq(int, look(loop), 0));
+	for (int i = 1; i <= 3; i++) {
+		ring_bell(bell.w.fd);
+		cr_assert(eq(int, tarn__loop_wait(loop, -1), 1));
+		cr_assert(eq(int, bell.n_calls, i));
+		/* Its next poll is not submitted, and that is all. */
+		cr_assert(eq(int, tarn__loop_pending(loop), !is_uring(*v)));
+	}
+	/* Rung before it is polled again: the next sleep does not begin. */
+	ring_bell(bell.w.fd);
+	cr_assert(eq(int, tarn__loop_wait(loop, -1), 1));
+	cr_assert(eq(int, bell.n_calls, 4));
+	/* Others are still seen beside it. */
+	probe_watch(&other, loop, new_event(1));
+	cr_assert(tarn__loop_pending(loop));
+	cr_assert(eq(int, look(loop) > 0, 1));
+	cr_assert(ge(int, other.n_calls, 1));
+	tarn__loop_unwatch(loop, &other.w);
+	cr_assert(eq(int, tarn__loop_wait(loop, 0), 0));
+	cr_assert(eq(int, tarn__loop_pending(loop), !is_uring(*v)));
+	ring_bell(bell.w.fd);
+	cr_assert(eq(int, tarn__loop_wait(loop, -1), 1));
+	tarn__loop_close(loop);
+}
+
 LOOP_TEST(listener_client_and_hang_up)
 {
 	const int type = SOCK_SEQPACKET | SOCK_CLOEXEC;
