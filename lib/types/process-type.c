@@ -87,7 +87,7 @@ static int finish(tarn_context *ctx, void *self)
 	struct process *p = self;
 	tarn_value v;
 	bool failed;
-	uint64_t id;
+	uint64_t id = 0;
 	int r = tarn_context_get(ctx, "bv", &failed, &v);
 
 	if (r == 0 && p->said != 0)

@@ -814,7 +814,7 @@ static void honest_pair_among_strangers(unsigned seed)
 	uint64_t flying[64], held[128], cached[128];
 	unsigned n_held = 0, n_cached = 0;
 	struct stranger stranger[STRANGERS] = { 0 };
-	struct tarn__slot r;
+	struct tarn__slot r = { 0 };
 
 	srand(seed);
 	fake_types(s, fools);
