@@ -19,18 +19,26 @@ static inline int tarn__stash_hold(tarn_context *ctx, tarn_value value, uint64_t
 	tarn_channel *channel;
 	tarn_object *object;
 	tarn_block *block;
+	int r;
 
+	/* Of a kind it may be, and yet refer to nothing: a caller lies. */
 	switch (tarn_value_kind(value)) {
 	case TARN_KIND_BLOCK:
-		tarn_value_block(value, &block);
+		r = tarn_value_block(value, &block);
+		if (r < 0)
+			return r;
 		*ret_id = tarn_block_id(block);
 		return tarn_self_hold(ctx, block);
 	case TARN_KIND_OBJECT:
-		tarn_value_object(value, &object);
+		r = tarn_value_object(value, &object);
+		if (r < 0)
+			return r;
 		*ret_id = tarn_object_id(object);
 		return tarn_self_hold(ctx, object);
 	case TARN_KIND_CHANNEL:
-		tarn_value_channel(value, &channel);
+		r = tarn_value_channel(value, &channel);
+		if (r < 0)
+			return r;
 		*ret_id = tarn_channel_id(channel);
 		return tarn_self_hold(ctx, channel);
 	default:
