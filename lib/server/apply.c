@@ -677,24 +677,33 @@ static bool release_now(struct server *s, const struct deferred *d)
 	return true;
 }
 
+static bool giveback_one(struct server *s, uint32_t client, struct object *o)
+{
+	if (o == NULL || o->owner != client)
+		return false;
+	/* Words of others, of a channel or queue, made its owner take what lay in its own cache, which it cannot
+	 * know: what it gives back is the unit of the grant. */
+	if (o->state == OBJECT_LIVE && object_kind(o) == TARN__KIND_BLOCK)
+		return tarn__ledger_sub(&s->st, o, client, 1) == 0;
+	if (o->state != OBJECT_GRANTED)
+		return false;
+	if (o->ext != 0 || o->edges != 0) {
+		/* A stranger named it, for which its owner cannot be blamed: the counts decide. */
+		tarn__object_live(&s->st, o);
+		tarn__object_disown(&s->st, o);
+		return true;
+	}
+	tarn__object_ungrant(&s->st, o);
+	return true;
+}
+
 static bool giveback_now(struct server *s, const struct deferred *d)
 {
 	const uint64_t id[TARN__GIVEBACK_IDS] = { d->id, d->at, d->units };
 
-	for (unsigned i = 0; i < TARN__GIVEBACK_IDS && id[i] != 0; i++) {
-		struct object *o = tarn__object_find(&s->st, id[i]);
-
-		if (o == NULL || o->state != OBJECT_GRANTED || o->owner != d->client)
+	for (unsigned i = 0; i < TARN__GIVEBACK_IDS && id[i] != 0; i++)
+		if (!giveback_one(s, d->client, tarn__object_find(&s->st, id[i])))
 			return false;
-		if (o->ext != 0 || o->edges != 0) {
-			/* A stranger named it, for which its owner cannot be blamed: the
-			 * counts decide. */
-			tarn__object_live(&s->st, o);
-			tarn__object_disown(&s->st, o);
-			continue;
-		}
-		tarn__object_ungrant(&s->st, o);
-	}
 	return true;
 }
 

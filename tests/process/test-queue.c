@@ -1077,6 +1077,46 @@ PLAIN_TEST(t13_a_lie_about_how_much_was_got_keeps_nobody_for_ever)
 	scene_close(&s);
 }
 
+/* It published what lay in its own cache, and was evicted when that was given back. */
+PLAIN_TEST(t12_a_lie_about_what_an_item_refers_to_gets_no_consumer_evicted)
+{
+	struct user u = user_open();
+	tarn_object *q = queue_new(u.c, 4, 0);
+	struct tarn__queue_slot *slot;
+	struct tarn__mpmc m;
+	tarn_block *b, *cached;
+	uint64_t id;
+	tarn_parcel p;
+
+	OK(tarn_block_new(u.c, 100, 0, &b));
+	OK(tarn_block_new(u.c, 100, 0, &cached));
+	id = tarn_block_id(cached);
+	tarn_block_unref(cached);
+	OK(tarn_queue_putf(q, 0, "B", b));
+	scene_settle(&u.s);
+	PLAIN_CHECK(tarn__queue_view(tarn__object_instance(q, &tarn__type_queue), u.c->data, u.c->data_bytes,
+				     u.c->number, &m));
+	slot = (void *)tarn__mpmc_slot(&m, 0);
+	/* DIR tells everybody all ids. */
+	tarn__store_relaxed(&slot->payload[tarn__item_words(tarn__load_relaxed(&slot->head))], id);
+	OK(tarn_queue_get(q, &p, 0));
+	scene_settle(&u.s);
+	OK(tarn_client_trim(u.c));
+	scene_settle(&u.s);
+	PLAIN_EQ(scene_count(&u.s, id), 1);
+	tarn_parcel_fini(&p);
+	scene_settle(&u.s);
+	PLAIN_EQ(scene_count(&u.s, id), 0);
+	put(q, 1);
+	PLAIN_EQ(get(q, 0), 1);
+	tarn_block_unref(b);
+	tarn_object_unref(q);
+	scene_settle(&u.s);
+	PLAIN_EQ(scene_stat(&u.s).blocks_live, 0);
+	PLAIN_EQ(scene_stat(&u.s).evictions, 0);
+	user_close(&u);
+}
+
 PLAIN_TEST_TIMEOUT(t12_garbage_in_a_queue_harms_nobody_but_its_users, 120)
 {
 	struct scene s = scene_open(NULL);

@@ -201,6 +201,28 @@ Test(attack, giveback_of_a_block_that_a_stranger_named)
 	all_gone(s);
 }
 
+/* Such a word may come to its owner as that of an item: who takes what lies in its own cache publishes it, and cannot
+ * know. */
+Test(attack, giveback_of_a_block_that_a_stranger_made_its_owner_take)
+{
+	struct server *s = fake_server(16);
+	uint32_t p = fake_client(s);
+	struct fake_lane pa = fake_lane(s, p);
+	uint64_t o = fake_alloc(s, &pa, 100);
+
+	fake_recv(&pa, 0, 0, o);
+	QUIET(s);
+	fake_post(&pa, TARN__MSG_GIVEBACK, 1, o, 0, 0, 0, 0, 0);
+	QUIET(s);
+	cr_expect(eq(u32, STATE_OF(s, p), CLIENT_ACTIVE), "p did nothing wrong");
+	cr_expect(eq(u32, fake_count(s, o), 1), "what it took is its own still");
+	fake_release(&pa, o, 1);
+	QUIET(s);
+	cr_expect(eq(u32, STATE_OF(s, p), CLIENT_ACTIVE));
+	cr_expect(not(fake_alive(s, o)));
+	all_gone(s);
+}
+
 /* The consumer moves head on without RECV or ABSORB: the producer keeps to the ring. */
 Test(attack, consumer_that_never_redeems_gets_the_producer_evicted)
 {
