@@ -308,9 +308,14 @@ void tarn__unhold_now(struct server *s, const struct deferred *d)
 
 	if (t == NULL || o->state != OBJECT_LIVE)
 		return; /* its edges go with it */
-	if (tarn__edge_drop(st, t, d->at) < 0)
+	if (tarn__edge_drop(st, t, d->at) == 0)
+		return;
+	/* Clients can say so of a queue as often as they like (tarn__self_drop_late()). */
+	if (d->client == st->head->host)
 		tarn__log(s, 4, "an object dropped %llx, which it does not hold",
 			  (unsigned long long)d->at);
+	else
+		s->stale++;
 }
 
 /* ---- the end ---- */

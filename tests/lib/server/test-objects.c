@@ -14,6 +14,7 @@
 #include "lib/client/object.h"
 #include "lib/server/ledger.h"
 #include "lib/server/things.h"
+#include "lib/types/memory.h"
 
 TestSuite(objects, .timeout = 60);
 
@@ -204,8 +205,18 @@ static int keep_often(tarn_context *ctx, void *self)
 	return r;
 }
 
+/* As a queue's "take": whatever the caller says. */
+static int drop_late(tarn_context *ctx, void *self)
+{
+	uint64_t id;
+	int r = tarn_context_get(ctx, "Q", &id);
+
+	(void)self;
+	return r < 0 ? r : tarn__self_drop_late(ctx, id);
+}
+
 enum { SCALE, KEEP, FORGET, GIVE, CLONE, FAIL_AFTER, BIG, ME, OPEN_LIST, SLOW, HIDDEN, FORGET_MANY,
-       KEEP_OFTEN, FIELDS };
+       KEEP_OFTEN, DROP_LATE, FIELDS };
 
 static const tarn_method counter_methods[] = {
 	{ "scale", scale, TARN_METHOD_INLINE, "d", "d", NULL },
@@ -221,6 +232,7 @@ static const tarn_method counter_methods[] = {
 	{ "hidden", slow, TARN_METHOD_INLINE | TARN_METHOD_INTERNAL, NULL, NULL, NULL },
 	{ "forget_many", forget_many, TARN_METHOD_INLINE, NULL, NULL, NULL },
 	{ "keep_often", keep_often, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ "drop_late", drop_late, TARN_METHOD_INLINE, NULL, NULL, NULL },
 	{ 0 },
 };
 static const tarn_field counter_fields[] = {
@@ -1013,6 +1025,38 @@ Test(objects, a6_a_method_that_holds_without_end_hears_that_it_is_too_much)
 	cr_assert(zero(int, fake_call(k.s, &k.pa, id, KEEP_OFTEN, &v).error));
 	QUIET(k.s);
 	cr_assert(eq(u64, k.s->st.head->n_edges, 1));
+	fake_release(&k.pa, block, 1);
+	fake_release(&k.pa, id, 1);
+	scene_close(&k);
+}
+
+static unsigned n_lines;
+
+static void count_line(void *arg, int level, const char *line)
+{
+	(void)arg;
+	(void)line;
+	n_lines += level <= 4;
+}
+
+/* It was a line in the log of a server each time, as many as messages fit through a lane. */
+Test(objects, p6_who_says_that_an_object_drops_what_it_does_not_hold_fills_no_log)
+{
+	struct scene k = scene_open();
+	uint64_t id = make(&k, &k.pa, 1), block = fake_alloc(k.s, &k.pa, 64);
+	uint64_t words[2] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), block };
+	const struct fake_values v = { .words = words, .n_words = 2, .n_values = 1 };
+
+	fake_post(&k.pa, TARN__MSG_PUBLISH, 0, block, 64, 0, 0, 0, 0);
+	k.s->log = count_line;
+	k.s->log_level = 4;
+	n_lines = 0;
+	for (unsigned i = 0; i < 100; i++) {
+		cr_assert(zero(int, fake_call(k.s, &k.qa, id, DROP_LATE, &v).error));
+		QUIET(k.s);
+	}
+	cr_assert(eq(u32, n_lines, 0));
+	cr_assert(eq(u32, fake_count(k.s, block), 1));
 	fake_release(&k.pa, block, 1);
 	fake_release(&k.pa, id, 1);
 	scene_close(&k);
