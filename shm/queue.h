@@ -124,7 +124,8 @@ static inline uint32_t tarn__item_room(uint32_t stride)
 #define TARN__STASH_FAILED 255u /* of references: they could not be kept */
 /* Of references: so many of them were taken, and the producer's message was not read yet. */
 #define TARN__STASH_TAKEN 0x80u
-/* Of references: so many are left of an item whose owner died: what did not fit into one transaction. */
+/* Of references: so many are left of an item whose owner died: what did not fit into one transaction, or was not yet
+ * dropped when the server was killed. */
 #define TARN__STASH_LEFT 0x40u
 static_assert(TARN__QUEUE_REFS < TARN__STASH_LEFT, "apart");
 static inline uint64_t tarn__stash_word(uint64_t turn, unsigned refs)

@@ -563,11 +563,24 @@ static void count_loss(const struct repair *p, struct tarn__queue_slot *s)
 		tarn__store_relaxed(&s->head, tarn__item_lost_once_more(tarn__load_relaxed(&s->head)));
 }
 
+/* Is what the item refers to to go with the dead one? That is said before the slot is another's: a server may be killed
+ * before it has dropped it, and from then on nobody would find it, or know it from what a taker's message is to come for. */
+static void leave_stash(struct repair *p, struct tarn__queue_slot *s, uint64_t seen, bool retry)
+{
+	enum tarn__mpmc_state state = tarn__mpmc_state(seen);
+	unsigned n = stashed(s, seen >> 16);
+
+	if (tarn__mpmc_owner(seen) == p->client && n != 0 && n != TARN__STASH_FAILED &&
+	    (state == TARN__MPMC_CLAIM || (state == TARN__MPMC_TAKE && !retry)))
+		stash_note(&p->v, s, seen >> 16, n | TARN__STASH_LEFT);
+}
+
 static void repair_slot(struct repair *p, struct tarn__queue_slot *s)
 {
 	bool retry = (p->v.q->flags & TARN__QUEUE_RETRY) != 0;
 	uint64_t turn, seen = tarn__mpmc_look(&s->word);
 
+	leave_stash(p, s, seen, retry);
 	if (retry)
 		count_loss(p, s);
 	/* Before the repair: a server that is killed in between says one too many, and not one too few. Relaxed: who
