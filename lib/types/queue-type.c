@@ -563,8 +563,9 @@ static void count_loss(const struct repair *p, struct tarn__queue_slot *s)
 		tarn__store_relaxed(&s->head, tarn__item_lost_once_more(tarn__load_relaxed(&s->head)));
 }
 
-/* Is what the item refers to to go with the dead one? That is said before the slot is another's: a server may be killed
- * before it has dropped it, and from then on nobody would find it, or know it from what a taker's message is to come for. */
+/* Is what the item refers to to go with the dead one? That is said before the slot is another's: a server may be
+ * killed before it has dropped it, and from then on nobody would find it, or know it from what a taker's message
+ * is to come for. */
 static void leave_stash(struct repair *p, struct tarn__queue_slot *s, uint64_t seen, bool retry)
 {
 	enum tarn__mpmc_state state = tarn__mpmc_state(seen);

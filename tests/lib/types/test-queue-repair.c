@@ -32,8 +32,10 @@ static int look(struct tarn__run *run, uint64_t id, struct tarn__look *ret)
 	(void)run;
 	if (id != TABLE && id != SLOTS)
 		return -TARN_ESTALE;
-	*ret = id == TABLE ? (struct tarn__look){ .offset = offsetof(struct data, run), .size = sizeof data.run }
-			   : (struct tarn__look){ .offset = offsetof(struct data, slot), .size = sizeof data.slot };
+	*ret = id == TABLE ? (struct tarn__look){ .offset = offsetof(struct data, run),
+						  .size = sizeof data.run }
+			   : (struct tarn__look){ .offset = offsetof(struct data, slot),
+						  .size = sizeof data.slot };
 	return 0;
 }
 
@@ -91,11 +93,16 @@ static void prepare(enum tarn__mpmc_state state)
 {
 	struct tarn__queue_slot *s = (void *)data.slot;
 
-	data.q = (struct tarn__queue){ .n = 1, .stride = TARN__QUEUE_STRIDE, .runs = RUNS, .ring_id = TABLE,
+	data.q = (struct tarn__queue){ .n = 1,
+				       .stride = TARN__QUEUE_STRIDE,
+				       .runs = RUNS,
+				       .ring_id = TABLE,
 				       .ring_offset = offsetof(struct data, run) };
 	data.q.tail.turn = data.q.head.turn = 1;
 	tarn__queue_use(&data.q, DEAD);
-	data.run[0] = (struct tarn__mpmc_run){ .id = SLOTS, .offset = offsetof(struct data, slot), .number = 1 };
+	data.run[0] = (struct tarn__mpmc_run){ .id = SLOTS,
+					       .offset = offsetof(struct data, slot),
+					       .number = 1 };
 	data.run[1] = (struct tarn__mpmc_run){ .number = 0 };
 	s->word = tarn__mpmc_word(0, state, DEAD);
 	s->stash = tarn__stash_word(0, 1);
