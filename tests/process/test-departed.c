@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "lib/client/call.h"
+#include "lib/types/inside.h"
 #include "lib/types/types.h"
 #include "tests/common/types.h"
 
@@ -274,7 +275,18 @@ PLAIN_TEST(names_of_tarns_own_types_are_reserved_and_their_tables_are_right)
 		tarn_type own = *tarn__builtin_types[i];
 
 		PLAIN_CHECK(tarn__builtin_find(own.name) == tarn__builtin_types[i]);
+		tarn_method method[64];
+		unsigned n = 0;
+
 		own.name = strchr(own.name, '.') + 1;
+		/* What only Tarn's own may say is left out. */
+		for (; own.methods != NULL && own.methods[n].name != NULL; n++) {
+			PLAIN_CHECK(n + 1 < sizeof method / sizeof *method);
+			method[n] = own.methods[n];
+			method[n].flags &= ~TARN__METHOD_BOOKS;
+		}
+		method[n] = (tarn_method){ 0 };
+		own.methods = method;
 		OK(tarn_type_register(r, &own));
 		OK(tarn_type_unregister(r, own.name));
 	}

@@ -19,6 +19,7 @@
 #include "fake.h"
 #include "lib/server/claims.h"
 #include "lib/server/heap.h"
+#include "lib/types/stash.h"
 
 TestSuite(attack, .timeout = 60);
 
@@ -885,6 +886,50 @@ Test(attack, honest_clients_among_strangers)
 	/* Strangers do get through to methods. */
 	cr_assert(gt(u64, strange_calls, 20), "%llu, %llu", (unsigned long long)strange_calls, (unsigned long long)strange_jobs);
 	cr_assert(gt(u64, strange_jobs, 20), "%llu, %llu", (unsigned long long)strange_calls, (unsigned long long)strange_jobs);
+}
+
+/* ---- references among arguments ---- */
+
+/* As stash of queues and topics. */
+static int do_stash(tarn_context *ctx, void *self)
+{
+	uint64_t id = 0;
+
+	(void)self;
+	return tarn__stash_hold(ctx, tarn_parcel_at(tarn_context_args(ctx), 0), &id);
+}
+static const tarn_method stasher_methods[] = {
+	{ "stash", do_stash, TARN_METHOD_INLINE, NULL, NULL, NULL },
+	{ 0 },
+};
+static const tarn_type stasher = { .name = "Stasher", .flags = TARN_TYPE_INLINE,
+				   .methods = stasher_methods };
+
+/* What queues and topics were given to keep was followed without a look: a pointer of chance. */
+Test(attack, a_reference_that_is_not_what_its_slot_says_is_not_followed)
+{
+	static const tarn_type *const types[] = { &stasher, NULL };
+	static const enum tarn_kind kinds[] = { TARN_KIND_BLOCK, TARN_KIND_OBJECT, TARN_KIND_CHANNEL };
+	struct server *s = fake_server(16);
+
+	fake_types(s, types);
+	struct fake_lane l = fake_lane(s, fake_client(s));
+	uint64_t id = fake_create(s, &l, "Stasher", NULL, NULL), block = fake_alloc(s, &l, 64);
+
+	cr_assert(ne(u64, id, 0));
+	for (unsigned i = 0; i < 6; i++) {
+		unsigned index = i % 2 * 7; /* there is only one: 0, a block */
+		const uint64_t words[2] = { tarn__slot_head(kinds[i / 2], index, 0), 0 };
+		const uint64_t ref[2] = { block, tarn__ref_word(64, false) };
+		const struct fake_values v = { words, 2, 1, ref, 1 };
+		struct fake_answer a = fake_call(s, &l, id, 0, &v);
+
+		cr_assert(eq(int, a.error, i == 0 ? 0 : TARN_EREMOTE), "%u", i);
+	}
+	fake_settle(s);
+	cr_assert(eq(int, fake_verify(s), 0));
+	cr_assert(zero(u64, s->evictions));
+	fake_server_free(s);
 }
 
 /* ---- control socket, by hand ---- */
