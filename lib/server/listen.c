@@ -298,7 +298,6 @@ static void leaving_step(struct server *s, struct peer *p)
 		s->serial = p->detach_serial;
 		if (p->detach_asked) /* now that all is given back */
 			tarn__answer(s, p->socket, TARN__CTL_DETACH, 0, NULL, 0, NULL, 0, NULL);
-		tarn__loop_unwatch(s->loop, &p->socket_watch);
 		close(p->socket);
 		break;
 	case LEAVING_PIDFD:
@@ -319,6 +318,8 @@ void tarn__peer_leave(struct server *s, uint32_t client)
 	if (p == NULL)
 		return;
 	s->peer[client] = NULL;
+	/* Nobody reads it any more: what came on it would be a reason to look again and again. */
+	tarn__loop_unwatch(s->loop, &p->socket_watch);
 	p->leaving_pieces = (uint32_t)(p->lanes_used * sizeof(struct tarn__lane_area) / LEAVING_PIECE + 1);
 	tarn__estate_forget_client(s, client);
 	while (*last != NULL)
