@@ -211,18 +211,20 @@ struct tarn__chunk {
 };
 
 /* A page, which most clients never fill. Who has filled hundreds has so many handles that each use of one
- * would walk the page tables: it gets huge pages, where the system gives them (a wish, else small ones).
- * Handles are carved off as they are needed, so the rest is not touched. Mutex pool held. */
+ * would walk the page tables: it gets huge pages, where the system gives them (a wish, else small ones), or
+ * one page more, where there is no address space. Handles are carved off as they are needed, so the rest is
+ * not touched. Mutex pool held. */
 static void more_handles(struct tarn_client *c)
 {
-	const bool big = c->n_chunks >= BIG_AFTER;
-	const size_t bytes = big ? BIG_BYTES : CHUNK_BYTES;
-	struct tarn__chunk *k = aligned_alloc(big ? BIG_BYTES : TARN__LINE, bytes);
+	struct tarn__chunk *k = c->n_chunks >= BIG_AFTER ? aligned_alloc(BIG_BYTES, BIG_BYTES) : NULL;
+	const size_t bytes = k != NULL ? BIG_BYTES : CHUNK_BYTES;
 
+	if (k != NULL)
+		(void)madvise(k, bytes, MADV_HUGEPAGE);
+	else
+		k = aligned_alloc(TARN__LINE, bytes);
 	if (k == NULL)
 		return;
-	if (big)
-		(void)madvise(k, bytes, MADV_HUGEPAGE);
 	k->next = c->chunks;
 	c->chunks = k;
 	c->n_chunks++;

@@ -12,6 +12,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "lib/error.h"
@@ -269,8 +270,9 @@ void tarn__on_client(void *arg, uint32_t events)
 /*
  * Unmapping, punching and closing what a client had takes 50 us and more: long for a call that waits. So
  * it goes in steps of a few us each, and lanes are read between them. None of it is in META: with the
- * process all of it is closed.
+ * process all of it is closed. Where many die at a time, calls wait rather than that descriptors run out.
  */
+#define LEAVING_MOST 16u
 #define LEAVING_PIECE (32u << 10) /* bytes of lanes that one step gives back: a page takes 1 us */
 enum leaving_step { LEAVING_UNMAP, LEAVING_MEMORY, LEAVING_SOCKET, LEAVING_PIDFD, LEAVING_OVER };
 
@@ -323,6 +325,9 @@ void tarn__peer_leave(struct server *s, uint32_t client)
 	while (*last != NULL)
 		last = &(*last)->next_leaving;
 	*last = p;
+	s->n_leaving++;
+	while (s->n_leaving > LEAVING_MOST)
+		tarn__peers_leave(s);
 }
 
 bool tarn__peers_leave(struct server *s)
@@ -335,6 +340,7 @@ bool tarn__peers_leave(struct server *s)
 	if (p->leaving_at < p->leaving_pieces + LEAVING_OVER)
 		return true;
 	s->leaving = p->next_leaving;
+	s->n_leaving--;
 	free(p);
 	return true;
 }
@@ -515,13 +521,18 @@ static void on_listener(void *arg, uint32_t events)
 		turn_away(s);
 }
 
-/* It is empty then: one read takes all that was added. */
+/* It is empty then: one read takes all that was added. Clients have the same open file as we, so O_NONBLOCK is
+ * theirs to take away, and what is there theirs to take before us: that this does not wait is said with it. */
 static void drain_eventfd(int fd)
 {
 	uint64_t count;
+	const struct iovec to = { .iov_base = &count, .iov_len = sizeof count };
 
-	if (read(fd, &count, sizeof count) < 0)
+	if (preadv2(fd, &to, 1, -1, RWF_NOWAIT) >= 0 || errno == EAGAIN)
 		return; /* EAGAIN: somebody else did */
+	/* Before Linux 5.8, or an old seccomp profile. */
+	if (read(fd, &count, sizeof count) < 0)
+		return;
 }
 
 static void on_doorbell(void *arg, uint32_t events)

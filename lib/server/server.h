@@ -98,6 +98,7 @@ struct server {
 	struct tarn__loop_watch listener_watch, doorbell_watch, stop_watch;
 	struct peer *peer[MAX_CLIENTS];
 	struct peer *leaving;          /* reclaimed, and not closed yet */
+	uint32_t n_leaving;
 	struct visitor *visitors;
 	struct waiter *waiters;
 

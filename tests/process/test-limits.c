@@ -13,6 +13,17 @@
 
 #include "tests/common/scene.h"
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 static struct rlimit limit(int which, rlim_t now)
 {
 	struct rlimit before, l;
@@ -81,19 +92,23 @@ PLAIN_TEST(t12_too_few_descriptors_are_an_error_of_attaching)
 
 /* ---- address space ---- */
 
+static rlim_t address_space(void)
+{
+	char line[64] = "0";
+	FILE *f = fopen("/proc/self/statm", "re");
+
+	PLAIN_CHECK(f != NULL && fgets(line, sizeof line, f) != NULL);
+	fclose(f);
+	return (rlim_t)strtoull(line, NULL, 10) * 4096;
+}
+
 static void little_address_space(const struct scene *s)
 {
 	bool refused = false;
 	tarn_client *c;
 
 	for (unsigned mib = 0; mib < 400; mib += 20) {
-		char line[64] = "0";
-		FILE *f = fopen("/proc/self/statm", "re");
-
-		PLAIN_CHECK(f != NULL && fgets(line, sizeof line, f) != NULL);
-		fclose(f);
-		rlim_t have = (rlim_t)strtoull(line, NULL, 10) * 4096;
-		struct rlimit before = limit(RLIMIT_AS, have + ((rlim_t)mib << 20));
+		struct rlimit before = limit(RLIMIT_AS, address_space() + ((rlim_t)mib << 20));
 		int r = tarn_client_open(s->name, NULL, &c);
 
 		lift(RLIMIT_AS, &before);
@@ -117,6 +132,42 @@ PLAIN_TEST(t12_too_little_address_space_is_an_error_of_attaching)
 	PLAIN_SKIP("the sanitizer itself needs the address space");
 #endif
 	in_a_child(&s, little_address_space);
+	scene_close(&s);
+}
+
+/* Handles lie in large pieces of memory when there are many; where none is to be had, in small ones still. */
+static void little_for_handles(const struct scene *s)
+{
+	enum { SMALL = 32000, MANY = SMALL + 4000 };
+	static tarn_block *slice[MANY];
+	tarn_client *c = scene_client(s);
+	struct rlimit before;
+	tarn_block *b;
+
+	OK(tarn_block_new(c, MANY, 0, &b));
+	for (unsigned i = 0; i < MANY; i++) {
+		if (i == SMALL)
+			before = limit(RLIMIT_AS, address_space() + (1u << 20));
+		int r = tarn_block_slice(b, i, 1, &slice[i]);
+
+		PLAIN_CHECKF(r == 0, "%u: %s", i, tarn_error_last()->message);
+	}
+	lift(RLIMIT_AS, &before);
+	for (unsigned i = 0; i < MANY; i++) {
+		PLAIN_CHECK(tarn_block_data(slice[i]) == (const unsigned char *)tarn_block_data(b) + i);
+		tarn_block_unref(slice[i]);
+	}
+	tarn_block_unref(b);
+	tarn_client_close(c);
+}
+
+PLAIN_TEST(t12_many_handles_fit_into_little_address_space)
+{
+	if (SANITIZED || getenv("TARN_VALGRIND") != NULL)
+		PLAIN_SKIP("their allocator needs more");
+	struct scene s = scene_open(NULL);
+
+	in_a_child(&s, little_for_handles);
 	scene_close(&s);
 }
 

@@ -5,6 +5,8 @@
  */
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1076,4 +1078,53 @@ Test(attack, a_lane_is_closed_once)
 	close(x);
 	tarn__listen_close(s);
 	fake_server_free(s);
+}
+
+/* All clients have the doorbell's open file: each may change its flags, and empty it between the server's
+ * wake-up and its read. */
+Test(attack, a_bell_that_somebody_else_emptied_keeps_nobody_waiting, .timeout = 10)
+{
+	struct server *s = fake_server(16);
+	struct pollfd bell = { .events = POLLIN };
+	const uint64_t many = 7;
+
+	listening(s);
+	cr_assert(zero(int, fcntl(s->doorbell, F_SETFL, 0)));
+	s->doorbell_watch.fn(s->doorbell_watch.arg, POLLIN);
+	/* Rung, it is emptied by one read, whatever its flags. */
+	cr_assert(eq(i64, write(s->doorbell, &many, sizeof many), sizeof many));
+	cr_assert(eq(int, tarn__loop_wait(s->loop, 0), 1));
+	bell.fd = s->doorbell;
+	cr_assert(zero(int, poll(&bell, 1, 0)));
+	tarn__listen_close(s);
+	fake_server_free(s);
+}
+
+/* What a dead client had is closed some epochs after its record is another's: no matter how many die, this is
+ * so many descriptors and no more. */
+Test(attack, the_dead_do_not_leave_more_slowly_than_they_come)
+{
+	struct server *s = fake_server(16);
+	unsigned most = 0;
+
+	for (unsigned round = 0; round < 6; round++) {
+		for (unsigned i = 0; i < 60; i++) {
+			uint32_t c = fake_client(s);
+
+			fake_lane(s, c);
+			fake_kill(s, c);
+		}
+		while (s->st.head->n_clients != 0) {
+			unsigned n = 0;
+
+			tarn__epoch(s);
+			for (const struct peer *p = s->leaving; p != NULL; p = p->next_leaving)
+				n++;
+			most = n > most ? n : most;
+		}
+	}
+	cr_expect(lt(u32, most, 20));
+	fake_settle(s);
+	cr_assert(zero(ptr, s->leaving));
+	all_gone(s);
 }
