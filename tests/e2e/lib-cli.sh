@@ -128,6 +128,15 @@ serve() {
 	}
 }
 finish() { # finish PID: sets $ended to how it ended. Not in a subshell: that has no children
+	local tries=$((3000 * ${PLAIN_TIMEOUT_SCALE:-1}))
+	while grep -q '^State:.[^ZX]' "/proc/$1/status" 2>/dev/null; do
+		if [ $((tries -= 1)) -le 0 ]; then
+			echo "# process $1 does not end" >&2
+			kill -KILL "$1"
+			break
+		fi
+		sleep 0.02
+	done
 	ended=0
 	wait "$1" || ended=$?
 	unset "started[$1]"

@@ -597,6 +597,10 @@ for delay in 0 0.001 0.002 0.003 0.005 0.008 0.01 0.02; do
 	"$tools/tarnd" --name "$name-early" --size 1M --log-level error 2>"$scratch/err" &
 	early=$!
 	started[early]=1
+	# Until then it is this shell's child, whose handlers may swallow a signal.
+	for ((look = 0; look < 10000; look++)); do
+		[ "$(cat "/proc/$early/comm")" != tarnd ] || break
+	done
 	sleep $delay
 	kill "$early"
 	finish "$early"
