@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +15,7 @@
 #include "report.h"
 #include "store.h"
 
-#define CURVES_MOST 16u
+#define CURVES_MOST 24u
 #define SERIES_MOST 24u
 #define PANEL_WIDTH 1400u
 #define PANEL_HEIGHT 620u
@@ -77,20 +78,49 @@ static bool same_curve(const struct curve *a, const struct curve *b)
 	return strcmp(a->bench, b->bench) == 0 && strcmp(a->row, b->row) == 0;
 }
 
-/* The first curve of each row: indices into the store. */
-static unsigned find_curves(size_t *ret)
+/* Panels of curves; a row goes to the first whose pattern it matches, one of "limit" to all. */
+static const char limit[] = "*round trip*";
+static const struct {
+	const char *pattern, *title;
+} panels_of_curves[] = {
+	{ "*call*", "Latency over percentiles: calls" },
+	{ "create and delete*", "Latency over percentiles: making and dropping" },
+	{ "*", "Latency over percentiles: there and back" },
+};
+#define CURVE_PANELS (sizeof panels_of_curves / sizeof *panels_of_curves)
+
+static bool is_limit(const struct curve *c)
 {
+	return fnmatch(limit, c->row, 0) == 0;
+}
+
+static bool is_of_panel(const struct curve *c, unsigned panel)
+{
+	unsigned k = 0;
+
+	while (k + 1 < CURVE_PANELS && fnmatch(panels_of_curves[k].pattern, c->row, 0) != 0)
+		k++;
+	return k == panel || is_limit(c);
+}
+
+/* The first curve of each row of a panel: indices into the store. */
+static unsigned find_curves(unsigned panel, size_t *ret)
+{
+	bool more_than_limits = false;
 	unsigned n = 0;
 
 	for (size_t i = 0; i < store.n_curves && n < CURVES_MOST; i++) {
-		bool known = false;
+		bool known = !is_of_panel(&store.curve[i], panel);
 
 		for (unsigned k = 0; k < n; k++)
 			known |= same_curve(&store.curve[ret[k]], &store.curve[i]);
-		if (!known)
-			ret[n++] = i;
+		if (known)
+			continue;
+		ret[n++] = i;
+		more_than_limits |= !is_limit(&store.curve[i]);
 	}
-	return n;
+	/* What the machine can do is drawn beside something, or where nothing else was measured. */
+	return more_than_limits || panel + 1 == CURVE_PANELS ? n : 0;
 }
 
 /* Where a percentile stands on the axis: 90 at 1, 99 at 2, 99.9 at 3. */
@@ -99,13 +129,13 @@ static double nines(double percent)
 	return percent >= 100 ? 5 : -log10(1 - percent / 100);
 }
 
-static void put_curve(FILE *out, unsigned number, const struct curve *first)
+static void put_curve(FILE *out, unsigned panel, unsigned number, const struct curve *first)
 {
 	double *room = calloc(store.n_curves + 1, sizeof *room);
 
 	if (room == NULL)
 		die("no memory for the plot");
-	fprintf(out, "$curve%u << END\n", number);
+	fprintf(out, "$curve%u_%u << END\n", panel, number);
 	for (unsigned p = 0; p < CURVE_POINTS; p++) {
 		size_t n = 0;
 
@@ -119,19 +149,20 @@ static void put_curve(FILE *out, unsigned number, const struct curve *first)
 	free(room);
 }
 
-static void put_percentiles(FILE *out, const size_t *at, unsigned n)
+static void put_percentiles(FILE *out, unsigned panel, const size_t *at, unsigned n)
 {
 	char title[200];
 
-	fprintf(out, "set title 'Latency over percentiles'\n"
+	fprintf(out, "set title '%s'\n"
 		     "set xlabel 'percentile'\nset ylabel 'ns'\n"
 		     "unset logscale x\nset logscale y\nset format y '10^{%%L}'\n"
 		     "set xrange [0:5.2]\n"
 		     "set xtics ('50' 0.30103, '90' 1, '99' 2, '99.9' 3, '99.99' 4, 'max' 5)\n"
-		     "plot ");
+		     "plot ",
+		panels_of_curves[panel].title);
 	for (unsigned i = 0; i < n; i++) {
 		snprintf(title, sizeof title, "%s: %s", store.curve[at[i]].bench, store.curve[at[i]].row);
-		fprintf(out, "%s$curve%u using 1:2 with linespoints title ", i == 0 ? "" : ", ", i);
+		fprintf(out, "%s$curve%u_%u using 1:2 with linespoints title ", i == 0 ? "" : ", ", panel, i);
 		put_text(out, title);
 	}
 	fputc('\n', out);
@@ -157,6 +188,18 @@ static bool same_line(const struct value *a, const struct value *b)
 	       strcmp(a->column, b->column) == 0;
 }
 
+/* A point alone is no line. */
+static bool is_line(const struct value *first, const char *axis)
+{
+	for (size_t i = 0; i < store.n_values; i++) {
+		const struct value *v = &store.value[i];
+
+		if (is_cost(v, axis) && same_line(v, first) && (v->x < first->x || v->x > first->x))
+			return true;
+	}
+	return false;
+}
+
 static unsigned find_series(const char *axis, size_t *ret)
 {
 	unsigned n = 0;
@@ -164,7 +207,7 @@ static unsigned find_series(const char *axis, size_t *ret)
 	for (size_t i = 0; i < store.n_values && n < SERIES_MOST; i++) {
 		bool known = false;
 
-		if (!is_cost(&store.value[i], axis))
+		if (!is_cost(&store.value[i], axis) || !is_line(&store.value[i], axis))
 			continue;
 		for (unsigned k = 0; k < n; k++)
 			known |= same_line(&store.value[ret[k]], &store.value[i]);
@@ -235,31 +278,36 @@ static const struct {
 } costs[] = {
 	{ "bytes", "Cost against size", "bytes" },
 	{ "clients", "Cost against clients that are attached", "clients" },
-	{ "objects", "Cost against live blocks", "live blocks" },
+	{ "objects", "Cost against live blocks or objects", "live blocks or objects" },
 };
 #define COSTS (sizeof costs / sizeof *costs)
 
 static unsigned put_script(FILE *out, const char *file)
 {
-	size_t curve[CURVES_MOST], series[COSTS][SERIES_MOST];
-	unsigned n_curves = find_curves(curve), n_series[COSTS], panels = n_curves > 0 ? 1 : 0;
+	size_t curve[CURVE_PANELS][CURVES_MOST], series[COSTS][SERIES_MOST];
+	unsigned n_curves[CURVE_PANELS], n_series[COSTS], panels = 0;
 
+	for (unsigned k = 0; k < CURVE_PANELS; k++) {
+		n_curves[k] = find_curves(k, curve[k]);
+		panels += n_curves[k] > 0 ? 1 : 0;
+		for (unsigned i = 0; i < n_curves[k]; i++)
+			put_curve(out, k, i, &store.curve[curve[k][i]]);
+	}
 	for (unsigned c = 0; c < COSTS; c++) {
 		n_series[c] = find_series(costs[c].axis, series[c]);
 		panels += n_series[c] > 0 ? 1 : 0;
 		for (unsigned i = 0; i < n_series[c]; i++)
 			put_series(out, costs[c].axis, i, &store.value[series[c][i]]);
 	}
-	for (unsigned i = 0; i < n_curves; i++)
-		put_curve(out, i, &store.curve[curve[i]]);
 	if (panels == 0)
 		return 0;
 	fprintf(out, "set terminal svg size %u,%u dynamic background rgb 'white' font 'sans,12'\n"
 		     "set output ", PANEL_WIDTH, PANEL_HEIGHT * panels);
 	put_text(out, file);
 	fprintf(out, "\nset key outside right top noenhanced font ',10' samplen 2\nset grid\nset multiplot layout %u,1\n", panels);
-	if (n_curves > 0)
-		put_percentiles(out, curve, n_curves);
+	for (unsigned k = 0; k < CURVE_PANELS; k++)
+		if (n_curves[k] > 0)
+			put_percentiles(out, k, curve[k], n_curves[k]);
 	for (unsigned c = 0; c < COSTS; c++)
 		if (n_series[c] > 0)
 			put_costs(out, costs[c].axis, costs[c].title, costs[c].label, series[c],
