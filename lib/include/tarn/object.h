@@ -121,8 +121,10 @@ typedef struct tarn_pending tarn_pending;
 
 /*
  * Posts a call and returns. Any number may be in flight; the server sees up to some 150 of a
- * thread at a time, or 40 where the type does not say that results are small. @object and the
- * references in @args may be dropped at once.
+ * thread at a time, or 40 where the type does not say that results are small. What is beyond that
+ * is posted, in order, while the thread waits for its calls, looks at them or frees them: it must not wait
+ * for something else that such a call brings about. @object and the references in @args may be
+ * dropped at once.
  * The caller ends @ret_pending with tarn_call_free().
  */
 TARN_EXPORT int tarn_call_start(tarn_object *object, const char *method, const tarn_builder *args,
