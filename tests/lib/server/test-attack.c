@@ -695,6 +695,7 @@ static void host_act(struct server *s, struct fake_lane *ha)
 
 #define STRANGERS 5
 struct stranger {
+	const void *lanes; /* of this client, not of the next one with its number */
 	uint32_t client;
 	bool there;
 	bool polite; /* keeps to the form: it gets further */
@@ -809,8 +810,10 @@ static void strangers_act(struct server *s, struct stranger *x)
 		*x = (struct stranger){ .client = fake_client(s), .there = true, .polite = rand() % 2 == 0 };
 		x->lane[0] = fake_lane(s, x->client);
 		x->lane[1] = fake_lane(s, x->client);
+		x->lanes = s->peer[x->client]->lanes.base;
 	}
-	if (s->peer[x->client] == NULL || s->st.client[x->client].lanes != 2) {
+	if (s->peer[x->client] == NULL || s->peer[x->client]->lanes.base != x->lanes ||
+	    s->st.client[x->client].lanes != 2) {
 		x->there = false;
 		return;
 	}
