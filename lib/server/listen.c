@@ -523,7 +523,7 @@ static void on_listener(void *arg, uint32_t events)
 
 /* It is empty then: one read takes all that was added. Clients have the same open file as we, so O_NONBLOCK is
  * theirs to take away, and what is there theirs to take before us: that this does not wait is said with it. */
-static void drain_eventfd(int fd)
+static void drain_bell(int fd)
 {
 	uint64_t count;
 	const struct iovec to = { .iov_base = &count, .iov_len = sizeof count };
@@ -538,15 +538,18 @@ static void drain_eventfd(int fd)
 static void on_doorbell(void *arg, uint32_t events)
 {
 	(void)events;
-	drain_eventfd(((struct server *)arg)->doorbell);
+	drain_bell(((struct server *)arg)->doorbell);
 }
 
 static void on_stop(void *arg, uint32_t events)
 {
 	struct server *s = arg;
+	uint64_t count;
 
 	(void)events;
-	drain_eventfd(s->stop_event);
+	/* Nobody else has this one; and read() orders this after the stopper's write() for thread sanitizers, too. */
+	if (read(s->stop_event, &count, sizeof count) < 0)
+		count = 0;
 	s->stopping = true;
 }
 
