@@ -208,13 +208,22 @@ int (tarn__fail_static)(int code, const char *sentence)
 
 int tarn__fail_late(int r, int64_t timeout_ns)
 {
-	const int code = timeout_ns == 0 ? -EAGAIN : -ETIMEDOUT;
+	const int code = tarn__late(timeout_ns);
 
 	if (r != -ETIMEDOUT && r != -EAGAIN)
 		return r;
 	if (last.code == r)
 		last.code = code;
 	return code;
+}
+
+int tarn__fail_waited(int r, int64_t timeout_ns, const char *what)
+{
+	if (r == -EAGAIN)
+		return tarn__fail_static(-EAGAIN, what);
+	if (r == -ETIMEDOUT)
+		return tarn__fail(-ETIMEDOUT, "%s, after %.3f s of waiting.", what, (double)timeout_ns * 1e-9);
+	return r;
 }
 
 void tarn__fail_forget(void)

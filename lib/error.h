@@ -3,6 +3,9 @@
 #ifndef TARN_LIB_ERROR_H
 #define TARN_LIB_ERROR_H
 
+#include <errno.h>
+#include <stdint.h>
+
 #include "tarn/error.h"
 
 /* Records @code (negative) with a sentence and returns it: return tarn__fail(-EINVAL, ...). */
@@ -11,9 +14,15 @@ int tarn__fail(int code, const char *format, ...) __attribute__((format(printf, 
 /* The same with a fixed short sentence: for outcomes that callers may poll for. */
 int tarn__fail_static(int code, const char *sentence);
 
-/* What came of a wait of @timeout_ns, by the rule of tarn/client.h: -EAGAIN for who only looked (0), else
- * -ETIMEDOUT; the sentence stays. Other codes pass. */
+/* The code of a wait in vain of @timeout_ns, by the rule of tarn/client.h: -EAGAIN for who only looked (0). */
+static inline int tarn__late(int64_t timeout_ns)
+{
+	return timeout_ns == 0 ? -EAGAIN : -ETIMEDOUT;
+}
+/* What came of such a wait, which may have failed by either of these; the sentence stays. Other codes pass. */
 int tarn__fail_late(int r, int64_t timeout_ns);
+/* The same with a sentence: "@what", or "@what, after 1.000 s of waiting." */
+int tarn__fail_waited(int r, int64_t timeout_ns, const char *what);
 
 /* A failure's code, which the compiler may take for negative: it then sees that whoever looks at r < 0 has
  * what a function fills in when it does not fail. */

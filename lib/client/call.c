@@ -406,25 +406,14 @@ static inline bool ask_short(struct tarn__lane *l, enum tarn__message kind, uint
 			     unsigned method, const struct tarn__payload *p, uint64_t word[7],
 			     uint32_t *ret_cookie)
 {
-	const struct tarn__slot *s = &l->replies.slot[l->replies.next % TARN__REPLIES];
-	uint64_t mark = l->replies.next + 1;
-	uint32_t left = l->spin.rounds;
-
 	tarn__to_server(l->client);
 	*ret_cookie = tarn__lane_post_call(l, kind, target, method, TARN__SYNC_REPLY, 0, p->words,
 					   p->n_words, p->n_values);
 	tarn__lane_knock(l);
-	/* SYNC slot-full, acquire: the words were written before. Once in any case: a server that was woken on
-	 * this CPU has often answered, and sleeps again, before the bell returns. */
-	while (tarn__load_acquire(&s->mark) != mark) {
-		if (left-- == 0) {
-			tarn__spin_failed(&l->spin);
-			return false;
-		}
-		tarn__pause();
-	}
-	tarn__slot_read(s, word);
-	return tarn__likely(tarn__header_cookie(word[0]) == *ret_cookie &&
+	/* Also who does not spin looks: a server that was woken on this CPU has often answered, and sleeps
+	 * again, before the bell returns. */
+	return tarn__likely(tarn__reply_poll(l, word)) &&
+	       tarn__likely(tarn__header_cookie(word[0]) == *ret_cookie &&
 			    tarn__header_kind(word[0]) == kind);
 }
 

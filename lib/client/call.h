@@ -92,4 +92,24 @@ struct tarn__direct {
 		      tarn_object **ret);
 };
 
+/* Polls for the next reply as long as this thread spins, at least once. True: it is in @word, each of its words
+ * read once where it lies, and still in the ring. */
+static inline bool tarn__reply_poll(struct tarn__lane *l, uint64_t word[7])
+{
+	const struct tarn__slot *s = &l->replies.slot[l->replies.next % TARN__REPLIES];
+	uint64_t mark = l->replies.next + 1;
+	uint32_t left = l->spin.rounds;
+
+	/* SYNC slot-full, acquire: the words were written before. */
+	while (tarn__load_acquire(&s->mark) != mark) {
+		if (left-- == 0) {
+			tarn__spin_failed(&l->spin);
+			return false;
+		}
+		tarn__pause();
+	}
+	tarn__slot_read(s, word);
+	return true;
+}
+
 #endif

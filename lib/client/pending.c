@@ -776,24 +776,14 @@ static bool one_answered(const void *what)
  * caller at once. False: it is not, and nothing was done. */
 static inline bool take_next(struct tarn__lane *l, struct tarn_pending *p, tarn_parcel *ret)
 {
-	const struct tarn__slot *s = &l->replies.slot[l->replies.next % TARN__REPLIES];
-	uint64_t word[7], mark = l->replies.next + 1;
-	uint32_t left = l->spin.rounds;
+	uint64_t word[7];
 
-	/* SYNC slot-full, acquire: the words were written before. */
-	while (tarn__load_acquire(&s->mark) != mark) {
-		if (left-- == 0) {
-			tarn__spin_failed(&l->spin);
-			return false;
-		}
-		tarn__pause();
-	}
-	tarn__slot_read(s, word);
-	if (tarn__unlikely(tarn__header_cookie(word[0]) != p->cookie ||
+	if (tarn__unlikely(!tarn__reply_poll(l, word)) ||
+	    tarn__unlikely(tarn__header_cookie(word[0]) != p->cookie ||
 			   tarn__header_kind(word[0]) != TARN__MSG_CALL) ||
 	    tarn__unlikely(!tarn__reply_short(l, word, ret)))
 		return false;
-	l->replies.next = mark;
+	l->replies.next++;
 	l->outstanding -= p->slots;
 	index_return(l->calls, p);
 	state_set(p, TAKEN);

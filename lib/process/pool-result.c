@@ -168,7 +168,7 @@ static bool await_built(tarn_pool_result *r, int64_t timeout_ns)
 
 static int fail_not_ready(int64_t timeout_ns)
 {
-	return tarn__fail(tarn__fail_late(-ETIMEDOUT, timeout_ns), "The result is not ready yet.");
+	return tarn__fail(tarn__late(timeout_ns), "The result is not ready yet.");
 }
 
 bool tarn_pool_result_ready(const tarn_pool_result *result)

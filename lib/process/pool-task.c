@@ -267,7 +267,7 @@ int tarn_pool_iterator_next(tarn_pool_iterator *iterator, int64_t timeout_ns, ta
 		return tarn__fail_static(-TARN_EOF, "All results have been given.");
 	p = await_part(iterator, timeout_ns);
 	if (p == NULL)
-		return tarn__fail(tarn__fail_late(-ETIMEDOUT, timeout_ns), "The next result is not there yet.");
+		return tarn__fail(tarn__late(timeout_ns), "The next result is not there yet.");
 	const size_t index = iterator->item++;
 	if (iterator->item == p->n_items) {
 		iterator->item = 0;

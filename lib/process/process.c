@@ -550,7 +550,7 @@ static int finish(struct tarn_process *p, int64_t timeout_ns)
 	if (tarn_process_state(p) == TARN_PROCESS_INITIAL)
 		return fail_initial(p);
 	if (tarn__process_await(p, true, tarn__deadline(timeout_ns)) < 0)
-		return tarn__fail(tarn__fail_late(-ETIMEDOUT, timeout_ns), "Process %s has not ended yet.", p->name);
+		return tarn__fail(tarn__late(timeout_ns), "Process %s has not ended yet.", p->name);
 	return tarn__process_settle(p);
 }
 

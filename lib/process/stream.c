@@ -248,7 +248,7 @@ int tarn_stream_await_renew(tarn_stream *stream, int64_t timeout_ns)
 
 	while (r == 0 && tarn__stream_round(state = state_of(stream)) == stream->round) {
 		if (tarn__now() >= deadline)
-			return tarn__fail_static(tarn__fail_late(-ETIMEDOUT, timeout_ns),
+			return tarn__fail_static(tarn__late(timeout_ns),
 						 "The stream's next round has not begun.");
 		r = rest(stream, state, false, deadline);
 	}
@@ -285,7 +285,7 @@ int tarn_stream_next(tarn_stream *stream, tarn_parcel *ret_item, int64_t timeout
 				return r < 0 ? r : at_end();
 		}
 		if (tarn__now() >= deadline)
-			return tarn__fail_static(tarn__fail_late(-ETIMEDOUT, timeout_ns), "The stream has no item now.");
+			return tarn__fail_static(tarn__late(timeout_ns), "The stream has no item now.");
 		r = rest(stream, state, true, deadline);
 		if (r < 0)
 			return r;

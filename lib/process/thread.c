@@ -220,7 +220,7 @@ static int await(struct tarn_thread *t, int64_t timeout_ns)
 
 	while (!tarn_thread_done(t))
 		if (tarn__futex_wait(&t->ended, 0, deadline) == -ETIMEDOUT && !tarn_thread_done(t))
-			return tarn__fail(tarn__fail_late(-ETIMEDOUT, timeout_ns),
+			return tarn__fail(tarn__late(timeout_ns),
 					  "Thread %s has not ended yet.", t->name);
 	await_gone(t);
 	return 0;

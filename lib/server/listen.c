@@ -553,7 +553,6 @@ static void on_stop(void *arg, uint32_t events)
 	s->stopping = true;
 }
 
-
 static int watch(struct server *s, struct tarn__loop_watch *w, int fd, tarn__loop_fn fn)
 {
 	*w = (struct tarn__loop_watch){ .fd = fd, .fn = fn, .arg = s, .idle_only = fn == on_doorbell };

@@ -281,7 +281,7 @@ int tarn_server_wait(tarn_server *server, int64_t timeout_ns, int *ret_status)
 		return fail_state(server, "wait for");
 	(void)is_started(server); /* for its acquire */
 	if (!ended(server, deadline))
-		return tarn__fail(tarn__fail_late(-ETIMEDOUT, timeout_ns), "the server \"%s\" (pid %d) is still running",
+		return tarn__fail(tarn__late(timeout_ns), "the server \"%s\" (pid %d) is still running",
 				  server->born.name, (int)server->born.pid);
 	pthread_mutex_lock(&server->mutex);
 	collect(server);

@@ -20,10 +20,7 @@ uint32_t tarn__actor_slow(struct tarn_client *c)
 
 static int fail_late(const struct tarn__patience *p, const char *what)
 {
-	if (p->timeout_ns == 0)
-		return tarn__fail_static(-EAGAIN, what);
-	return tarn__fail(-ETIMEDOUT, "%s, after %.3f s of waiting.", what,
-			  (double)p->timeout_ns * 1e-9);
+	return tarn__fail_waited(tarn__late(p->timeout_ns), p->timeout_ns, what);
 }
 
 int tarn__patience_sleep(struct tarn__patience *p, const uint32_t *word, uint32_t value,

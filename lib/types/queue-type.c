@@ -193,27 +193,33 @@ static uint64_t ref_id(const struct view *v, const struct tarn__queue_slot *s, u
 	return at < tarn__item_room(v->m.stride) ? tarn__load_relaxed(&s->payload[at]) : 0;
 }
 
+/* The number in @turn's stash that has @mark (0: none). Relaxed: methods alone write it, whom the object's gate
+ * orders; what a client wrote there is checked like any number. */
+static unsigned stash_marked(const struct tarn__queue_slot *s, uint64_t turn, unsigned mark)
+{
+	unsigned n = tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) ^ mark;
+
+	return n > TARN__QUEUE_REFS ? 0 : n;
+}
+
+/* What the queue holds for it, or TARN__STASH_FAILED. */
 static unsigned stashed(const struct tarn__queue_slot *s, uint64_t turn)
 {
-	unsigned n = tarn__stash_refs(tarn__load_relaxed(&s->stash), turn);
+	bool failed = tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) == TARN__STASH_FAILED;
 
-	return n != TARN__STASH_FAILED && n > TARN__QUEUE_REFS ? 0 : n;
+	return failed ? TARN__STASH_FAILED : stash_marked(s, turn, 0);
 }
 
 /* What a dead owner left of them when they were dropped. */
 static unsigned stash_left(const struct tarn__queue_slot *s, uint64_t turn)
 {
-	unsigned n = tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) ^ TARN__STASH_LEFT;
-
-	return n > TARN__QUEUE_REFS ? 0 : n;
+	return stash_marked(s, turn, TARN__STASH_LEFT);
 }
 
 /* How many of @turn's were taken before what kept them was read. */
 static unsigned stash_taken(const struct tarn__queue_slot *s, uint64_t turn)
 {
-	unsigned n = tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) ^ TARN__STASH_TAKEN;
-
-	return n > TARN__QUEUE_REFS ? 0 : n;
+	return stash_marked(s, turn, TARN__STASH_TAKEN);
 }
 
 static void stash_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn, unsigned n)

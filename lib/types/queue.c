@@ -56,16 +56,6 @@ static inline bool closed(const struct view *v)
 	return __atomic_load_n(&v->q->closed, __ATOMIC_SEQ_CST) != 0;
 }
 
-static int fail_late(int r, int64_t timeout_ns, const char *what)
-{
-	if (r == -EAGAIN)
-		return tarn__fail_static(-EAGAIN, what);
-	if (r == -ETIMEDOUT)
-		return tarn__fail(-ETIMEDOUT, "%s, after %.3f s of waiting.", what,
-				  (double)timeout_ns * 1e-9);
-	return r;
-}
-
 /* The server took our slot away. */
 static int fail_lost(const struct view *v)
 {
@@ -151,7 +141,7 @@ static int claim(const struct view *v, uint64_t *ret_turn, uint64_t **ret_slot, 
 		}
 		r = tarn__pause_next(&p);
 		if (r < 0)
-			return fail_late(r, timeout_ns, "The queue is full");
+			return tarn__fail_waited(r, timeout_ns, "The queue is full");
 	}
 	tarn__pause_end(&p);
 	return 0;
@@ -540,7 +530,7 @@ static int get(const struct view *v, tarn_parcel *ret, uint64_t *ret_turn, int64
 			return fail_over(r, timeout_ns);
 		r = tarn__pause_next(&p);
 		if (r < 0)
-			return fail_late(r, timeout_ns, "The queue is empty");
+			return tarn__fail_waited(r, timeout_ns, "The queue is empty");
 	}
 	tarn__pause_end(&p);
 	return receive(v, *ret_turn, slot, ret);
@@ -751,12 +741,12 @@ int tarn_queue_get_any(tarn_object *const *queues, size_t n, tarn_parcel *ret_it
 		if (r <= 0)
 			return r;
 		if (timeout_ns == 0)
-			return fail_late(-EAGAIN, 0, "The queues are empty");
+			return tarn__fail_waited(-EAGAIN, 0, "The queues are empty");
 		if (deadline == 0)
 			deadline = tarn__deadline(timeout_ns);
 		r = sleep_for_any(queues, n, ret_item, ret_index, deadline);
 		if (r <= 0)
-			return fail_late(r, timeout_ns, "The queues are empty");
+			return tarn__fail_waited(r, timeout_ns, "The queues are empty");
 	}
 }
 
@@ -842,7 +832,7 @@ int tarn_queue_join(tarn_object *queue, int64_t timeout_ns)
 	while (!tarn__mpmc_settled(&v.m, &at)) {
 		r = tarn__pause_next(&p);
 		if (r < 0)
-			return fail_late(r, timeout_ns, "Not all items of the queue are done");
+			return tarn__fail_waited(r, timeout_ns, "Not all items of the queue are done");
 	}
 	tarn__pause_end(&p);
 	/* Relaxed: a number for one of those who join. */

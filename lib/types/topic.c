@@ -42,16 +42,6 @@ static bool closed(const struct view *v)
 	return __atomic_load_n(&v->t->closed, __ATOMIC_SEQ_CST) != 0;
 }
 
-static int fail_late(int r, int64_t timeout_ns, const char *what)
-{
-	if (r == -EAGAIN)
-		return tarn__fail_static(-EAGAIN, what);
-	if (r == -ETIMEDOUT)
-		return tarn__fail(-ETIMEDOUT, "%s, after %.3f s of waiting.", what,
-				  (double)timeout_ns * 1e-9);
-	return r;
-}
-
 int tarn_topic_new(tarn_client *client, const tarn_topic_options *options, tarn_object **ret_topic)
 {
 	static const tarn_topic_options none;
@@ -119,7 +109,7 @@ static int claim(const struct view *v, uint64_t *ret_turn, uint64_t **ret_slot, 
 			break;
 		r = tarn__pause_next(&p);
 		if (r < 0)
-			return fail_late(r, timeout_ns, got == TARN__MPMC_BUSY
+			return tarn__fail_waited(r, timeout_ns, got == TARN__MPMC_BUSY
 					 ? "The publisher of the oldest item has not finished it"
 					 : "A subscriber that must not miss anything is too far behind");
 	}
@@ -441,7 +431,7 @@ int tarn_subscription_recv(tarn_subscription *s, tarn_parcel *ret_item, int64_t 
 		}
 		r = tarn__pause_next(&p);
 		if (r < 0)
-			return fail_late(r, timeout_ns, "Nothing was published");
+			return tarn__fail_waited(r, timeout_ns, "Nothing was published");
 	}
 	tarn__pause_end(&p);
 	return r;

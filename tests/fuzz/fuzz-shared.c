@@ -36,8 +36,9 @@ static struct {
 	unsigned n_changes;
 } memory;
 
-static void before_read(void)
+static void before_read(const void *p)
 {
+	(void)p;
 	for (unsigned i = 0; i < memory.n_changes;) {
 		if (memory.change[i].in-- != 0) {
 			i++;
@@ -48,31 +49,7 @@ static void before_read(void)
 	}
 }
 
-uint64_t shim_load64(const uint64_t *p, bool ordered)
-{
-	(void)ordered;
-	before_read();
-	return __atomic_load_n(p, __ATOMIC_RELAXED);
-}
-uint32_t shim_load32(const uint32_t *p, bool ordered)
-{
-	(void)ordered;
-	before_read();
-	return __atomic_load_n(p, __ATOMIC_RELAXED);
-}
-void shim_store64(uint64_t *p, uint64_t v, bool ordered)
-{
-	(void)ordered;
-	__atomic_store_n(p, v, __ATOMIC_RELAXED);
-}
-void shim_store32(uint32_t *p, uint32_t v, bool ordered)
-{
-	(void)ordered;
-	__atomic_store_n(p, v, __ATOMIC_RELAXED);
-}
-void shim_pause(void)
-{
-}
+#include "plainshim.h"
 
 static unsigned node_at[8], n_nodes; /* words of the chunks at which nodes begin */
 

@@ -4,16 +4,8 @@
 #define TARN_TESTS_FUZZ_INPUT_H
 
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 
-#define CHECK(x)                                                                \
-	do {                                                                    \
-		if (!(x)) {                                                     \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			abort();                                                \
-		}                                                               \
-	} while (0)
+#include "tests/common/check.h"
 
 struct input {
 	const unsigned char *p, *end;

@@ -22,7 +22,6 @@
 
 #include "tests/shim/shim.h"
 
-void ss_rmw(const void *p, unsigned bytes, int order);
 void ss_fence(int order);
 void ss_order(int order);
 int ss_mutex_lock(pthread_mutex_t *m);
@@ -42,16 +41,7 @@ ssize_t ss_pwrite(int fd, const void *bytes, size_t n, off_t at);
 int ss_close(int fd);
 int ss_clock_gettime(clockid_t clock, struct timespec *ret);
 
-/* A macro's own name inside of it is not expanded again. */
-#define __atomic_exchange_n(p, v, order) \
-	(ss_rmw(p, sizeof *(p), order), __atomic_exchange_n(p, v, order))
-#define __atomic_compare_exchange_n(p, seen, v, weak, order, otherwise) \
-	(ss_rmw(p, sizeof *(p), order),                                 \
-	 __atomic_compare_exchange_n(p, seen, v, weak, order, otherwise))
-#define __atomic_fetch_add(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_add(p, v, order))
-#define __atomic_fetch_sub(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_sub(p, v, order))
-#define __atomic_fetch_or(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_or(p, v, order))
-#define __atomic_fetch_and(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_and(p, v, order))
+#include "rmwshim.h"
 #define __atomic_store_n(p, v, order) (ss_order(order), __atomic_store_n(p, v, order))
 #define __atomic_thread_fence(order) ss_fence(order)
 #define pthread_mutex_unlock ss_mutex_unlock

@@ -15,16 +15,7 @@
 
 #include "tests/shim/shim.h"
 
-void ss_rmw(const void *p, unsigned bytes, int order);
-
-/* A macro's own name inside of it is not expanded again. */
-#define __atomic_exchange_n(p, v, order) \
-	(ss_rmw(p, sizeof *(p), order), __atomic_exchange_n(p, v, order))
-#define __atomic_compare_exchange_n(p, seen, v, weak, order, otherwise) \
-	(ss_rmw(p, sizeof *(p), order),                                 \
-	 __atomic_compare_exchange_n(p, seen, v, weak, order, otherwise))
-#define __atomic_fetch_add(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_add(p, v, order))
-#define __atomic_fetch_and(p, v, order) (ss_rmw(p, sizeof *(p), order), __atomic_fetch_and(p, v, order))
+#include "rmwshim.h"
 
 #include "shm/wake.h"
 

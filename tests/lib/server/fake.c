@@ -10,14 +10,7 @@
 #include "lib/server/heap.h"
 #include "lib/server/hints.h"
 #include "lib/server/ledger.h"
-
-#define CHECK(x)                                                                    \
-	do {                                                                        \
-		if (!(x)) {                                                         \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);     \
-			abort();                                                    \
-		}                                                                   \
-	} while (0)
+#include "tests/common/check.h"
 
 static struct tarn__job *fake_jobs; /* of the one server with a host that a test has */
 static const struct tarn__host_ops *fake_real_ops;
