@@ -290,7 +290,7 @@ static inline void tarn__barrier_repair(void *self)
 
 static inline void tarn__barrier_departed(struct tarn__barrier *b, uint32_t client)
 {
-	const uint32_t used = tarn__slots_used(&b->slots);
+	uint32_t used = tarn__slots_used(&b->slots);
 	bool marked = false;
 
 	for (uint32_t i = 0; i < used; i++) {
@@ -309,7 +309,9 @@ static inline void tarn__barrier_departed(struct tarn__barrier *b, uint32_t clie
 	if (!tarn__guard_departed(&b->guard, client, marked))
 		return;
 	/* One of those who wait sets it right, and wakes all others. Its word is changed, not only
-	 * woken: it may be about to sleep. */
+	 * woken: it may be about to sleep. Counted again: with the guard's mark we see all who left it
+	 * before, and who enters it from now on finds the mark. */
+	used = tarn__slots_used(&b->slots);
 	for (uint32_t i = 0; i < used; i++) {
 		uint32_t *slot = &b->slots.slot[i], w = tarn__load32_acquire(slot);
 

@@ -417,6 +417,21 @@ static void barrier_end(void)
 		must((thing.barrier.slots.slot[i] & ~TARN__SLOT_DEAD) == 0, "no slot is left");
 }
 
+/* One party of three never comes, and 0 is killed: 1 must be told, by way of the server if 0 waited. */
+static void short_client(void *arg)
+{
+	(void)arg;
+	if (self() < 2) {
+		must(tarn_barrier_wait(it, TARN_FOREVER, NULL) == -TARN_EBROKEN, "it is broken");
+	} else {
+		while (!now.dead)
+			sched_yield_now();
+		if (!now.present)
+			must(tarn_barrier_abort(it) == 0, "it is broken");
+	}
+	now.done[self()] = true;
+}
+
 /* ---- running ---- */
 
 static uint64_t budget(void)
@@ -475,5 +490,7 @@ PLAY(t9_a_notification_is_not_lost_with_its_sender, .client = notifier_client, .
      .departed = cond_departed)
 PLAY(t11_a_barrier_lets_all_go_on_whoever_is_killed_wherever, .begin = barrier_begin,
      .client = barrier_client, .clients = 4, .departed = barrier_departed, .end = barrier_end)
+PLAY(t11_a_barrier_breaks_with_a_party_that_waited_though_another_never_comes, .begin = barrier_begin,
+     .client = short_client, .clients = 3, .departed = barrier_departed)
 
 PLAIN_MAIN()
