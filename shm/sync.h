@@ -121,7 +121,7 @@ static inline void tarn__event_departed(struct tarn__event *e)
 {
 	/* It may have set it and owed the wakes. With WAITERS in the word nobody has since. */
 	if (tarn__load32_relaxed(&e->contended) != 0 &&
-	    !(tarn__load32_acquire(&e->word) & TARN__EVENT_WAITERS))
+	    !(tarn__word_newest(&e->word) & TARN__EVENT_WAITERS))
 		tarn__futex_wake(&e->word, INT_MAX);
 }
 
@@ -214,6 +214,8 @@ static inline void tarn__cond_departed(struct tarn__cond *c, uint32_t client)
 					tarn__cond_pass(c, head);
 				if (tarn__word_swap(slot, &w, 0, __ATOMIC_ACQ_REL))
 					break;
+				/* Called meanwhile: acquire, for whoever waited when it was. */
+				w = tarn__load32_acquire(slot);
 			}
 		} else if ((w & TARN__SLOT_CALLED) && rewakes < TARN__COND_REWAKES) {
 			rewakes++; /* the dead one may have owed it */

@@ -23,7 +23,6 @@
 #include "tests/shim/shim.h"
 
 void ss_fence(int order);
-void ss_order(int order);
 int ss_mutex_lock(pthread_mutex_t *m);
 int ss_mutex_unlock(pthread_mutex_t *m);
 int ss_key_create(pthread_key_t *key, void (*destructor)(void *));
@@ -42,7 +41,6 @@ int ss_close(int fd);
 int ss_clock_gettime(clockid_t clock, struct timespec *ret);
 
 #include "rmwshim.h"
-#define __atomic_store_n(p, v, order) (ss_order(order), __atomic_store_n(p, v, order))
 #define __atomic_thread_fence(order) ss_fence(order)
 #define pthread_mutex_unlock ss_mutex_unlock
 #define pthread_mutex_lock ss_mutex_lock

@@ -192,6 +192,7 @@ static void wait_reclaimed(uint32_t client)
 {
 	while (world->s->peer[client] != NULL)
 		ss_yield();
+	sched_meet(SERVER);
 }
 
 static int answer(int fd, const struct tarn__request *ask, struct tarn__answer *ret, int *ret_fds)
@@ -229,9 +230,11 @@ int __wrap_tarn__control_ask(int fd, const struct tarn__request *ask, struct tar
 	bool points = world->crash_points;
 
 	world->crash_points = false;
+	sched_meet(SERVER);
 	int r = answer(fd, ask, ret, ret_fds);
 
 	world->crash_points = points;
+	sched_meet(SERVER);
 	if (r == 0 && ask->kind == TARN__CTL_DETACH)
 		wait_reclaimed(connection[fd - CONNECTION_FD]);
 	return r;
@@ -312,7 +315,7 @@ void tarn__sleep_barrier(bool fence)
 {
 	sched_point();
 	if (fence)
-		sched_drain();
+		sched_fence(__ATOMIC_SEQ_CST);
 	else
 		sched_drain_all();
 }
@@ -324,7 +327,7 @@ int tarn__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline)
 	}
 	sched_point();
 	sched_drain();
-	if (__atomic_load_n(word, __ATOMIC_RELAXED) != value)
+	if ((uint32_t)sched_newest(word, 4) != value)
 		return 0;
 	uint64_t from = sched_clock();
 
@@ -358,13 +361,13 @@ uint64_t shim_load64(const uint64_t *p, bool ordered)
 {
 	if (ordered && is_shared(p))
 		sched_point();
-	return sched_load(p, 8);
+	return ordered ? sched_load(p, 8) : sched_load_relaxed(p, 8);
 }
 uint32_t shim_load32(const uint32_t *p, bool ordered)
 {
 	if (ordered)
 		sched_point();
-	return (uint32_t)sched_load(p, 4);
+	return (uint32_t)(ordered ? sched_load(p, 4) : sched_load_relaxed(p, 4));
 }
 void shim_store64(uint64_t *p, uint64_t v, bool ordered)
 {
@@ -395,15 +398,9 @@ void ss_fence(int order)
 	sched_point();
 	sched_fence(order);
 }
-/* Of a store to a private word. */
-void ss_order(int order)
-{
-	if (order != __ATOMIC_RELAXED)
-		sched_release();
-}
 int ss_mutex_unlock(pthread_mutex_t *m)
 {
-	sched_release();
+	sched_give(m);
 	return pthread_mutex_unlock(m);
 }
 int ss_mutex_lock(pthread_mutex_t *m)
@@ -418,6 +415,7 @@ int ss_mutex_lock(pthread_mutex_t *m)
 		}
 		ss_yield();
 	}
+	sched_take(m);
 	return 0;
 }
 
@@ -504,7 +502,7 @@ ssize_t ss_pread(int fd, void *bytes, size_t n, off_t at)
 		return -1;
 	sched_point();
 	sched_drain();
-	memcpy(bytes, segment[i].base + at, n);
+	sched_copy(bytes, segment[i].base + at, n);
 	return (ssize_t)n;
 }
 ssize_t ss_pwrite(int fd, const void *bytes, size_t n, off_t at)
@@ -765,7 +763,10 @@ void world_kill(unsigned client)
 	tarn_client *c = world->c[client];
 
 	sched_kill(client);
+	/* Here, in the killer; the server goes on with it. */
+	sched_meet(SERVER);
 	tarn__peer_died(world->s, world->s->peer[c->number]);
+	sched_meet(SERVER);
 }
 
 void world__must(const char *file, int line, const char *text, int r)

@@ -23,6 +23,7 @@ struct world {
 	tarn_channel *ch[8][2]; /* the handles of the producer and the consumer */
 	uint64_t id[8];
 	unsigned n[8];
+	uint64_t sent[8]; /* through channel i */
 	/* References that somebody holds, by id: none of them may be freed. */
 	uint64_t held[32];
 	uint64_t slept_out; /* waits that a time slice ended, not a wake-up; */
