@@ -67,7 +67,7 @@ TARN_EXPORT int tarn_client_open(const char *name, const tarn_client_options *op
 /*
  * Detaches: cached blocks go back, handles that are still held become invalid (using
  * them is an error of the caller). NULL is allowed. Returns NULL. No other thread may
- * be inside a call on this client.
+ * be inside a call on this client; one that is done with its calls may be ending.
  */
 TARN_EXPORT tarn_client *tarn_client_close(tarn_client *client);
 
