@@ -346,7 +346,7 @@ static struct tarn_client *client_new(const char *name)
 	pthread_mutex_init(&c->mutex, NULL);
 	pthread_mutex_init(&c->pool, NULL);
 	pthread_mutex_init(&c->types.mutex, NULL);
-	snprintf(c->name, sizeof c->name, "%s", name);
+	tarn__control_name(name, c->name, sizeof c->name);
 	return c;
 }
 

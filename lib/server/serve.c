@@ -440,7 +440,7 @@ static int choose_name(struct server *s, const char *name)
 		if (strlen(name) >= sizeof s->name)
 			return tarn__fail(-ENAMETOOLONG, "the server name \"%.40s...\" is longer than %zu",
 					  name, sizeof s->name - 1);
-		snprintf(s->name, sizeof s->name, "%s", name);
+		tarn__control_name(name, s->name, sizeof s->name);
 		return 0;
 	}
 	if (getrandom(&nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)

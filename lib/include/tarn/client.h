@@ -54,8 +54,8 @@ typedef struct tarn_client_options {
 } tarn_client_options;
 
 /*
- * Attaches to the server @name: a plain name ("demo"), a path ("/run/x.sock") or an
- * abstract socket ("@demo"). @options may be NULL. The caller owns the client in
+ * Attaches to the server @name: a plain name ("demo"), a path ("/run/x.sock"; "./x.sock" in the
+ * directory of now) or an abstract socket ("@demo"). @options may be NULL. The caller owns the client in
  * @ret_client and ends it with tarn_client_close().
  * -ENOENT no such server, -TARN_ESRVDOWN it is just ending, -EACCES not admitted (or the
  * server is another user's), -TARN_EAUTH no or another authkey, -TARN_EVERSION other layout, -ETIMEDOUT none appeared
