@@ -123,7 +123,7 @@ static bool flag_without_data(void)
 THREAD(mp_release, set(&x, 1, relaxed); set(&y, 1, release))
 THREAD(mp_relaxed, set(&x, 1, relaxed); set(&y, 1, relaxed))
 THREAD(mp_fenced, set(&x, 1, relaxed); fence(release); set(&y, 1, relaxed))
-THREAD(mp_swap, set(&x, 1, relaxed); __atomic_exchange_n(&y, 1, release))
+THREAD(mp_swap, set(&x, 1, relaxed); (void)__atomic_exchange_n(&y, 1, release))
 THREAD(mp_acquire, r[0] = get(&y, acquire); r[1] = get(&x, relaxed))
 THREAD(mp_look, r[0] = get(&y, relaxed); r[1] = get(&x, relaxed))
 THREAD(mp_look_fenced, r[0] = get(&y, relaxed); fence(acquire); r[1] = get(&x, relaxed))
@@ -169,7 +169,7 @@ THREAD(sb_1_fenced, set(&y, 1, relaxed); fence(seq_cst); r[1] = get(&x, relaxed)
 THREAD(sb_0_seq_cst, set(&x, 1, seq_cst); r[0] = get(&y, seq_cst))
 THREAD(sb_1_seq_cst, set(&y, 1, seq_cst); r[1] = get(&x, seq_cst))
 THREAD(sb_1_store_fenced, set(&y, 1, seq_cst); fence(seq_cst); r[1] = get(&x, relaxed))
-THREAD(sb_0_swap, __atomic_exchange_n(&x, 1, seq_cst); r[0] = get(&y, seq_cst))
+THREAD(sb_0_swap, (void)__atomic_exchange_n(&x, 1, seq_cst); r[0] = get(&y, seq_cst))
 THREAD(sb_1_barrier, set(&y, 1, relaxed); sched_point(); sched_drain_all(); r[1] = get(&x, relaxed))
 THREAD(sb_0_plain, set(&x, 1, relaxed); r[0] = get(&y, relaxed))
 
@@ -207,7 +207,7 @@ static bool second_without_data(void)
 {
 	return r[0] == 2 && r[1] == 0;
 }
-THREAD(rs_add, sched_point(); if (get(&y, relaxed) == 1) __atomic_fetch_add(&y, 1, relaxed))
+THREAD(rs_add, sched_point(); if (get(&y, relaxed) == 1) (void)__atomic_fetch_add(&y, 1, relaxed))
 THREAD(rs_store, sched_point(); if (get(&y, relaxed) == 1) set(&y, 2, relaxed))
 
 LITMUS(a_release_is_handed_on_by_who_reads_and_writes, second_without_data, false, mp_release, rs_add, mp_acquire)
@@ -227,7 +227,7 @@ THREAD(rmw_0, r[0] = __atomic_fetch_add(&x, 1, relaxed))
 THREAD(rmw_1, r[1] = __atomic_fetch_add(&x, 1, relaxed))
 THREAD(cas_write, set(&x, 1, relaxed); set(&x, 2, relaxed); set(&y, 2, relaxed))
 THREAD(cas_fails, r[0] = get(&y, relaxed); r[1] = 7;
-       __atomic_compare_exchange_n(&x, &r[1], 9, false, acquire, relaxed))
+       (void)__atomic_compare_exchange_n(&x, &r[1], 9, false, acquire, relaxed))
 
 LITMUS(who_reads_and_writes_reads_the_newest, one_is_lost, false, rmw_0, rmw_1)
 LITMUS(a_swap_that_fails_may_see_an_old_value, swap_saw_old, true, cas_write, cas_fails)
