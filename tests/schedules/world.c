@@ -27,6 +27,7 @@
 #undef clock_gettime
 #undef pthread_mutex_lock
 #undef pthread_mutex_unlock
+#undef __atomic_load_n
 
 #define KEYS 16u
 #define SEGMENTS 24u
@@ -354,27 +355,40 @@ void tarn__spin_init(struct tarn__spin *s, unsigned default_us)
 
 /* ---- shared words ---- */
 
+/* Where each access is a place to go on at, ordered or not: DATA, but for what nobody changes. */
+static bool is_watched(const void *p)
+{
+	const struct tarn__segment *data = &world->s->st.data;
+
+	if (!world->watch_data || (uintptr_t)p - (uintptr_t)data->base >= data->bytes)
+		return false;
+	for (unsigned i = 0; i < 2; i++)
+		if ((uintptr_t)p - (uintptr_t)world->still[i].at < world->still[i].bytes)
+			return false;
+	return true;
+}
+
 uint64_t shim_load64(const uint64_t *p, bool ordered)
 {
-	if (ordered && is_shared(p))
+	if ((ordered && is_shared(p)) || is_watched(p))
 		sched_point();
 	return sched_load(p, 8);
 }
 uint32_t shim_load32(const uint32_t *p, bool ordered)
 {
-	if (ordered)
+	if (ordered || is_watched(p))
 		sched_point();
 	return (uint32_t)sched_load(p, 4);
 }
 void shim_store64(uint64_t *p, uint64_t v, bool ordered)
 {
-	if (ordered)
+	if (ordered || is_watched(p))
 		sched_point();
 	sched_store(p, 8, v, ordered);
 }
 void shim_store32(uint32_t *p, uint32_t v, bool ordered)
 {
-	if (ordered)
+	if (ordered || is_watched(p))
 		sched_point();
 	sched_store(p, 4, v, ordered);
 }
@@ -395,11 +409,25 @@ void ss_fence(int order)
 	sched_point();
 	sched_fence(order);
 }
-/* Of a store to a private word. */
-void ss_order(int order)
+/* Of a store that is done in place, at once. */
+void ss_order(const void *p, int order)
 {
-	if (order != __ATOMIC_RELAXED)
+	if (is_shared(p)) {
+		sched_point();
+		sched_drain();
+	} else if (order != __ATOMIC_RELAXED) {
 		sched_release();
+	}
+}
+bool ss_is_shared(const void *p)
+{
+	return is_shared(p);
+}
+uint64_t ss_load(const void *p, unsigned bytes, int order)
+{
+	if (order != __ATOMIC_RELAXED || is_watched(p))
+		sched_point();
+	return sched_load(p, bytes);
 }
 int ss_mutex_unlock(pthread_mutex_t *m)
 {
@@ -539,20 +567,42 @@ void tarn__meta_hook(void)
 
 /* ---- threads of a process ---- */
 
-static struct tarn__here here[SCHED_THREADS + 1];
+/* All that the library has for each thread: __thread is a section here (meson.build), and each coroutine has
+ * a copy of it while others run. */
+extern unsigned char __start_tarn_thread[], __stop_tarn_thread[];
+static unsigned char *of_thread[SCHED_THREADS + 1], *at_first;
 
+static void threads_forget(void)
+{
+	const size_t bytes = (size_t)(__stop_tarn_thread - __start_tarn_thread);
+
+	if (at_first == NULL) {
+		at_first = malloc((SCHED_THREADS + 2) * bytes);
+		MUST_BE(at_first != NULL);
+		memcpy(at_first, __start_tarn_thread, bytes);
+		for (unsigned i = 0; i <= SCHED_THREADS; i++)
+			of_thread[i] = at_first + (i + 1) * bytes;
+	}
+	for (unsigned i = 0; i <= SCHED_THREADS; i++)
+		memcpy(of_thread[i], at_first, bytes);
+	memcpy(__start_tarn_thread, at_first, bytes);
+}
+static void switch_to(unsigned thread)
+{
+	const size_t bytes = (size_t)(__stop_tarn_thread - __start_tarn_thread);
+
+	memcpy(of_thread[now_thread], __start_tarn_thread, bytes);
+	memcpy(__start_tarn_thread, of_thread[thread], bytes);
+	now_thread = thread;
+}
 static void switch_out(unsigned thread)
 {
-	here[thread] = tarn__here;
-	tarn__here = here[SCHED_THREADS];
-	now_thread = SCHED_THREADS;
+	(void)thread;
+	switch_to(SCHED_THREADS);
 }
 static void switch_in(unsigned thread)
 {
-	if (now_thread == SCHED_THREADS)
-		here[SCHED_THREADS] = tarn__here;
-	tarn__here = here[thread];
-	now_thread = thread;
+	switch_to(thread);
 }
 
 /* ---- the world ---- */
@@ -602,9 +652,7 @@ static void forget(void)
 	memset(world_outside, 0, sizeof world_outside);
 	memset(connection, 0, sizeof connection);
 	memset(specific, 0, sizeof specific);
-	for (unsigned i = 0; i <= SCHED_THREADS; i++)
-		here[i] = (struct tarn__here){ .serial = 1 };
-	tarn__here = here[SCHED_THREADS];
+	threads_forget();
 	n_connections = 0;
 	n_keys = 0;
 	now_thread = SCHED_THREADS;

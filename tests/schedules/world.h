@@ -29,6 +29,11 @@ struct world {
 	bool may_sleep;     /* which is allowed where somebody dies */
 	unsigned more_epochs; /* so many more than one before the server lets others go on */
 	bool crash_points;  /* the server may stop after any store to META */
+	bool watch_data;    /* relaxed accesses to DATA are places to go on at, too, but for these: */
+	struct {
+		const void *at;
+		size_t bytes;
+	} still[2];
 };
 extern struct world *world;
 /* Memory that is not Tarn's and that all have: a mapped file. Its stores are buffered, too. */
