@@ -54,22 +54,22 @@ static void queue_begin(unsigned clients, uint64_t most, unsigned flags)
 	book.q = world_instance(book.queue[0], &tarn__type_queue);
 	book.most = most;
 	book.again = (flags & TARN_QUEUE_REDELIVER) != 0;
-	/* A first item, so that the slots are there, and nobody asks for them. */
-	MUST(tarn_queue_putf(book.queue[0], 0, "QQ", 0ull, 0ull));
+	/* A first item, so that the slots are there, and nobody asks for them. The last client's: others have not
+	 * said yet that they use the queue. */
+	tarn_object *first = book.queue[clients - 1];
 	uint64_t number;
 	tarn_parcel p;
-	MUST(tarn_queue_get_item(book.queue[0], &p, &number, 0));
+	MUST(tarn_queue_putf(first, 0, "QQ", 0ull, 0ull));
+	MUST(tarn_queue_get_item(first, &p, &number, 0));
 	tarn_parcel_fini(&p);
 	if (flags != 0)
-		MUST(tarn_queue_ack(book.queue[0], number));
+		MUST(tarn_queue_ack(first, number));
 	/* Nobody changes the first line any more, nor here the table of runs. */
 	world->watch_data = true;
-	world->still[0].at = book.q;
-	world->still[0].bytes = offsetof(struct tarn__queue, tail);
-	if (book.q->runs != 0) {
-		world->still[1].at = world->s->st.data.base + book.q->ring_offset;
-		world->still[1].bytes = book.q->runs * sizeof(struct tarn__mpmc_run);
-	}
+	world_still(book.q, offsetof(struct tarn__queue, tail));
+	if (book.q->runs != 0)
+		world_still(world->s->st.data.base + book.q->ring_offset,
+			    book.q->runs * sizeof(struct tarn__mpmc_run));
 }
 
 /* ---- who acts ---- */

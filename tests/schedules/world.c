@@ -362,10 +362,20 @@ static bool is_watched(const void *p)
 
 	if (!world->watch_data || (uintptr_t)p - (uintptr_t)data->base >= data->bytes)
 		return false;
-	for (unsigned i = 0; i < 2; i++)
+	for (unsigned i = 0; i < WORLD_STILL; i++)
 		if ((uintptr_t)p - (uintptr_t)world->still[i].at < world->still[i].bytes)
 			return false;
 	return true;
+}
+
+void world_still(const void *at, size_t bytes)
+{
+	unsigned i = 0;
+
+	while (world->still[i].bytes != 0)
+		MUST_BE(++i < WORLD_STILL);
+	world->still[i].at = at;
+	world->still[i].bytes = bytes;
 }
 
 uint64_t shim_load64(const uint64_t *p, bool ordered)

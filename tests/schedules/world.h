@@ -13,6 +13,7 @@
 #include "tarn/tarn.h"
 
 #define WORLD_CLIENTS 4u
+#define WORLD_STILL 3u
 #define WORLD_FOREVER (100ll * 1000000000)
 
 struct world {
@@ -33,7 +34,7 @@ struct world {
 	struct {
 		const void *at;
 		size_t bytes;
-	} still[2];
+	} still[WORLD_STILL];
 };
 extern struct world *world;
 /* Memory that is not Tarn's and that all have: a mapped file. Its stores are buffered, too. */
@@ -55,6 +56,8 @@ void world_thread(unsigned client, void (*run)(void));
  * itself with its sleep. */
 void world_server(void);
 void world_reactor(void);
+/* With watch_data: nobody changes these bytes any more. */
+void world_still(const void *at, size_t bytes);
 /* The server dies where it is, and a successor goes on with META. */
 void world_server_killed(void);
 /* Process @client dies where it is. */
