@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/server/ledger.h"
 #include "lib/types/types.h"
 #include "scenario.h"
 #include "shm/queue.h"
@@ -28,8 +29,8 @@ static struct {
 	unsigned acking[ITEMS], acked[ITEMS]; /* calls that began, and that returned */
 	unsigned last[WORLD_CLIENTS][WORLD_CLIENTS]; /* 1 + what consumer i got last of producer k */
 	bool done[WORLD_CLIENTS];
-	bool killable;                /* process 0 can be killed */
 	bool again;                   /* the queue delivers again what the dead had */
+	bool blocks;                  /* each item refers to one */
 	uint64_t most;                /* the queue's bound */
 } book;
 
@@ -74,11 +75,26 @@ static void queue_begin(unsigned clients, uint64_t most, unsigned flags)
 
 /* ---- who acts ---- */
 
+static int put_block(unsigned v)
+{
+	tarn_block *b;
+
+	MUST(tarn_block_new(world->c[self()], 64, 0, &b));
+	memset(tarn_block_data(b), (int)v + 1, 64);
+	int r = tarn_queue_putf(book.queue[self()], WORLD_FOREVER, "QQB", (uint64_t)v, ~(uint64_t)v, b);
+
+	tarn_block_unref(b);
+	return r;
+}
 static bool put(unsigned v)
 {
-	book.put[v] = PUTTING;
-	int r = tarn_queue_putf(book.queue[self()], WORLD_FOREVER, "QQ", (uint64_t)v, ~(uint64_t)v);
+	int r;
 
+	book.put[v] = PUTTING;
+	if (book.blocks)
+		r = put_block(v);
+	else
+		r = tarn_queue_putf(book.queue[self()], WORLD_FOREVER, "QQ", (uint64_t)v, ~(uint64_t)v);
 	if (r != -TARN_ECLOSED)
 		MUST(r);
 	book.put[v] = r == 0 ? PUT : REFUSED;
@@ -111,17 +127,34 @@ static void check_got(unsigned v, bool dead_had_it)
 		book.last[self()][from] = v % OF_EACH + 1;
 }
 
+/* It is there, and stays, while others go on. */
+static void look_at_block(const tarn_block *b, uint64_t v)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		sched_point();
+		if (tarn__object_find(&world->s->st, tarn_block_id(b)) == NULL)
+			sched_fail("a block is freed while somebody has it from an item");
+		MUST_BE(((unsigned char *)tarn_block_data(b))[63] == v + 1);
+	}
+}
+
 /* False: the queue is closed and empty. */
 static bool get(unsigned *ret, uint64_t *ret_number)
 {
 	uint64_t v, w;
+	tarn_block *b;
 	tarn_parcel p;
 	int r = tarn_queue_get_item(book.queue[self()], &p, ret_number, WORLD_FOREVER);
 
 	if (r == -TARN_ECLOSED)
 		return false;
 	MUST(r);
-	MUST(tarn_parcel_get(&p, "QQ", &v, &w));
+	if (!book.blocks) {
+		MUST(tarn_parcel_get(&p, "QQ", &v, &w));
+	} else {
+		MUST(tarn_parcel_get(&p, "QQB", &v, &w, &b));
+		look_at_block(b, v);
+	}
 	tarn_parcel_fini(&p);
 	if (v >= ITEMS || w != ~v)
 		sched_fail("an item is not whole: %llx %llx", (unsigned long long)v, (unsigned long long)w);
@@ -347,6 +380,49 @@ static void join_end(void)
 }
 SCENARIO(t13_join_ends_when_all_is_done_or_gone_with_the_dead, .clients = 3, .typed = true,
 	 .begin = join_begin, .check = check_bound, .end = join_end)
+
+/* ---- items that refer to blocks: what is left of them in the end is nothing ---- */
+
+/* Beside the server, which hears of what is put and got. */
+static void only_killer(void)
+{
+	sched_point();
+	if (!book.done[0])
+		world_kill(0);
+}
+static void blocks_begin(unsigned flags, void (*mortal)(void), void (*other)(void), void (*consumer)(void))
+{
+	queue_begin(3, 2, flags);
+	/* Some for each, so that nobody asks for memory. */
+	for (unsigned i = 0; i < 3; i++)
+		MUST(tarn_client_ping(world->c[i], WORLD_FOREVER));
+	book.blocks = true;
+	world_thread(0, mortal);
+	world_thread(1, other);
+	world_thread(2, consumer);
+	world_thread(3, only_killer);
+	world_server();
+}
+static void blocks_of_the_dead_begin(void)
+{
+	blocks_begin(0, mortal_producer, closing_producer, get_all);
+}
+SCENARIO(t12_blocks_of_a_producer_killed_anywhere_leave_nothing, .clients = 3, .typed = true,
+	 .begin = blocks_of_the_dead_begin, .check = check_bound, .end = pair_end)
+
+static void blocks_for_the_dead_begin(void)
+{
+	blocks_begin(0, get_all, only_producer, get_all);
+}
+SCENARIO(t12_blocks_for_a_consumer_killed_anywhere_leave_nothing, .clients = 3, .typed = true,
+	 .begin = blocks_for_the_dead_begin, .check = check_bound, .end = consumer_dies_end)
+
+static void blocks_again_begin(void)
+{
+	blocks_begin(TARN_QUEUE_REDELIVER, get_and_acknowledge_all, only_producer, get_and_acknowledge_all);
+}
+SCENARIO(t12_blocks_that_are_delivered_again_leave_nothing, .clients = 3, .typed = true,
+	 .begin = blocks_again_begin, .check = check_bound, .end = again_end)
 
 /* ---- closing ---- */
 
