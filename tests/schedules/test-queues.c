@@ -29,6 +29,8 @@ static struct {
 	unsigned acking[ITEMS], acked[ITEMS]; /* calls that began, and that returned */
 	unsigned last[WORLD_CLIENTS][WORLD_CLIENTS]; /* 1 + what consumer i got last of producer k */
 	bool done[WORLD_CLIENTS];
+	unsigned clients;
+	bool keeps;                   /* items are acknowledged */
 	bool again;                   /* the queue delivers again what the dead had */
 	bool blocks;                  /* each item refers to one */
 	uint64_t most;                /* the queue's bound */
@@ -43,6 +45,23 @@ static bool is_dead(unsigned client)
 	return !book.done[client] && sched_is_over(client);
 }
 
+/* So many items come and go; the first of them so that the slots are there, and nobody asks for them. They are the
+ * last client's: others have not said yet that they use the queue. */
+static void use_up(unsigned n)
+{
+	tarn_object *queue = book.queue[book.clients - 1];
+	uint64_t number;
+	tarn_parcel p;
+
+	while (n-- > 0) {
+		MUST(tarn_queue_putf(queue, 0, "QQ", 0ull, 0ull));
+		MUST(tarn_queue_get_item(queue, &p, &number, 0));
+		tarn_parcel_fini(&p);
+		if (book.keeps)
+			MUST(tarn_queue_ack(queue, number));
+	}
+}
+
 static void queue_begin(unsigned clients, uint64_t most, unsigned flags)
 {
 	tarn_builder b;
@@ -55,16 +74,9 @@ static void queue_begin(unsigned clients, uint64_t most, unsigned flags)
 	book.q = world_instance(book.queue[0], &tarn__type_queue);
 	book.most = most;
 	book.again = (flags & TARN_QUEUE_REDELIVER) != 0;
-	/* A first item, so that the slots are there, and nobody asks for them. The last client's: others have not
-	 * said yet that they use the queue. */
-	tarn_object *first = book.queue[clients - 1];
-	uint64_t number;
-	tarn_parcel p;
-	MUST(tarn_queue_putf(first, 0, "QQ", 0ull, 0ull));
-	MUST(tarn_queue_get_item(first, &p, &number, 0));
-	tarn_parcel_fini(&p);
-	if (flags != 0)
-		MUST(tarn_queue_ack(first, number));
+	book.keeps = flags != 0;
+	book.clients = clients;
+	use_up(1);
 	/* Nobody changes the first line any more, nor here the table of runs. */
 	world->watch_data = true;
 	world_still(book.q, offsetof(struct tarn__queue, tail));
@@ -205,13 +217,13 @@ static void check_bound(void)
 						world->s->st.data.bytes, 0, &m))
 		return;
 	const struct tarn__mpmc_run *run = m.run;
-	uint64_t slots = run == NULL ? m.n : m.n * m.runs;
+	uint64_t slots = run == NULL ? m.n : m.n * 4; /* no scenario has more runs */
 
 	for (uint64_t k = 0; k < slots; k++) {
 		const unsigned char *base = m.base;
 
 		if (run != NULL && run[k / m.n].number == 0)
-			break; /* the first runs are all that is used */
+			continue;
 		if (run != NULL)
 			base += run[k / m.n].offset;
 		uint64_t word = *(const uint64_t *)(const void *)(base + k % m.n * m.stride);
@@ -423,6 +435,29 @@ static void blocks_again_begin(void)
 }
 SCENARIO(t12_blocks_that_are_delivered_again_leave_nothing, .clients = 3, .typed = true,
 	 .begin = blocks_again_begin, .check = check_bound, .end = again_end)
+
+/* ---- a queue that grows ---- */
+
+static void grows_begin(void)
+{
+	queue_begin(3, 2, TARN_QUEUE_JOINABLE);
+	world->watch_data = false;
+	use_up((unsigned)book.q->n - 2); /* one is left of the first run */
+	world->watch_data = true;
+	world_thread(0, mortal_producer);
+	world_thread(1, closing_producer);
+	world_thread(2, get_and_acknowledge_all);
+	world_thread(3, only_killer);
+	world_server();
+}
+static void grows_end(void)
+{
+	if (book.put[1] == PUT && book.put[OF_EACH + 1] == PUT && book.q->grown < 2)
+		sched_fail("the queue has not grown");
+	pair_end();
+}
+SCENARIO(t12_a_queue_grows_whoever_is_killed_wherever, .clients = 3, .typed = true, .begin = grows_begin,
+	 .check = check_bound, .end = grows_end)
 
 /* ---- closing ---- */
 
