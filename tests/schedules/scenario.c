@@ -11,7 +11,7 @@ static void begin(void *arg)
 {
 	const struct scenario *o = arg;
 
-	world_open(o->clients);
+	world_open(o->clients, o->contents);
 	if (o->typed)
 		world_types_open();
 	o->begin();

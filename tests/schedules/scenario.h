@@ -20,6 +20,7 @@ struct scenario {
 	void (*end)(void);
 	void (*check)(void); /* between two steps */
 	bool typed;          /* there are Tarn's types (world-types.h) */
+	bool contents;       /* and what containers need */
 	uint64_t runs;       /* unless TARN_SCHED_RUNS says so; 0: 400 */
 };
 

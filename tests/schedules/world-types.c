@@ -24,6 +24,7 @@ void world_types_open(void)
 	/* No executors, so no threads: what runs here is inline, or a creator (below). */
 	host = tarn__host_new(types, 1, s->st.head->max_objects, s->st.data.base, s->st.head->arena_bytes);
 	MUST_BE(host != NULL);
+	host->store = s->store;
 	memset(job, 0, sizeof job);
 	s->host = host;
 	s->job = job;

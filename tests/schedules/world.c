@@ -15,6 +15,7 @@
 #include "lib/server/claims.h"
 #include "lib/server/heap.h"
 #include "lib/server/ledger.h"
+#include "lib/types/store.h"
 #include "schedshim.h"
 #undef mmap
 #undef munmap
@@ -129,6 +130,15 @@ void tarn__segment_close(struct tarn__segment *s)
 
 uint64_t world_outside[8];
 
+static bool lies_in(const void *p, const struct tarn__segment *s)
+{
+	return (uintptr_t)p - (uintptr_t)s->base < s->bytes;
+}
+static bool in_view(const void *p)
+{
+	return world->s != NULL && world->s->store != NULL && lies_in(p, &world->s->view_segment);
+}
+
 static bool is_shared(const void *p)
 {
 	if ((const uint64_t *)p >= world_outside && (const uint64_t *)p < world_outside + 8)
@@ -177,10 +187,11 @@ static int answer_attach(struct tarn__answer *ret, int *fds, uint32_t *ret_clien
 	const struct peer *p = s->peer[*ret_client];
 	const uint64_t value[] = { *ret_client, s->st.client[*ret_client].incarnation,
 				   h->arena_bytes, h->max_objects + 1, p->lanes.bytes,
-				   h->arena_bytes, TARN__CTRL_BYTES };
-	/* No containers here: VIEW is what nobody reads. */
+				   h->arena_bytes, s->store != NULL ? s->view_segment.bytes : TARN__CTRL_BYTES };
+	/* Without containers VIEW is what nobody reads. */
 	const int all[TARN__CONTROL_FDS] = { s->ctrl_segment.fd, s->st.dir_segment.fd, s->st.data.fd,
-					     p->lanes.fd, DOORBELL_FD, s->ctrl_segment.fd };
+					     p->lanes.fd, DOORBELL_FD,
+					     s->store != NULL ? s->view_segment.fd : s->ctrl_segment.fd };
 
 	memcpy(ret->value, value, sizeof value);
 	memcpy(fds, all, sizeof all);
@@ -355,12 +366,10 @@ void tarn__spin_init(struct tarn__spin *s, unsigned default_us)
 
 /* ---- shared words ---- */
 
-/* Where each access is a place to go on at, ordered or not: DATA, but for what nobody changes. */
+/* Where each access is a place to go on at, ordered or not, but for what nobody changes. */
 static bool is_watched(const void *p)
 {
-	const struct tarn__segment *data = &world->s->st.data;
-
-	if (!world->watch_data || (uintptr_t)p - (uintptr_t)data->base >= data->bytes)
+	if (!world->watch_data || !(lies_in(p, &world->s->st.data) || in_view(p)))
 		return false;
 	for (unsigned i = 0; i < WORLD_STILL; i++)
 		if ((uintptr_t)p - (uintptr_t)world->still[i].at < world->still[i].bytes)
@@ -414,10 +423,14 @@ void ss_rmw(const void *p, unsigned bytes, int order)
 	sched_point();
 	sched_rmw(p, bytes, order);
 }
+/* What containers have is written plainly, that is at once, between fences: so these have to let out what
+ * was stored before. */
 void ss_fence(int order)
 {
 	sched_point();
 	sched_fence(order);
+	if (order == __ATOMIC_RELEASE && world->s->store != NULL)
+		sched_release();
 }
 /* Of a store that is done in place, at once. */
 void ss_order(const void *p, int order)
@@ -670,10 +683,21 @@ static void forget(void)
 	world = &w;
 }
 
-void world_open(unsigned clients)
+static void contents_open(struct server *s)
+{
+	const uint64_t roots = s->st.head->max_objects + 1;
+
+	MUST(tarn__segment_create(s->backing, "view", 4u << 20, &s->view_segment));
+	/* Not as random as the server's: a run is to be had again. */
+	MUST(tarn__store_new(&s->view_segment, roots, 1, &s->store));
+}
+
+void world_open(unsigned clients, bool contents)
 {
 	forget();
 	world->s = server_new();
+	if (contents)
+		contents_open(world->s);
 	/* There is no socket whose other end could be asked. */
 	const tarn_client_options o = { .any_server_user = true };
 
@@ -696,7 +720,8 @@ void world_settle(void)
 	for (unsigned i = 0; i < 2000; i++)
 		if (!tarn__epoch(world->s) && tarn__quiet(world->s) && !world->s->sweeping)
 			break;
-	if (tarn__verify(&world->s->st, say, text) != 0)
+	if (tarn__verify(&world->s->st, say, text) != 0 ||
+	    tarn__contents_verify(world->s->store, &world->s->st, false, say, text) != 0)
 		sched_fail("full check: %s", text);
 	if (world->s->evictions != 0)
 		sched_fail("somebody honest was evicted");
@@ -723,6 +748,8 @@ void world_close(void)
 		if (s->peer[i] != NULL)
 			tarn__peer_free(s, i);
 	tarn__segment_close(&s->ctrl_segment);
+	if (s->store != NULL)
+		tarn__contents_close(s);
 	tarn__state_close(&s->st);
 	free(s->view);
 	free(s);

@@ -30,7 +30,7 @@ struct world {
 	bool may_sleep;     /* which is allowed where somebody dies */
 	unsigned more_epochs; /* so many more than one before the server lets others go on */
 	bool crash_points;  /* the server may stop after any store to META */
-	bool watch_data;    /* relaxed accesses to DATA are places to go on at, too, but for these: */
+	bool watch_data;    /* relaxed accesses to DATA and VIEW are places to go on at, too, but for these: */
 	struct {
 		const void *at;
 		size_t bytes;
@@ -42,8 +42,9 @@ extern uint64_t world_outside[8];
 
 #define SERVER 99u /* its process number */
 
-/* With as many clients; in the caller's context, where waits run the server's epochs. */
-void world_open(unsigned clients);
+/* With as many clients; in the caller's context, where waits run the server's epochs. @contents: with VIEW,
+ * for containers. */
+void world_open(unsigned clients, bool contents);
 /* All clients are closed or dead: settles, checks that nothing is left, and ends it. */
 void world_close(void);
 
