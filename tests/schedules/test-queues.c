@@ -323,9 +323,9 @@ static void only_producer(void)
 static void consumer_dies_begin(void)
 {
 	queue_begin(3, 2, 0);
-	world_thread(0, get_all);
+	world_thread(2, get_all); /* it sleeps first: else the mortal one gets nothing */
 	world_thread(1, only_producer);
-	world_thread(2, get_all);
+	world_thread(0, get_all);
 	world_thread(3, killer);
 }
 static void consumer_dies_end(void)
@@ -341,9 +341,9 @@ SCENARIO(t13_with_a_consumer_killed_anywhere_goes_one_item_at_most, .clients = 3
 static void again_begin(void)
 {
 	queue_begin(3, 2, TARN_QUEUE_REDELIVER);
-	world_thread(0, get_and_acknowledge_all);
-	world_thread(1, only_producer);
 	world_thread(2, get_and_acknowledge_all);
+	world_thread(1, only_producer);
+	world_thread(0, get_and_acknowledge_all);
 	world_thread(3, killer);
 }
 static void again_end(void)
@@ -380,8 +380,8 @@ static void joining_producer(void)
 static void join_begin(void)
 {
 	queue_begin(3, 2, TARN_QUEUE_JOINABLE);
-	world_thread(1, joining_producer);
 	world_thread(2, get_and_acknowledge_all);
+	world_thread(1, joining_producer);
 	world_thread(0, get_and_acknowledge_all);
 	world_thread(3, killer);
 }
@@ -409,9 +409,9 @@ static void blocks_begin(unsigned flags, void (*mortal)(void), void (*other)(voi
 	for (unsigned i = 0; i < 3; i++)
 		MUST(tarn_client_ping(world->c[i], WORLD_FOREVER));
 	book.blocks = true;
-	world_thread(0, mortal);
+	world_thread(2, consumer); /* it sleeps first: else the mortal one gets nothing */
 	world_thread(1, other);
-	world_thread(2, consumer);
+	world_thread(0, mortal);
 	world_thread(3, only_killer);
 	world_server();
 }

@@ -130,6 +130,13 @@ void tarn__segment_close(struct tarn__segment *s)
 
 uint64_t world_outside[8];
 
+/* A place where another may go on, but for the server's part of what comes by the control socket. */
+static void point(void)
+{
+	if (!world->answers)
+		sched_point();
+}
+
 static bool lies_in(const void *p, const struct tarn__segment *s)
 {
 	return (uintptr_t)p - (uintptr_t)s->base < s->bytes;
@@ -238,12 +245,11 @@ int __wrap_tarn__control_ask(int fd, const struct tarn__request *ask, struct tar
 	/* The server does this between two messages. */
 	while (sched_is_running() && world->s->st.head->undo.n != 0)
 		sched_yield_now();
-	bool points = world->crash_points;
-
-	world->crash_points = false;
+	/* Nobody else goes on meanwhile: who asks may be killed, but the server's part of it is not. */
+	world->answers = true;
 	int r = answer(fd, ask, ret, ret_fds);
 
-	world->crash_points = points;
+	world->answers = false;
 	if (r == 0 && ask->kind == TARN__CTL_DETACH)
 		wait_reclaimed(connection[fd - CONNECTION_FD]);
 	return r;
@@ -300,7 +306,7 @@ int tarn__loop_wait(struct tarn__loop *loop, int64_t timeout_ns)
 		rung = 0;
 		return n;
 	}
-	sched_point();
+	point();
 	while (rung == 0 && !world->s->stopping)
 		if (!sched_block(&the_loop, timeout_ns < 0 ? UINT64_MAX
 						      : sched_clock() + (uint64_t)timeout_ns))
@@ -322,7 +328,7 @@ bool tarn__membarrier(void)
 }
 void tarn__sleep_barrier(bool fence)
 {
-	sched_point();
+	point();
 	if (fence)
 		sched_drain();
 	else
@@ -334,7 +340,7 @@ int tarn__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline)
 		ss_yield();
 		return 0;
 	}
-	sched_point();
+	point();
 	sched_drain();
 	if (__atomic_load_n(word, __ATOMIC_RELAXED) != value)
 		return 0;
@@ -349,7 +355,7 @@ int tarn__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline)
 }
 int tarn__futex_wake(const uint32_t *word, int n)
 {
-	sched_point();
+	point();
 	sched_drain();
 	return (int)sched_wake(word, (unsigned)n);
 }
@@ -390,25 +396,25 @@ void world_still(const void *at, size_t bytes)
 uint64_t shim_load64(const uint64_t *p, bool ordered)
 {
 	if ((ordered && is_shared(p)) || is_watched(p))
-		sched_point();
+		point();
 	return sched_load(p, 8);
 }
 uint32_t shim_load32(const uint32_t *p, bool ordered)
 {
 	if (ordered || is_watched(p))
-		sched_point();
+		point();
 	return (uint32_t)sched_load(p, 4);
 }
 void shim_store64(uint64_t *p, uint64_t v, bool ordered)
 {
 	if (ordered || is_watched(p))
-		sched_point();
+		point();
 	sched_store(p, 8, v, ordered);
 }
 void shim_store32(uint32_t *p, uint32_t v, bool ordered)
 {
 	if (ordered || is_watched(p))
-		sched_point();
+		point();
 	sched_store(p, 4, v, ordered);
 }
 void shim_pause(void)
@@ -420,14 +426,14 @@ void shim_pause(void)
 
 void ss_rmw(const void *p, unsigned bytes, int order)
 {
-	sched_point();
+	point();
 	sched_rmw(p, bytes, order);
 }
 /* What containers have is written plainly, that is at once, between fences: so these have to let out what
  * was stored before. */
 void ss_fence(int order)
 {
-	sched_point();
+	point();
 	sched_fence(order);
 	if (order == __ATOMIC_RELEASE && world->s->store != NULL)
 		sched_release();
@@ -436,7 +442,7 @@ void ss_fence(int order)
 void ss_order(const void *p, int order)
 {
 	if (is_shared(p)) {
-		sched_point();
+		point();
 		sched_drain();
 	} else if (order != __ATOMIC_RELAXED) {
 		sched_release();
@@ -449,7 +455,7 @@ bool ss_is_shared(const void *p)
 uint64_t ss_load(const void *p, unsigned bytes, int order)
 {
 	if (order != __ATOMIC_RELAXED || is_watched(p))
-		sched_point();
+		point();
 	return sched_load(p, bytes);
 }
 int ss_mutex_unlock(pthread_mutex_t *m)
@@ -459,7 +465,7 @@ int ss_mutex_unlock(pthread_mutex_t *m)
 }
 int ss_mutex_lock(pthread_mutex_t *m)
 {
-	sched_point();
+	point();
 	sched_drain();
 	while (pthread_mutex_trylock(m) != 0) {
 		if (!sched_is_running()) {
@@ -541,7 +547,7 @@ ssize_t ss_write(int fd, const void *bytes, size_t n)
 {
 	if (fd != DOORBELL_FD)
 		return write(fd, bytes, n);
-	sched_point();
+	point();
 	sched_drain();
 	rung = 1;
 	sched_wake(&the_loop, 1);
@@ -553,7 +559,7 @@ ssize_t ss_pread(int fd, void *bytes, size_t n, off_t at)
 
 	if (i < 0)
 		return -1;
-	sched_point();
+	point();
 	sched_drain();
 	memcpy(bytes, segment[i].base + at, n);
 	return (ssize_t)n;
@@ -585,7 +591,7 @@ int ss_clock_gettime(clockid_t clock, struct timespec *ret)
 void tarn__meta_hook(void)
 {
 	if (world->crash_points)
-		sched_point();
+		point();
 }
 
 /* ---- threads of a process ---- */

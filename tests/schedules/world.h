@@ -29,6 +29,7 @@ struct world {
 	uint64_t slept_out; /* waits that a time slice ended, not a wake-up; */
 	bool may_sleep;     /* which is allowed where somebody dies */
 	unsigned more_epochs; /* so many more than one before the server lets others go on */
+	bool answers;       /* the server does, on the control socket */
 	bool crash_points;  /* the server may stop after any store to META */
 	bool watch_data;    /* relaxed accesses to DATA and VIEW are places to go on at, too, but for these: */
 	struct {
