@@ -55,7 +55,7 @@ static uint64_t now(void)
 
 void scenario_play(const struct scenario *o)
 {
-	uint64_t budget = number("TARN_SCHED_RUNS", o->runs != 0 ? o->runs : 400);
+	uint64_t budget = number("TARN_SCHED_RUNS", o->typed ? 300 : 400);
 	uint64_t seed = number("TARN_SCHED_SEED", now());
 	unsigned most = (unsigned)number("TARN_SCHED_SWITCHES", SCHED_SWITCHES);
 	struct sched_play play = world_play;

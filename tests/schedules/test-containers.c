@@ -20,6 +20,7 @@
 static struct {
 	tarn_object *it[2][2]; /* the first and the second one, the handles of clients 0 and 1 */
 	unsigned begun, done;  /* changes of the first */
+	bool over;             /* all of them */
 } book;
 
 static void both(unsigned i)
@@ -31,10 +32,15 @@ static void both(unsigned i)
 	MUST(tarn_object_lookup(world->c[1], name, 0, &book.it[i][1]));
 	MUST(tarn_object_unpublish(world->c[0], name));
 }
+static bool is_dead(void)
+{
+	return !book.over && sched_is_over(0);
+}
 static void end(void)
 {
 	for (unsigned i = 0; i < 4; i++)
-		tarn_object_unref(book.it[i / 2][i % 2]);
+		if (i % 2 == 1 || !is_dead())
+			tarn_object_unref(book.it[i / 2][i % 2]);
 }
 
 /* Value k of the first is 100 + k, of the second 200 + k. */
@@ -71,6 +77,7 @@ static void list_writer(void)
 		book.done = k;
 		list_set(1, k);
 	}
+	book.over = true;
 }
 static void list_reader(void)
 {
@@ -102,6 +109,20 @@ static void list_begin(void)
 SCENARIO(t2_who_reads_a_list_in_place_gets_what_is_in_it, .clients = 2, .typed = true, .contents = true,
 	 .begin = list_begin, .end = end)
 
+static void killer(void)
+{
+	sched_point();
+	if (!book.over)
+		world_kill(0);
+}
+static void list_of_the_dead_begin(void)
+{
+	list_begin();
+	world_thread(2, killer);
+}
+SCENARIO(t2_a_list_is_whole_whoever_changes_it_is_killed_anywhere, .clients = 2, .typed = true,
+	 .contents = true, .begin = list_of_the_dead_begin, .end = end)
+
 /* ---- dicts ---- */
 
 static void dict_writer(void)
@@ -112,6 +133,7 @@ static void dict_writer(void)
 		book.done = k;
 		MUST(tarn_dict_setf(book.it[1][0], "sq", "key", value_of(1, k)));
 	}
+	book.over = true;
 }
 static void dict_reader(void)
 {
