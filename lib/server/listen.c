@@ -509,15 +509,21 @@ static void turn_away(struct server *s)
 	tarn__log_seldom(s, &s->turned_away, "no descriptor for a new connection: raise the limit of open files");
 }
 
+#define ACCEPTS_MOST 16u /* between two looks at the lanes: others may connect as fast as we accept */
+
 static void on_listener(void *arg, uint32_t events)
 {
 	struct server *s = arg;
-	int fd;
+	int fd = -1;
 
 	(void)events;
-	while ((fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+	for (unsigned n = 0; n < ACCEPTS_MOST; n++) {
+		fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0)
+			break;
 		visitor_add(s, fd);
-	if ((errno == EMFILE || errno == ENFILE) && s->spare_fd >= 0)
+	}
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE) && s->spare_fd >= 0)
 		turn_away(s);
 }
 
