@@ -2,7 +2,7 @@
 /*
  * By -include, for the library that runs as coroutines: atomic operations of the compiler that are not written with
  * shm/base.h go by way of the scheduler, loads and stores as a whole, and those that read and write
- * around what is done in place. The program's ss_rmw() comes first.
+ * around what is done in place. The program's ss_rmw() or ss_access() comes first, where another may go on.
  */
 #ifndef TARN_TESTS_RMWSHIM_H
 #define TARN_TESTS_RMWSHIM_H
@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 void ss_rmw(const void *p, unsigned bytes, int order);
+void ss_access(const volatile void *p, int order);
 /* Of what ss_rmw() began. @order: of its failure, if it stored nothing. */
 void sched_rmw_end(int order, bool stored);
 /* True: it fails, because it sees an old value, which is in *@seen now. */
@@ -42,7 +43,8 @@ void sched_atomic_store(volatile void *p, unsigned bytes, uint64_t v, int order)
 		tarn__done;                                                                        \
 	})
 #define __atomic_load_n(p, order) \
-	((__typeof__(__atomic_load_n(p, order)))sched_atomic_load(p, sizeof *(p), order))
-#define __atomic_store_n(p, v, order) sched_atomic_store(p, sizeof *(p), (uint64_t)(v), order)
+	((__typeof__(__atomic_load_n(p, order)))(ss_access(p, order), sched_atomic_load(p, sizeof *(p), order)))
+#define __atomic_store_n(p, v, order) \
+	(ss_access(p, order), sched_atomic_store(p, sizeof *(p), (uint64_t)(v), order))
 
 #endif

@@ -94,6 +94,11 @@ static uint64_t mixed(uint64_t h)
 
 /* ---- memories ---- */
 
+enum sched_memory sched_memory_now(void)
+{
+	return sched.memory;
+}
+
 const char *sched_memory_name(enum sched_memory memory)
 {
 	return memory == SCHED_VIEWS ? "loads of old values (views)"
@@ -323,21 +328,12 @@ void sched_store(void *p, unsigned bytes, uint64_t v, bool release)
 	store(p, bytes, v, release ? __ATOMIC_RELEASE : __ATOMIC_RELAXED);
 }
 
-/* Of a shared word: as those of shm/base.h. */
-static void point_before(const volatile void *p, int order)
-{
-	if (sched.current >= 0 && order != __ATOMIC_RELAXED && sched.play->is_shared((const void *)p))
-		sched_point();
-}
-
 uint64_t sched_atomic_load(const volatile void *p, unsigned bytes, int order)
 {
-	point_before(p, order);
 	return load((const void *)p, bytes, order);
 }
 void sched_atomic_store(volatile void *p, unsigned bytes, uint64_t v, int order)
 {
-	point_before(p, order);
 	store((void *)p, bytes, v, order);
 }
 

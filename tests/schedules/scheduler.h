@@ -114,6 +114,7 @@ enum sched_verdict sched_search(const struct sched_play *p, enum sched_memory me
 				uint64_t budget_runs, struct sched_stats *stats);
 enum sched_verdict sched_random(const struct sched_play *p, enum sched_memory memory, uint64_t seed,
 				uint64_t budget_runs, struct sched_stats *stats);
+enum sched_memory sched_memory_now(void); /* that is being played */
 const char *sched_memory_name(enum sched_memory memory);
 /* TARN_SCHED_MEMORY names those that are played: "at-once", "tso", "pso", "views"; several with commas. */
 bool sched_memory_is_wanted(enum sched_memory memory);

@@ -85,6 +85,13 @@ void ss_rmw(const void *p, unsigned bytes, int order)
 	sched_rmw(p, bytes, order);
 }
 
+void ss_access(const volatile void *p, int order)
+{
+	(void)order;
+	if (is_shared((const void *)(uintptr_t)p))
+		sched_point();
+}
+
 int sync_futex_wait(const uint32_t *word, uint32_t value)
 {
 	sched_point();
