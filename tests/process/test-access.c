@@ -567,6 +567,11 @@ static void client_far_away(void *arg)
 			tarn_block_unref(b);
 	}
 	OK(tarn_client_flush(c, true, TARN_FOREVER));
+	tarn_inspector *in;
+	OK(tarn_inspector_open(f->name, 0, &in));
+	FAILS(tarn_inspector_pid(in), ESRCH);
+	SAID("in a process namespace that is not to be seen from here");
+	tarn_inspector_close(in);
 	scene_say(f->step, 1);
 	scene_await(f->step, 2); /* and dies with a block */
 }

@@ -177,13 +177,15 @@ PLAIN_TEST(a_server_of_another_version_or_of_none_is_named_and_not_used)
 PLAIN_TEST(an_object_that_the_servers_directory_does_not_know_is_told_to_be_none)
 {
 	struct scene s = scene_open(NULL);
+	tarn_channel *ch = NULL;
 	struct liar liar;
 	tarn_client *c;
 	tarn_object *o = NULL;
 
 	OK(tarn_client_open(liar_open(&liar, &s, DIRECTORY_OF_NOTHING), NULL, &c));
 	WRONG(tarn_event_new(c, 0, &o), TARN_ESTALE, "no object with this reference");
-	PLAIN_CHECK(o == NULL);
+	WRONG(tarn_channel_new(c, 16, NULL, &ch), TARN_ESTALE, "no channel with this reference");
+	PLAIN_CHECK(o == NULL && ch == NULL);
 	tarn_client_close(c);
 	liar_close(&liar);
 	scene_close(&s);
@@ -203,44 +205,51 @@ PLAIN_TEST(a_directory_with_more_entries_than_bytes_is_not_read_beyond_its_end)
 	scene_close(&s);
 }
 
-/* Whatever of an entry is wrong: what is used in place is looked up again, at its first use. */
+/* Whatever of an entry is wrong: what is used in place is looked up at its first use. */
 PLAIN_TEST(an_instance_that_the_servers_directory_puts_nowhere_is_not_touched)
 {
 	static const struct tarn__dir_entry wrong[] = {
 		{ .offset = UINT64_MAX - 15 },
-		{ .offset = 64u << 20 },
+		{ .offset = UINT64_C(1) << 40 },
 		{ .state = TARN__DIR_OBJECT },
 		{ .state = (uint64_t)7 << TARN__DIR_TYPE_SHIFT },
 		{ .id = UINT64_C(1) << 40 },
+		{ 0 },
 	};
+	enum { N = sizeof wrong / sizeof *wrong };
 	struct scene s = scene_open(NULL);
 	tarn_client *honest = scene_client(&s), *c;
+	tarn_object *event[N], *o;
 	struct liar liar;
-	tarn_object *event, *o;
+	char name[N][2];
 
-	OK(tarn_event_new(honest, 0, &event));
-	OK(tarn_object_publish(event, "event", 0));
+	for (unsigned i = 0; i < N; i++) {
+		memcpy(name[i], &(char[2]){ (char)('a' + i), '\0' }, 2);
+		OK(tarn_event_new(honest, 0, &event[i]));
+		OK(tarn_object_publish(event[i], name[i], 0));
+	}
 	OK(tarn_client_open(liar_open(&liar, &s, DIRECTORY_OF_OLD), NULL, &c));
-	const uint64_t id = tarn_object_id(event);
-	struct tarn__dir_entry *e = &liar.directory[tarn__id_index(id)], right = *e;
-	for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-		OK(tarn_object_lookup(c, "event", 0, &o));
+	for (unsigned i = 0; i < N; i++) {
+		struct tarn__dir_entry *e = &liar.directory[tarn__id_index(tarn_object_id(event[i]))];
+		const bool right = i == N - 1;
+
+		OK(tarn_object_lookup(c, name[i], 0, &o));
 		e->id ^= wrong[i].id;
 		e->offset += wrong[i].offset;
 		e->state ^= wrong[i].state;
-		WRONG(tarn_event_set(o), TARN_ESTALE, "no tarn.Event with this reference");
-		*e = right;
+		if (right)
+			OK(tarn_event_set(o));
+		else
+			WRONG(tarn_event_set(o), TARN_ESTALE, "no tarn.Event with this reference");
+		PLAIN_EQ(tarn_event_is_set(event[i]), right);
 		tarn_object_unref(o);
 	}
-	PLAIN_EQ(tarn_event_is_set(event), 0);
-	OK(tarn_object_lookup(c, "event", 0, &o));
-	OK(tarn_event_set(o));
-	PLAIN_EQ(tarn_event_is_set(event), 1);
-	tarn_object_unref(o);
 	tarn_client_close(c);
 	liar_close(&liar);
-	OK(tarn_object_unpublish(honest, "event"));
-	tarn_object_unref(event);
+	for (unsigned i = 0; i < N; i++) {
+		OK(tarn_object_unpublish(honest, name[i]));
+		tarn_object_unref(event[i]);
+	}
 	tarn_client_close(honest);
 	scene_close(&s);
 }
