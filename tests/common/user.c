@@ -16,7 +16,7 @@ void user_need(void)
 		PLAIN_SKIP("other users take root");
 }
 
-/* For tools/coverage: what this user's processes ran, they write where they may. (To a build without gcov it is nothing.) */
+/* For tools/coverage: what this user's processes ran, they write where they may. */
 static void count_elsewhere(uid_t uid)
 {
 	const char *others = getenv("TARN_COVERAGE_OTHERS");

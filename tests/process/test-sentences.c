@@ -565,11 +565,14 @@ PLAIN_TEST(mistakes_in_reading_values_are_named_with_their_place)
 	OK(tarn_put_int(&b, INT64_C(1) << 40));
 	OK(tarn_parcel_from(&b, &p));
 	WRONG(tarn_parcel_get(&p, "i", &i), TARN_EARGS, "Expected 1 values, found 4");
-	WRONG(tarn_parcel_get(&p, "s[is]si", &text, &i, &text, &text, &i), TARN_EARGS, "Argument 1: Expected string, found int");
+	WRONG(tarn_parcel_get(&p, "s[is]si", &text, &i, &text, &text, &i), TARN_EARGS,
+	      "Argument 1: Expected string, found int");
 	WRONG(tarn_parcel_get(&p, "i[ii]si", &i, &i, &j, &text, &i), TARN_EARGS, "Argument 2, entry 2", "found string");
-	WRONG(tarn_parcel_get(&p, "i[i]si", &i, &i, &text, &i), TARN_EARGS, "Argument 2", "Expected a list of 1, found one of 2");
+	WRONG(tarn_parcel_get(&p, "i[i]si", &i, &i, &text, &i), TARN_EARGS, "Argument 2",
+	      "Expected a list of 1, found one of 2");
 	WRONG(tarn_parcel_get(&p, "i[is]si", &i, &i, &text, &text, &i), TARN_EARGS, "Argument 3", "NUL inside");
-	WRONG(tarn_parcel_get(&p, "i[is]Ci", &i, &i, &text, &ch, &i), TARN_EARGS, "Argument 3: Expected channel, found string");
+	WRONG(tarn_parcel_get(&p, "i[is]Ci", &i, &i, &text, &ch, &i), TARN_EARGS,
+	      "Argument 3: Expected channel, found string");
 	WRONG(tarn_parcel_get(&p, "i[is", &i, &i, &text), EINVAL, "The format has an open bracket");
 	WRONG(tarn_parcel_get(&p, "i[is]Sq]", &i, &i, &text, &text, &n, &q), EINVAL, "no letter for a value at \"]\"");
 	WRONG(tarn_parcel_get(&p, "i?[is]Si", &i, &i, &text, &text, &n, &i), EINVAL, "a '?' after a letter that has no NULL");

@@ -209,7 +209,7 @@ PLAIN_TEST(a_directory_with_more_entries_than_bytes_is_not_read_beyond_its_end)
 PLAIN_TEST(an_instance_that_the_servers_directory_puts_nowhere_is_not_touched)
 {
 	static const struct tarn__dir_entry wrong[] = {
-		{ .offset = UINT64_MAX - 15 },
+		{ .offset = UINT64_C(1) << 63 },
 		{ .offset = UINT64_C(1) << 40 },
 		{ .state = TARN__DIR_OBJECT },
 		{ .state = (uint64_t)7 << TARN__DIR_TYPE_SHIFT },
