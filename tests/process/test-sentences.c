@@ -55,6 +55,8 @@ PLAIN_TEST(what_a_server_object_cannot_do_now_is_told_with_its_state)
 	OK(tarn_server_new(&(tarn_server_options){ .arena_bytes = 8u << 20, .name = "states", .log_level = 3 }, &s));
 	WRONG(tarn_server_client_open(s, NULL, &c), TARN_ESTATE, "the server \"states\"", "INITIAL", "not started yet");
 	WRONG(tarn_server_export(s, text), TARN_ESTATE, "states", "not started yet");
+	WRONG(tarn_server_wait(s, 0, NULL), TARN_ESTATE, "cannot wait for", "states", "not started yet");
+	WRONG(tarn_server_shutdown(s, 0), TARN_ESTATE, "cannot shut down", "states", "not started yet");
 	OK(tarn_server_launch(s));
 	WRONG(tarn_server_launch(s), TARN_ESTATE, "states", "STARTED", "running already");
 	OK(tarn_server_export(s, text));
@@ -63,12 +65,16 @@ PLAIN_TEST(what_a_server_object_cannot_do_now_is_told_with_its_state)
 		char owner[32];
 
 		snprintf(owner, sizeof owner, "process %d", (int)getppid());
+		WRONG(tarn_server_launch(s), TARN_EFORKED, "\"states\" belongs to", owner, "whose child this is");
+		WRONG(tarn_server_wait(s, 0, NULL), TARN_EFORKED, "\"states\" belongs to", owner, "whose child this is");
 		WRONG(tarn_server_shutdown(s, 0), TARN_EFORKED, "\"states\" belongs to", owner, "whose child this is");
 		_exit(0);
 	}
 	PLAIN_EQ(plain_reap(child), 0);
 	OK(tarn_server_import(text, &back));
-	WRONG(tarn_server_shutdown(back, 0), TARN_ESTATE, "states", "BORROWED");
+	WRONG(tarn_server_launch(back), TARN_ESTATE, "cannot start", "states", "BORROWED");
+	WRONG(tarn_server_wait(back, 0, NULL), TARN_ESTATE, "cannot wait for", "states", "BORROWED");
+	WRONG(tarn_server_shutdown(back, 0), TARN_ESTATE, "cannot shut down", "states", "BORROWED");
 	tarn_server_unref(back);
 	OK(tarn_server_shutdown(s, TARN_FOREVER));
 	WRONG(tarn_server_launch(s), TARN_ESTATE, "states", "SHUTDOWN", "for good");
@@ -605,6 +611,8 @@ PLAIN_TEST(mistakes_with_faults_and_types_are_named)
 	tarn_fault_unref(f);
 	WRONG(tarn_fault_domain_register(NULL, "Exception"), EINVAL, "A domain and its parent need names");
 	WRONG(tarn_fault_domain_register("KeyError", "ValueError"), EEXIST, "KeyError", "LookupError", "not ValueError");
+	OK(tarn_fault_domain_register("OfTheHen", "OfTheEgg"));
+	WRONG(tarn_fault_domain_register("OfTheEgg", "OfTheHen"), ELOOP, "OfTheEgg would be its own ancestor");
 	OK(tarn_type_register(r, &t));
 	WRONG(tarn_type_register(r, &t), EEXIST, "has a type T already");
 	WRONG(tarn_type_unregister(r, "U"), TARN_ENOTYPE, "has no type U");
