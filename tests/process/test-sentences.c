@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,7 +18,11 @@
 #include "lib/process/order.h"
 #include "tarn/stub.h"
 #include "tarn/type.h"
+#include "lib/client/object.h"
+#include "lib/types/types.h"
+#include "shm/topic.h"
 #include "tests/common/arena.h"
+#include "tests/common/box.h"
 #include "tests/common/scene.h"
 
 /* @call fails with @code, and says each of the texts. */
@@ -247,7 +252,7 @@ PLAIN_TEST(what_containers_and_numbers_cannot_do_is_named)
 {
 	struct scene s = scene_open(NULL);
 	tarn_client *c = scene_client(&s);
-	tarn_object *q, *d, *ns, *a, *it;
+	tarn_object *q, *d, *ns, *a, *it, *real, *small, *list;
 	tarn_parcel p;
 	const char *text;
 	int64_t n = 0;
@@ -268,6 +273,18 @@ PLAIN_TEST(what_containers_and_numbers_cannot_do_is_named)
 	WRONG(tarn_queue_put(q, &item, 0), E2BIG, "The item refers to 64 things", "a slot here has room for", "list object");
 	tarn_builder_fini(&item);
 	WRONG(tarn_shared_set_double(number[0], 1.5), TARN_EKIND, "A number of kind 'q' is an integer");
+	WRONG(tarn_shared_add_double(number[0], 1.5, NULL), TARN_EKIND, "A number of kind 'q' is an integer");
+	OK(tarn_shared_new(c, 'd', &real));
+	WRONG(tarn_shared_get(real, &n), TARN_EKIND, "A number of kind 'd' is no integer");
+	WRONG(tarn_shared_cas(real, 0, 1, &n), TARN_EKIND, "A number of kind 'd' is no integer");
+	tarn_object_unref(real);
+	OK(tarn_shared_new(c, 'b', &small));
+	WRONG(tarn_shared_cas(small, 0, 128, &n), ERANGE, "128 is no number of kind 'b'");
+	WRONG(tarn_shared_add(small, 128, NULL), ERANGE, "128 is no number of kind 'b'");
+	tarn_object_unref(small);
+	OK(tarn_list_new(c, &list));
+	WRONG(tarn_list_appendf(list, "ii", 1, 2), EINVAL, "One value is expected, found 2", "as a list");
+	tarn_object_unref(list);
 	for (unsigned i = 0; i < 64; i++)
 		tarn_object_unref(number[i]);
 	OK(tarn_dict_new(c, &d));
@@ -362,6 +379,90 @@ PLAIN_TEST(a_stream_that_is_not_through_says_who_has_what)
 	scene_close(&s);
 }
 
+/* A client that calls what only the library calls, or has written where everybody may. */
+PLAIN_TEST(a_topic_that_cannot_be_used_so_says_why)
+{
+#define REFUSED(o, method, args, ...) \
+	WRONG(tarn_callf(o, method, TARN_FOREVER, args, NULL, __VA_ARGS__), TARN_EREMOTE
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *t, *o;
+	tarn_subscription *sub[TARN__TOPIC_SUBSCRIBERS + 1];
+	unsigned n = 0;
+	int r;
+
+	WRONG(tarn_object_newf(c, "tarn.Topic", &o, "II", 8, 8), TARN_EREMOTE, "a topic of 8 items that keeps 8");
+	OK(tarn_topic_new(c, NULL, &t));
+	REFUSED(t, "stash", "Qi", UINT64_C(0), 5), "references are expected behind the turn");
+	REFUSED(t, "stash", "QO", UINT64_C(1) << 40, t), "there is no item 1099511627776");
+	while ((r = tarn_topic_subscribe(t, NULL, &sub[n])) == 0 && n < TARN__TOPIC_SUBSCRIBERS)
+		n++;
+	WRONG(r, TARN_EREMOTE, "as many as there can be", arena_number(TARN__TOPIC_SUBSCRIBERS));
+	while (n > 0)
+		tarn_subscription_free(sub[--n]);
+	struct tarn__topic *in = tarn__object_instance(t, &tarn__type_topic);
+	const uint64_t ring = in->ring_id;
+	in->ring_id = 7;
+	REFUSED(t, "stash", "Q", UINT64_C(0)), "the topic is damaged");
+	REFUSED(t, "taken", "Q", UINT64_C(0)), "the topic is damaged");
+	REFUSED(t, "subscribe", "Qb", UINT64_C(0), false), "the topic is damaged");
+	in->ring_id = ring;
+	tarn_object_unref(t);
+	tarn_client_close(c);
+	scene_close(&s);
+#undef REFUSED
+}
+
+/* Objects that the library makes after it has looked at the numbers; whoever makes them by hand is told, too. */
+PLAIN_TEST(pools_and_streams_made_by_hand_are_looked_at_too)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q, *o;
+	char *text = many(100);
+
+	OK(tarn_queue_new(c, NULL, &q));
+	WRONG(tarn_object_newf(c, tarn__type_pool.name, &o, "OIs", q, 0, "p"), TARN_EREMOTE, "0 workers: 1 to");
+	WRONG(tarn_object_newf(c, tarn__type_pool.name, &o, "OIs", q, 1, text), TARN_EREMOTE, "the name has 100 bytes");
+	WRONG(tarn_object_newf(c, tarn__type_stream.name, &o, "OIO", q, 0, NULL), TARN_EREMOTE, "0 suppliers: 1 to");
+	WRONG(tarn_object_newf(c, tarn__type_queue.name, &o, "QII", UINT64_C(0), 1u << 30, 0), TARN_EREMOTE,
+	      "unknown flags 0x40000000 for a queue");
+	WRONG(tarn_object_newf(c, tarn__type_queue.name, &o, "QII", UINT64_C(1) << 60, 0, 0), TARN_EREMOTE,
+	      "a queue of 1152921504606846976 items", "the most is");
+	tarn_object_unref(q);
+	free(text);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* ---- a machine without what is asked for ---- */
+
+/* In a file system of its own: a node of memory alone, as some machines have. */
+static void serve_on_a_node_without_cpus(void *arg)
+{
+	FILE *f;
+
+	(void)arg;
+	if (mount("none", "/sys/devices/system/node", "tmpfs", 0, NULL) != 0 ||
+	    mkdir("/sys/devices/system/node/node0", 0755) != 0 ||
+	    (f = fopen("/sys/devices/system/node/node0/cpulist", "w")) == NULL)
+		_exit(77);
+	fputs("\n", f);
+	fclose(f);
+	WRONG(tarn_server_run(&(tarn_server_options){ .name = "@tarn-node", .cpus = "node0", .log_level = 3 }), EINVAL,
+	      "NUMA node 0 has no CPUs");
+}
+
+PLAIN_TEST(a_node_without_cpus_is_named)
+{
+	char why[128];
+	int r = box_run(&(struct box){ .shm_bytes = 1 << 20 }, serve_on_a_node_without_cpus, NULL, why);
+
+	if (r == BOX_IMPOSSIBLE || r == 77)
+		PLAIN_SKIP("%s", r == 77 ? "nothing can be mounted on /sys here" : why);
+	PLAIN_EQ(r, 0);
+}
+
 /* ---- processes, pools ---- */
 
 TARN_WORKER(nothing_of_note)
@@ -404,6 +505,8 @@ PLAIN_TEST(pools_and_processes_say_what_there_is_not)
 	OK(tarn_pool_share(pool, &shared));
 	OK(tarn_pool_open(shared, &guest));
 	WRONG(tarn_pool_apply(guest, text, NULL, TARN_FOREVER, &p), ENAMETOOLONG, "entry's name is too long");
+	WRONG(tarn_pool_apply(guest, "nowhere", NULL, TARN_FOREVER, &p), TARN_EREMOTE,
+	      "no entry \"nowhere\" in this program");
 	tarn_pool_unref(guest);
 	tarn_object_unref(shared);
 	WRONG(tarn_pool_join(pool, 0), TARN_ESTATE, "Pool lazy is neither closed nor terminated", "for ever");
