@@ -7,6 +7,8 @@
  */
 #include "heap-runs.h"
 
+#include "shm/page.h"
+
 /* New memory is warmed in pieces of at least this many pages while it stays below the
  * watermark: a system call for 256 KiB, not for each span. */
 #define GROW_PAGES 16u
@@ -441,6 +443,13 @@ uint32_t tarn__run_cool(struct state *st, uint32_t pages, uint32_t *ret_first)
 		pages = have;
 	/* Its end, so that what stays warm lies low. */
 	uint32_t start = first + have - pages;
+	/* And from where a page of the system begins: of larger ones than ours the kernel takes back whole ones only. */
+	uint64_t page = tarn__os_page() / TARN__HEAP_PAGE;
+	uint32_t whole = page > 1 ? start & ~((uint32_t)page - 1) : start;
+	if (whole >= first) {
+		pages += start - whole;
+		start = whole;
+	}
 	cut(st, first, start, pages);
 	put(st, start, pages, RUN_COLD);
 	SET(st, h->warm_free, h->warm_free - bytes_of(pages));
