@@ -613,8 +613,8 @@ PLAIN_TEST(creators_destructors_and_executors_are_told_what_they_cannot_do)
 
 /* ---- forks while something is done for the first time ---- */
 
-/* The library's own way to it: in its first call of a kind it was told what to do at forks, with locks held that the fork then
- * did not know of. */
+/* The library's own way to it: in its first call of a kind it said what to do at forks, with locks held that a fork
+ * beside it did not know of. */
 int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso);
 extern void *__dso_handle;
 static struct {
