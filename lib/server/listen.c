@@ -195,6 +195,8 @@ static int give_event(struct server *s, const struct peer *p, uint32_t lane)
 	return 0;
 }
 
+static_assert(TARN__CLIENT_LANES == 1024, "what one with as many is told below");
+
 void tarn__on_client(void *arg, uint32_t events)
 {
 	struct peer *p = arg;
@@ -228,7 +230,9 @@ void tarn__on_client(void *arg, uint32_t events)
 			    : -TARN_EEVICTED;
 		const uint64_t value = number;
 
-		tarn__answer(s, p->socket, q.kind, r, &value, 1, NULL, 0, NULL);
+		tarn__answer(s, p->socket, q.kind, r, &value, 1, NULL, 0,
+			     r == -EUSERS ? "this client has 1024 threads that use it, the most that are possible: one "
+					    "gives its lane up when it ends" : NULL);
 		break;
 	}
 	case TARN__CTL_LANE_CLOSE:

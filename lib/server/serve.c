@@ -550,6 +550,32 @@ static void serve(struct server *s, const tarn_server_options *o,
 	tarn__log(s, 6, "ends");
 }
 
+/*
+ * Signals that the kernel sends for what we write: to a pipe that a dead client was to read (its events, our log), or beyond
+ * the limit of files. To this thread they are errors of the call, and those that it had before are left to it.
+ */
+static void hold_signals(sigset_t *ret_before, sigset_t *ret_mine)
+{
+	static const int ours[] = { SIGPIPE, SIGXFSZ };
+	sigset_t pending;
+
+	sigemptyset(ret_mine);
+	sigpending(&pending);
+	for (unsigned i = 0; i < sizeof ours / sizeof ours[0]; i++)
+		if (!sigismember(&pending, ours[i]))
+			sigaddset(ret_mine, ours[i]);
+	pthread_sigmask(SIG_BLOCK, ret_mine, ret_before);
+}
+
+static void give_signals_back(const sigset_t *before, const sigset_t *mine)
+{
+	const struct timespec now = { 0 };
+
+	while (sigtimedwait(mine, NULL, &now) > 0)
+		;
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 		const volatile sig_atomic_t *stop_wanted, uint64_t ret_uuid[2],
 		const struct heritage *heritage)
@@ -564,8 +590,10 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 	if (r < 0)
 		return r;
 	struct server *s = server_new(o);
+	sigset_t before, mine;
 	if (s == NULL)
 		return tarn__fail(-ENOMEM, "no memory for a server");
+	hold_signals(&before, &mine);
 	s->heritage = heritage;
 	if (heritage != NULL)
 		s->keeper = heritage->keeper;
@@ -586,6 +614,7 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 	if (r < 0 && succeeds(s))
 		return r; /* its process ends: all that it took over is the next one's, untouched */
 	close_all(s);
+	give_signals_back(&before, &mine);
 	return r;
 }
 
