@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include "tarn/type.h"
 #include "lib/client/object.h"
 #include "lib/types/types.h"
+#include "lib/value/value.h"
 #include "shm/topic.h"
 #include "tests/common/arena.h"
 #include "tests/common/box.h"
@@ -48,6 +50,19 @@ PLAIN_TEST(a_servers_name_says_what_is_wrong_with_it)
 	WRONG(tarn_client_open("a\nb", NULL, &c), EINVAL, "control character 0x0a at position 1");
 	WRONG(tarn_client_open(".hidden", NULL, &c), EINVAL, "'.hidden' begins with a dot");
 	WRONG(tarn_client_open("@", NULL, &c), EINVAL, "nothing follows");
+	char *text = many(200), *before = strdup(getenv("XDG_RUNTIME_DIR"));
+	WRONG(tarn_client_open(text, NULL, &c), EINVAL, "The server name 'xxx", "has 200 bytes", "possible");
+	text[95] = '\0';
+	text[0] = '/';
+	PLAIN_EQ(setenv("XDG_RUNTIME_DIR", text, 1), 0);
+	WRONG(tarn_client_open("a-longer-name", NULL, &c), EINVAL, "The socket path", "a-longer-name.sock", "too long",
+	      "XDG_RUNTIME_DIR");
+	PLAIN_EQ(setenv("XDG_RUNTIME_DIR", before, 1), 0);
+	free(before);
+	free(text);
+	WRONG(tarn_server_run(&(tarn_server_options){ .log_level = 99 }), EINVAL, "unknown log level 99");
+	WRONG(tarn_server_run(&(tarn_server_options){ .listen_fd = 2, .log_level = 3 }), ENOTSUP,
+	      "descriptor 2 is no listening Unix socket", "SOCK_SEQPACKET");
 	PLAIN_CHECK(c == NULL);
 }
 
@@ -114,6 +129,43 @@ PLAIN_TEST(a_key_file_says_what_is_wrong_with_it)
 	key_of(good, 0600);
 	free(text);
 	scene_close(&s);
+}
+
+/* What a keeper's registry has more by the time of the second server. */
+static void register_one_more(void)
+{
+	static const tarn_type more[] = { { .name = "OneMore" }, { .name = "AndAnother" } };
+	static unsigned n;
+
+	if (n < 2)
+		tarn_type_register(tarn_registry_default(), &more[n++]);
+}
+
+PLAIN_TEST(a_successor_with_other_types_does_not_take_over)
+{
+	char name[64], log[200], line[400];
+	bool told = false;
+	tarn_client *c;
+
+	snprintf(name, sizeof name, "@tarn-types-%d", (int)getpid());
+	snprintf(log, sizeof log, "%s/keeper", plain_dir());
+	pid_t keeper = plain_fork();
+	if (keeper == 0) {
+		PLAIN_CHECK(freopen(log, "w", stderr) != NULL);
+		PLAIN_EQ(pthread_atfork(NULL, register_one_more, NULL), 0);
+		int r = tarn_server_run(&(tarn_server_options){ .name = name, .keep = true, .arena_bytes = 8u << 20 });
+		_exit(r < 0 ? 3 : 0);
+	}
+	OK(tarn_client_open(name, &(tarn_client_options){ .connect_timeout_ns = TARN_FOREVER }, &c));
+	PLAIN_EQ(kill((pid_t)tarn_client_server_pid(c), SIGKILL), 0);
+	PLAIN_EQ(plain_reap(keeper), 3);
+	tarn_client_close(c);
+	FILE *f = fopen(log, "r");
+	PLAIN_CHECK(f != NULL);
+	while (fgets(line, sizeof line, f) != NULL)
+		told = told || strstr(line, "cannot take over: this server's types are not those") != NULL;
+	fclose(f);
+	PLAIN_CHECKF(told, "%s", log);
 }
 
 /* ---- tokens ---- */
@@ -388,11 +440,13 @@ PLAIN_TEST(a_topic_that_cannot_be_used_so_says_why)
 	tarn_client *c = scene_client(&s);
 	tarn_object *t, *o;
 	tarn_subscription *sub[TARN__TOPIC_SUBSCRIBERS + 1];
+	tarn_client *crowd[TARN__TOPIC_PUBLISHERS + 1];
 	unsigned n = 0;
 	int r;
 
 	WRONG(tarn_object_newf(c, "tarn.Topic", &o, "II", 8, 8), TARN_EREMOTE, "a topic of 8 items that keeps 8");
 	OK(tarn_topic_new(c, NULL, &t));
+	OK(tarn_object_publish(t, "topic", 0));
 	REFUSED(t, "stash", "Qi", UINT64_C(0), 5), "references are expected behind the turn");
 	REFUSED(t, "stash", "QO", UINT64_C(1) << 40, t), "there is no item 1099511627776");
 	while ((r = tarn_topic_subscribe(t, NULL, &sub[n])) == 0 && n < TARN__TOPIC_SUBSCRIBERS)
@@ -400,6 +454,19 @@ PLAIN_TEST(a_topic_that_cannot_be_used_so_says_why)
 	WRONG(r, TARN_EREMOTE, "as many as there can be", arena_number(TARN__TOPIC_SUBSCRIBERS));
 	while (n > 0)
 		tarn_subscription_free(sub[--n]);
+	for (r = 0; r == 0 && n <= TARN__TOPIC_PUBLISHERS; n++) {
+		tarn_object *theirs;
+
+		crowd[n] = scene_client(&s);
+		OK(tarn_object_lookup(crowd[n], "topic", 0, &theirs));
+		r = tarn_callf(theirs, "publisher", TARN_FOREVER, "b", NULL, true);
+		if (n == TARN__TOPIC_PUBLISHERS)
+			WRONG(r, TARN_EREMOTE, "clients publish here, that is as many as there can be");
+		tarn_object_unref(theirs);
+	}
+	PLAIN_EQ(n, TARN__TOPIC_PUBLISHERS + 1);
+	while (n > 0)
+		tarn_client_close(crowd[--n]);
 	struct tarn__topic *in = tarn__object_instance(t, &tarn__type_topic);
 	const uint64_t ring = in->ring_id;
 	in->ring_id = 7;
@@ -691,6 +758,31 @@ PLAIN_TEST(mistakes_in_reading_values_are_named_with_their_place)
 	OK(tarn_put(&b, "{si}", "key", 1));
 	OK(tarn_parcel_from(&b, &p));
 	WRONG(tarn_parcel_get(&p, "{di}", &d, &i), EINVAL, "a map whose key is not s, i or q");
+	WRONG(tarn_parcel_get(&p, "[i]", &i), TARN_EARGS, "Argument 1: Expected list, found map");
+	tarn_parcel_fini(&p);
+	/* As deep as can be, and asked for one deeper. */
+	tarn_builder_reset(&b);
+	char deep[TARN_DEPTH_MAX + 3] = "";
+	for (unsigned k = 0; k < TARN_DEPTH_MAX; k++)
+		OK(tarn_list_begin(&b));
+	OK(tarn_put_int(&b, -5));
+	for (unsigned k = 0; k < TARN_DEPTH_MAX; k++)
+		OK(tarn_list_end(&b));
+	OK(tarn_put_bool(&b, true));
+	OK(tarn_parcel_from(&b, &p));
+	memset(deep, '[', TARN_DEPTH_MAX + 1);
+	WRONG(tarn_parcel_get(&p, deep, &i), EINVAL, "too many brackets at \"[\"");
+	WRONG(tarn__signature_check(deep), EINVAL, "Too many brackets");
+	tarn_value v = tarn_parcel_at(&p, 0), none = tarn_parcel_at(&p, 77);
+	for (unsigned k = 0; k < TARN_DEPTH_MAX; k++)
+		v = tarn_value_at(v, 0);
+	bool yes;
+	uint64_t u;
+	WRONG(tarn_value_bool(v, &yes), TARN_EKIND, "Expected bool, found int");
+	WRONG(tarn_value_uint(v, &u), ERANGE, "Expected uint, found int -5, which is none");
+	WRONG(tarn_value_uint(tarn_parcel_at(&p, 1), &u), TARN_EKIND, "Expected uint, found bool");
+	WRONG(tarn_value_int(none, &q), ENOENT, "There is no such value");
+	WRONG(tarn_put_value(&b, none), ENOENT, "There is no such value");
 	tarn_parcel_fini(&p);
 	tarn_builder_fini(&b);
 }
