@@ -179,6 +179,8 @@ PLAIN_TEST(a_text_or_bytes_that_are_no_token_are_told_where)
 	tarn_channel *ch;
 	tarn_token t, u;
 
+	WRONG(tarn_block_new_with(c, 100, &(tarn_block_options){ .align = TARN__ALIGN_MAX }, &b), EINVAL,
+	      "the whole arena has");
 	OK(tarn_block_new(c, 100, 0, &b));
 	WRONG(tarn_block_export(b, &(tarn_export_options){ .lifetime_ns = -5 }, &t), EINVAL, "lifetime of -5 ns",
 	      "0 for no deadline");
@@ -278,6 +280,15 @@ PLAIN_TEST(what_an_object_has_not_is_told_with_what_it_has)
 	OK(tarn_event_new(c, 0, &o));
 	OK(tarn_lock_new(c, 0, &lock));
 	WRONG(tarn_object_publish(o, text, 0), EINVAL, "A name has 1 to", "this one has 100");
+	/* A reference to what the server does not have (any more): no caller of ours can have one. */
+	o->base.id += UINT64_C(1) << 40;
+	WRONG(tarn_object_publish(o, "late", 0), TARN_ESTALE, "The object is gone");
+	o->base.id -= UINT64_C(1) << 40;
+	OK(tarn_object_publish(o, "taken", 0));
+	WRONG(tarn_object_publish(lock, "taken", 0), EEXIST, "The name 'taken' is in use", "Unpublish it first");
+	OK(tarn_object_unpublish(c, "taken"));
+	WRONG(tarn_object_unpublish(c, "taken"), ENOENT, "Nothing is published as 'taken'");
+	WRONG(tarn_object_new(c, "NoSuchType", NULL, &o), TARN_ENOTYPE, "has no type \"NoSuchType\"", "tarnd --load");
 	WRONG(tarn_object_lookup(c, text, 0, &o), EINVAL, "A name has 1 to", "this one has 100");
 	WRONG(tarn_object_lookup(c, "nothing", 0, &o), ENOENT, "No object is named 'nothing'");
 	WRONG(tarn_object_lookup(c, "nothing", 1000, &o), ETIMEDOUT, "'nothing'", "also after waiting");
