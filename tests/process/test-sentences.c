@@ -103,6 +103,26 @@ PLAIN_TEST(what_a_server_object_cannot_do_now_is_told_with_its_state)
 	WRONG(tarn_server_import(NULL, &back), EINVAL, "'' is no server as text");
 }
 
+static void *stay(void *gate)
+{
+	pthread_mutex_lock(gate);
+	pthread_mutex_unlock(gate);
+	return NULL;
+}
+
+PLAIN_TEST(a_keeper_among_threads_says_how_many_there_are)
+{
+	pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+	pthread_t thread;
+
+	pthread_mutex_lock(&gate);
+	PLAIN_EQ(pthread_create(&thread, NULL, stay, &gate), 0);
+	WRONG(tarn_server_run(&(tarn_server_options){ .name = "@tarn-crowded", .keep = true, .log_level = 3 }), EBUSY,
+	      "this process has ", " threads: a keeper must have one", "forked from it");
+	pthread_mutex_unlock(&gate);
+	pthread_join(thread, NULL);
+}
+
 static const char *key_of(const char *contents, mode_t mode)
 {
 	static char path[200];
@@ -735,12 +755,19 @@ PLAIN_TEST(mistakes_with_references_in_values_are_named)
 	scene_close(&s);
 }
 
+static int resolve_to_nothing(void *user, const char *reference, tarn_builder *builder)
+{
+	(void)user, (void)reference, (void)builder;
+	return 0;
+}
+
 PLAIN_TEST(mistakes_in_reading_values_are_named_with_their_place)
 {
 	tarn_builder b;
 	tarn_parcel p;
 	const char *text;
 	tarn_channel *ch;
+	tarn_block *block;
 	int64_t q;
 	size_t n;
 	double d;
@@ -794,6 +821,10 @@ PLAIN_TEST(mistakes_in_reading_values_are_named_with_their_place)
 	WRONG(tarn_value_uint(tarn_parcel_at(&p, 1), &u), TARN_EKIND, "Expected uint, found bool");
 	WRONG(tarn_value_int(none, &q), ENOENT, "There is no such value");
 	WRONG(tarn_put_value(&b, none), ENOENT, "There is no such value");
+	WRONG(tarn_value_block(none, &block), ENOENT, "There is no such value");
+	tarn_builder_reset(&b);
+	WRONG(tarn_value_parse("[<nothing>]", &b, resolve_to_nothing, NULL), EINVAL,
+	      "Expected one value for the reference at character 2");
 	tarn_parcel_fini(&p);
 	tarn_builder_fini(&b);
 }
