@@ -59,7 +59,7 @@ static inline bool closed(const struct view *v)
 /* The server took our slot away. */
 static int fail_lost(const struct view *v)
 {
-	int r = tarn__client_health(v->client, NULL);
+	int r = tarn__client_health(v->client, tarn__lane_mine(v->client));
 
 	return r < 0 ? r : tarn__fail(-TARN_EPROTO, "A slot of the queue was written to by somebody "
 				      "else.");
@@ -697,6 +697,7 @@ static int sleep_for_any(tarn_object *const *queues, size_t n, tarn_parcel *ret,
 			 uint64_t deadline)
 {
 	const uint32_t *word[ANY_MOST];
+	tarn_client *client = tarn_object_client(queues[0]);
 	uint32_t *w, seen[ANY_MOST];
 	uint64_t now, until;
 	int r;
@@ -715,7 +716,7 @@ static int sleep_for_any(tarn_object *const *queues, size_t n, tarn_parcel *ret,
 		return -ETIMEDOUT;
 	until = deadline - now > TARN__SLICE_NS ? now + TARN__SLICE_NS : deadline;
 	tarn__futex_wait_any(word, seen, (unsigned)n, until);
-	r = tarn__client_health(tarn_object_client(queues[0]), NULL);
+	r = tarn__client_health(client, tarn__lane_mine(client));
 	return r < 0 ? r : 1;
 }
 

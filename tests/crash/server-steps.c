@@ -72,7 +72,7 @@ void steps_end(struct steps *steps)
 	munmap(steps, sizeof *steps);
 }
 
-static void rest(void)
+void steps_rest(void)
 {
 	nanosleep(&(struct timespec){ .tv_nsec = 55000000 }, NULL);
 }
@@ -89,7 +89,7 @@ uint64_t steps_run(struct steps *steps, bool twice, unsigned parts, void (*part)
 
 		for (;; n += stride) {
 			if (runs++ % (twice ? TIRED / 4 : TIRED) == 0)
-				rest();
+				steps_rest();
 			uint64_t kills = steps->kills;
 			steps->again = twice ? 1 + (int64_t)(scene_random(&random) % 400) : 0;
 			__atomic_store_n(&steps->left, n, __ATOMIC_RELEASE);

@@ -15,6 +15,9 @@
 
 #include "lib/client/channel.h"
 #include "lib/client/handle.h"
+#include "tarn/queue.h"
+#include "tarn/sync.h"
+#include "tarn/topic.h"
 #include "tests/common/scene.h"
 
 #define VICTIM_BLOCKS 20
@@ -216,6 +219,127 @@ PLAIN_TEST(a_server_may_be_told_to_kill_whoever_breaks_a_rule)
 		PLAIN_WAIT_FOR(scene_client_gone(&v.s, child));
 		victim_check(&v);
 	}
+	victim_close(&v);
+}
+
+/* ---- waiting in place ---- */
+
+/* Breaks a rule, which the server sees when somebody rings, and is about to wait for what never comes. */
+static void offend(const struct victim *v, tarn_client *c)
+{
+	post(lane_of(c), tarn__header((enum tarn__message)255, 1, 0, 7), 0, 0, 0, 0);
+	scene_say(v->step, 1);
+}
+
+static int wait_for_lock(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+
+	OK(tarn_lock_new(c, 0, &o));
+	OK(tarn_lock_acquire(o, 0));
+	offend(v, c);
+	return tarn_lock_acquire(o, TARN_FOREVER);
+}
+static int wait_for_permit(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+
+	OK(tarn_sem_new(c, 0, &o));
+	offend(v, c);
+	return tarn_sem_acquire(o, TARN_FOREVER);
+}
+static int wait_for_event(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+
+	OK(tarn_event_new(c, 0, &o));
+	offend(v, c);
+	return tarn_event_wait(o, TARN_FOREVER);
+}
+static int wait_for_notice(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+
+	OK(tarn_cond_new(c, NULL, &o));
+	OK(tarn_cond_acquire(o, 0));
+	offend(v, c);
+	return tarn_cond_wait(o, TARN_FOREVER);
+}
+static int wait_for_parties(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+
+	OK(tarn_barrier_new(c, 2, &o));
+	offend(v, c);
+	return tarn_barrier_wait(o, TARN_FOREVER, NULL);
+}
+static int wait_for_item(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+	tarn_parcel p;
+
+	OK(tarn_queue_new(c, NULL, &o));
+	offend(v, c);
+	return tarn_queue_get(o, &p, TARN_FOREVER);
+}
+static int wait_for_items(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o[2];
+	tarn_parcel p;
+	size_t i;
+
+	OK(tarn_queue_new(c, NULL, &o[0]));
+	OK(tarn_queue_new(c, NULL, &o[1]));
+	offend(v, c);
+	return tarn_queue_get_any(o, 2, &p, &i, TARN_FOREVER);
+}
+static int wait_for_news(const struct victim *v, tarn_client *c)
+{
+	tarn_subscription *s;
+	tarn_object *o;
+	tarn_parcel p;
+
+	OK(tarn_topic_new(c, NULL, &o));
+	OK(tarn_topic_subscribe(o, NULL, &s));
+	offend(v, c);
+	return tarn_subscription_recv(s, &p, TARN_FOREVER);
+}
+static int wait_for_block(const struct victim *v, tarn_client *c)
+{
+	tarn_channel *ch;
+	tarn_block *b;
+
+	OK(tarn_channel_new(c, 4, NULL, &ch));
+	OK(tarn_channel_bind(ch, TARN_PRODUCER));
+	OK(tarn_channel_bind(ch, TARN_CONSUMER));
+	offend(v, c);
+	return tarn_channel_recv(ch, &b, NULL, TARN_FOREVER);
+}
+
+/* All but the last looked only whether the server was gone, and waited for ever. */
+PLAIN_TEST(o7_who_is_put_out_while_it_waits_in_place_is_told_so)
+{
+	static int (*const wait[])(const struct victim *, tarn_client *) = {
+		wait_for_lock, wait_for_permit, wait_for_event, wait_for_notice, wait_for_parties,
+		wait_for_item, wait_for_items, wait_for_news,  wait_for_block,
+	};
+	struct victim v = victim_open(NULL);
+
+	for (unsigned i = 0; i < sizeof wait / sizeof *wait; i++) {
+		*v.step = 0;
+		pid_t child = plain_fork();
+
+		if (child == 0) {
+			FAILS(wait[i](&v, scene_client(&v.s)), TARN_EEVICTED);
+			_exit(0);
+		}
+		scene_await(v.step, 1);
+		OK(tarn_client_ping(v.c, TARN_FOREVER)); /* rings */
+		PLAIN_EQ(plain_reap(child), 0);
+		v.s.evictions++;
+		PLAIN_WAIT_FOR(scene_client_gone(&v.s, child));
+	}
+	victim_check(&v);
 	victim_close(&v);
 }
 
