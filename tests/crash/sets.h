@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sets of messages that a server has before it when it is killed: one entry each. A new kind of message is one more
- * entry here or one more actor; test-kill-server.c does the rest.
+ * Sets of messages that a server has before it when it is killed: one entry each. A new kind of message is one
+ * more entry here or one more actor; test-kill-server.c does the rest.
  *
- * Two clients, c and d, and up to SETS_ACTORS threads, each with a lane of its own to both. First
- * prepare(), which nobody watches. Then the server is stopped, and each actor posts: what does not wait, and at last one
+ * Two clients, c and d, and up to SETS_ACTORS threads, each with a lane of its own to both. First prepare(),
+ * which nobody watches. Then the server is stopped, and each actor posts: what does not wait, and at last one
  * thing that does. held() is called when all are waiting. The server goes on, and any instruction may be its
- * last. Its successor answers, posts return, and finish() looks that everything was done once, is whole, and can be used.
+ * last. Its successor answers, posts return, and finish() looks that everything was done once, is whole, and
+ * can be used.
  */
 #ifndef TARN_TESTS_CRASH_SETS_H
 #define TARN_TESTS_CRASH_SETS_H
@@ -23,11 +24,9 @@ struct world {
 	tarn_channel *ch[6];
 	tarn_object *o[8];
 	tarn_token token[4];
-	tarn_parcel parcel[2];
 	tarn_subscription *reader;
 	int64_t n;            /* of a counter */
 	int result[SETS_ACTORS]; /* of what an actor waited for, where that may be interrupted */
-	uint32_t step;        /* shared with the victim */
 	pid_t victim;         /* a client that is killed while the server is held */
 	uint64_t interrupted; /* calls */
 };

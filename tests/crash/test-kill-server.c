@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * T5: a server is killed before every instruction of what it does with a set of messages that
- * stores to shared memory or enters the kernel, and before a sample of the others; or, if asked, before
- * every instruction of the library (plan.h). Each time a fresh arena. Its successor, which runs the full check first,
- * goes on: clients are answered without attaching again, each call once, unless it is said to be interrupted; what
- * they hold is whole, and at the end nothing is left. Also the successor is killed so, in its take-over of what the
- * first server had done half.
+ * T5: a server is killed before every instruction of what it does with a set of messages that stores to shared
+ * memory or enters the kernel, and before a sample of the others; or, if asked, before every instruction of the
+ * library (plan.h). Each time a fresh arena. Its successor, which runs the full check first, goes on: clients are
+ * answered without attaching again, each call once, unless it is said to be interrupted; what they hold is whole,
+ * and at the end nothing is left. Also the successor is killed so, in its take-over of what the first server had
+ * done half.
  *
  * x86-64, and only where ptrace is allowed; else skipped.
  */
@@ -42,8 +42,10 @@ struct birth {
 	int32_t waiting;   /* its pid */
 };
 
-/* Shared with the run that writes down. */
+/* Shared with the runs, which are processes. */
 struct record {
+	enum step_end end;    /* how the last kill came about */
+	uint64_t interrupted; /* calls, of all runs */
 	struct step_trace trace;
 	struct step_point point[POINTS_MOST];
 };
@@ -204,14 +206,10 @@ struct run {
 	const struct message_set *set;
 	const struct step_trace *first; /* of the server, if it is the successor that is stepped; */
 	const struct step_point *at;    /* and where it gets its end */
-	/* One of these: it is written down, */
-	struct record *record;
-	/* or killed there. */
-	const struct step_trace *trace;
-	const struct step_point *point;
+	const struct step_point *point; /* where it is killed; NULL: it is written down */
 	unsigned try;
 	const char *what;
-	enum step_end *ret;             /* shared */
+	struct record *record;
 };
 
 struct show {
@@ -344,11 +342,12 @@ static void perform(const struct run *r)
 	pid_t pid = hold(&s, r->set);
 	if (r->first != NULL)
 		pid = succeed(&s, pid, r);
-	if (r->record != NULL)
+	if (r->point == NULL)
 		write_down(&s, pid, r->record);
 	else
-		*r->ret = go_and_die(&s, pid, r->trace, r->point, r->try);
+		r->record->end = go_and_die(&s, pid, &r->record->trace, r->point, r->try);
 	close_show(&s, r->set);
+	r->record->interrupted += s.w.interrupted;
 }
 
 /* False: nothing may be traced here. */
@@ -373,12 +372,12 @@ static enum step_end one(void *arg, const struct step_trace *trace, const struct
 {
 	struct run *r = arg;
 
-	r->trace = trace;
+	(void)trace; /* it is the record's */
 	r->point = p;
 	r->try = try;
 	r->what = what;
 	run(r);
-	return *r->ret;
+	return r->record->end;
 }
 
 static struct step_trace copy(const struct step_trace *t)
@@ -401,8 +400,8 @@ static const struct step_point *on_the_way(const struct step_trace *t, unsigned 
 	return p;
 }
 
-static void all_of(const struct message_set *set, struct record *record, enum step_end *end, struct steps steps,
-		   uint64_t seed, struct tally *sum)
+static void all_of(const struct message_set *set, struct record *record, struct steps steps, uint64_t seed,
+		   struct tally *sum)
 {
 	struct run r = { .set = set, .record = record, .what = set->name };
 	struct step_trace first = { 0 };
@@ -416,16 +415,16 @@ static void all_of(const struct message_set *set, struct record *record, enum st
 		run(&r);
 	}
 	struct plan plan = plan_begin(set->name, &record->trace, steps, seed);
-	r.record = NULL;
-	r.ret = end;
+	record->interrupted = 0;
 	plan_run(&plan, one, &r, sum);
+	if (record->interrupted != 0)
+		scene_note("%-28s %llu calls interrupted", set->name, (unsigned long long)record->interrupted);
 	step_trace_free(&first);
 }
 
 static void job(uint64_t *next, uint64_t seed, struct tally *sum)
 {
 	struct record *record = scene_shared(sizeof *record);
-	enum step_end *end = scene_shared(sizeof *end);
 	/* To write a take-over down takes as long as a hundred kills: if nobody asks for more, two are. */
 	const bool all = getenv("TARN_KILL_STORES") != NULL || getenv("TARN_KILL_ONLY") != NULL ||
 			 plan_number("TARN_KILL_ALL", 0) != 0;
@@ -441,8 +440,10 @@ static void job(uint64_t *next, uint64_t seed, struct tally *sum)
 	while ((i = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED)) < n_message_sets) {
 		const struct steps steps = plan_steps(message_sets[i].name);
 
-		if (steps.first <= steps.last && (all || message_sets[i].takes_over == 0 || (seed + i) % OTHERS == 0))
-			all_of(&message_sets[i], record, end, steps, seed + i, sum);
+		const bool due = all || message_sets[i].takes_over == 0 || (seed + i) % OTHERS == 0;
+
+		if (due && steps.first <= steps.last)
+			all_of(&message_sets[i], record, steps, seed + i, sum);
 	}
 }
 
