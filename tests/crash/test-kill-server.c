@@ -33,7 +33,8 @@
 #define OTHERS 3u         /* of the take-overs one in so many */
 #define SLOW "4"          /* under a sanitizer */
 #define FREE 16u          /* blocks that are overwritten */
-#define PATIENCE_S 120u   /* of one run: then it hangs */
+#define PATIENCE_S 120u   /* of one run: then it hangs; */
+#define WRITING_S 1800u   /* half a million steps take 2 s, and minutes where everything else runs, too */
 
 /* What the servers of one arena, which are forks of ours, know. */
 struct birth {
@@ -337,7 +338,7 @@ static void perform(const struct run *r)
 {
 	static struct show s;
 
-	alarm(PATIENCE_S * plain_timeout_scale());
+	alarm((r->point != NULL ? PATIENCE_S : WRITING_S) * plain_timeout_scale());
 	open_show(&s, r->set);
 	pid_t pid = hold(&s, r->set);
 	if (r->first != NULL)
