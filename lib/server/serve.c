@@ -35,6 +35,14 @@
 
 /* ---- the log ---- */
 
+/* Names are others', and may be any bytes: none begins a line, or moves a terminal's cursor. */
+void tarn__log_clean(char *line)
+{
+	for (; *line != '\0'; line++)
+		if ((unsigned char)*line < 0x20 || *line == 0x7f)
+			*line = '?';
+}
+
 void tarn__log(struct server *s, int level, const char *format, ...)
 {
 	char line[400];
@@ -45,10 +53,28 @@ void tarn__log(struct server *s, int level, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(line, sizeof line, format, ap);
 	va_end(ap);
+	tarn__log_clean(line);
 	if (s->log != NULL)
 		s->log(s->log_arg, level, line);
 	else
 		fprintf(stderr, "<%d>tarn server \"%s\": %s\n", level, s->name, line);
+}
+
+#define SELDOM_NS 1000000000u
+
+void tarn__log_seldom(struct server *s, struct seldom *of, const char *what)
+{
+	const uint64_t now = tarn__now();
+
+	of->n++;
+	if (now < of->next_ns)
+		return;
+	if (of->n == 1)
+		tarn__log(s, 4, "%s", what);
+	else
+		tarn__log(s, 4, "%s (%llu times since this was said last)", what, (unsigned long long)of->n);
+	of->n = 0;
+	of->next_ns = now + SELDOM_NS;
 }
 
 /* ---- stopping from outside ---- */
@@ -187,10 +213,10 @@ static int open_state(struct server *s, const tarn_server_options *o)
 		tarn__log(s, 6, "removed %zu names that dead servers left in /dev/shm", swept);
 	int r = tarn__state_create(&s->st, s->backing, bytes, blocks);
 	if (r < 0)
-		return tarn__fail(r, "cannot create an arena of %llu MiB in %s: %s",
+		return tarn__fail(r, "cannot create an arena of %llu MiB in %s: %s%s",
 				  (unsigned long long)(bytes >> 20),
-				  s->backing == TARN__BACKING_MEMFD ? "a memfd" : "/dev/shm",
-				  strerror(-r));
+				  s->backing == TARN__BACKING_MEMFD ? "a memfd" : "/dev/shm", strerror(-r),
+				  r == -EFBIG ? ". Is the size of files limited (ulimit -f)?" : "");
 	tarn__heap_init(&s->st);
 	tarn__claims_init(&s->st);
 	SET(&s->st, s->st.head->default_quota, o->client_quota_bytes);
@@ -440,7 +466,7 @@ static int choose_name(struct server *s, const char *name)
 		if (strlen(name) >= sizeof s->name)
 			return tarn__fail(-ENAMETOOLONG, "the server name \"%.40s...\" is longer than %zu",
 					  name, sizeof s->name - 1);
-		snprintf(s->name, sizeof s->name, "%s", name);
+		tarn__control_name(name, s->name, sizeof s->name);
 		return 0;
 	}
 	if (getrandom(&nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)
