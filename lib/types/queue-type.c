@@ -322,7 +322,8 @@ static int stash(tarn_context *ctx, void *self)
 	return 0;
 }
 
-/* Notes that the caller has one reference less to get. False: the item is not one that it took. */
+/* Notes that the caller has one reference less to get. False: the item is not one that it took, or the queue has
+ * nothing of it. */
 static bool take_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn, uint32_t client)
 {
 	uint64_t seen = s != NULL ? tarn__mpmc_look(&s->word) : 0;
@@ -335,7 +336,9 @@ static bool take_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn,
 	if (s == NULL || tarn__mpmc_ahead(seen, turn) != 0)
 		return true;
 	n = stashed(s, turn);
-	if (n != 0 && n != TARN__STASH_FAILED)
+	if (n == TARN__STASH_FAILED)
+		return false;
+	if (n != 0)
 		stash_note(v, s, turn, n - 1);
 	else if (n == 0 && mine)
 		stash_note(v, s, turn, TARN__STASH_TAKEN | (stash_taken(s, turn) + 1));
@@ -357,11 +360,13 @@ static int take(tarn_context *ctx, void *self)
 	if (r < 0)
 		return r;
 	r = tarn__self_give(ctx, id);
+	/* A dead id is no offence; nor is what is no block, of an item that an evicted client does not get. What the
+	 * queue holds of it goes all the same. */
+	if (r == -TARN_ESTALE)
+		r = 0;
 	if (r == 0 && view_open(ctx, self, &v) && !(v.q->flags & TARN__QUEUE_KEEP) &&
 	    take_note(&v, slot_of(&v, turn), turn, tarn_context_caller(ctx).client))
 		r = tarn__self_drop_late(ctx, id);
-	if (r == -TARN_ESTALE)
-		return 0; /* a dead id is no offence */
 	return r < 0 ? tarn_throw(ctx, "MemoryError", "item %llu of the queue cannot be given",
 				  (unsigned long long)turn) : 0;
 }
@@ -419,6 +424,9 @@ static int done(tarn_context *ctx, void *self)
 		return -TARN_EREMOTE;
 	if (!stash_drop(&v, s, turn))
 		return -E2BIG;
+	/* Who could not read it releases it when it hears that: begun again, this would not find it. */
+	if (!(v.q->flags & TARN__QUEUE_KEEP))
+		return 0;
 	v.m.me = tarn_context_caller(ctx).client;
 	tarn__mpmc_release(&v.m, &s->word, turn);
 	tarn__bell_ring_all(&v.q->done);
