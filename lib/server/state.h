@@ -459,6 +459,7 @@ struct state_head {
 	uint64_t n_aside;                /* DEAD objects that are not on the dead list */
 	uint64_t things_made;            /* ever: the order of creation */
 	uint64_t calls_made;             /* ever: their serial numbers */
+	uint64_t told;                   /* ever: parts of departed() that are committed */
 	uint64_t types_hash;             /* of all types that this arena's servers have; 0: not yet */
 
 	/* The message whose inline method is running, set without the log before the method begins and
@@ -486,10 +487,12 @@ struct state_head {
 		uint64_t times;
 	} again;
 
-	/* The object that is just told that a client is gone; likewise not logged. */
+	/* The object that is just told that a client is gone; likewise not logged. What it says of words that it
+	 * changes is in running.note: no message's method runs meanwhile. */
 	struct telling {
 		uint32_t client;         /* NIL: none is */
 		uint32_t thing;
+		uint64_t told;           /* as above, when it began: is it the same still, that was not committed */
 	} telling;
 
 	/* Calls in which a server died, until their callers are told: not logged either. One a death,

@@ -55,6 +55,15 @@ int tarn__succeed_state(struct server *s)
 
 /* ---- who was there ---- */
 
+/* Words that a method said would change are as they were. Release: as the stores that are undone. */
+static void notes_back(struct server *s)
+{
+	const struct running *now = &s->st.head->running;
+
+	for (uint64_t i = now->notes; i-- > 0;)
+		tarn__store_release((uint64_t *)(void *)(s->st.data.base + now->note[i].offset), now->note[i].was);
+}
+
 /* The object of the call is as it was before, or the words that its method said would change. Done
  * twice it is the same. */
 static void put_back(struct server *s, const struct running *now)
@@ -65,10 +74,8 @@ static void put_back(struct server *s, const struct running *now)
 
 	if (type != NULL && now->saved_bytes == type->type->size && !(t->flags & THING_LOST))
 		memcpy(tarn__thing_self(s, o, type), now->saved, now->saved_bytes);
-	/* Release: as the store that is undone. */
-	for (uint64_t i = now->saved_bytes == 0 ? now->notes : 0; i-- > 0;)
-		tarn__store_release((uint64_t *)(void *)(s->st.data.base + now->note[i].offset),
-				    now->note[i].was);
+	if (now->saved_bytes == 0)
+		notes_back(s);
 }
 
 /*
@@ -147,6 +154,9 @@ static void note_telling(struct server *s)
 	struct telling *now = &st->head->telling;
 	const struct heritage *h = s->heritage;
 
+	/* What it dropped and held is rolled back by now. Done twice it is the same. */
+	if (now->client != NIL && now->told == st->head->told)
+		notes_back(s);
 	if (now->client != NIL && WIFSIGNALED(h->status) &&
 	    tarn__crash_signal(WTERMSIG(h->status)) && h->words.reactor &&
 	    now->thing < st->head->things && st->thing[now->thing].id != 0) {

@@ -832,6 +832,21 @@ int tarn_queue_task_done(tarn_object *queue)
 			  "process got is open.");
 }
 
+/* Items that were lost, and that none of those who join was told of yet. A server that is killed while it counts
+ * has its successor count again, from where it began: then told is ahead for a while, and nothing is told. */
+static uint64_t lost_since(struct tarn__queue *q)
+{
+	/* Relaxed: the slots, which the caller has seen settled by SYNC mpmc, were so after they were counted; and
+	 * who is told needs no more than that nobody else is. */
+	uint64_t told = tarn__load_relaxed(&q->lost_told), lost = tarn__load_relaxed(&q->lost);
+
+	while ((int64_t)(lost - told) > 0)
+		if (__atomic_compare_exchange_n(&q->lost_told, &told, lost, false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return lost - told;
+	return 0;
+}
+
 int tarn_queue_join(tarn_object *queue, int64_t timeout_ns)
 {
 	struct tarn__pause p;
@@ -850,8 +865,7 @@ int tarn_queue_join(tarn_object *queue, int64_t timeout_ns)
 			return tarn__fail_waited(r, timeout_ns, "Not all items of the queue are done");
 	}
 	tarn__pause_end(&p);
-	/* Relaxed: a number for one of those who join. */
-	lost = __atomic_exchange_n(&v.q->lost, 0, __ATOMIC_RELAXED);
+	lost = lost_since(v.q);
 	return lost == 0 ? 0 : tarn__fail(-EOWNERDEAD, "%llu items were open when their consumers died.",
 					  (unsigned long long)lost);
 }
