@@ -43,7 +43,8 @@ static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run,
 	if (tarn__likely(t->s->heritage == NULL))
 		return;
 	now->id = run->id;
-	now->own = run->served->own;
+	now->own = !run->served->own ? 0
+		   : run->offer != NULL && (run->offer->flags & TARN__OFFER_BOOKS) ? RUNNING_BOOKS : RUNNING_OWN;
 	now->saved_bytes = reads || tarn__deed_is_shared(t, run->served) ||
 					   run->served->type->size > RUNNING_SAVED
 				   ? 0 : run->served->type->size;

@@ -397,6 +397,8 @@ static_assert(sizeof(struct heap) % 8 == 0, "whole words");
 #define RUNNING_SAVED 4096u /* bytes; of larger instances nothing is saved */
 #define RUNNING_NOTES (RUNNING_SAVED / 16u)
 #define AGAIN_MOST 8u      /* so often a method of Tarn's own types is begun: perhaps it is the reason */
+#define RUNNING_OWN 1u
+#define RUNNING_BOOKS 2u   /* what others hold rests on it, and it is a few steps: begun again always */
 #define DIED_MOST 32u
 
 struct state_head {
@@ -468,7 +470,7 @@ struct state_head {
 	struct running {
 		uint64_t position;
 		uint32_t lane;           /* NIL: none */
-		uint32_t own;            /* 1: of one of Tarn's types, and may be begun again */
+		uint32_t own;            /* RUNNING_...: of one of Tarn's types, and may be begun again */
 		/* The instance as it was: the successor puts it back, so that such a call has not been. */
 		uint64_t id, saved_bytes; /* 0: it is not here */
 		uint64_t notes;           /* or: words of DATA as they were, the oldest first */

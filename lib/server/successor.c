@@ -81,7 +81,8 @@ static void put_back(struct server *s, const struct running *now)
 /*
  * Methods of Tarn's own types that run on the reactor are begun again: nobody's code is in them whose
  * effects outside of the arena could come twice, and what they had done is put back, or they find it
- * (lib/types/memory.h). Not if the method is what the server died of.
+ * (lib/types/memory.h). Not if the method is what the server died of, or perhaps is. One that only says what its caller
+ * did with references is not: what is given up there is a client's claim, who would be evicted for using it.
  */
 static bool begin_again(struct server *s, const struct running *now, int signal)
 {
@@ -90,7 +91,8 @@ static bool begin_again(struct server *s, const struct running *now, int signal)
 	bool same = h->again.lane == now->lane && h->again.position == now->position &&
 		    h->again.incarnation == incarnation;
 
-	if (now->own == 0 || tarn__crash_signal(signal) || (same && h->again.times >= AGAIN_MOST))
+	if (now->own == 0 || tarn__crash_signal(signal) ||
+	    (same && h->again.times >= AGAIN_MOST && now->own != RUNNING_BOOKS))
 		return false;
 	h->again.times = same ? h->again.times + 1 : 1;
 	h->again.position = now->position;
