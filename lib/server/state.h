@@ -537,8 +537,9 @@ struct state {
 		uint32_t n, room;
 	} suspects;
 	struct tarn__segment meta_segment, data, dir_segment;
-	/* Bytes of DATA to commit at most, together with those of containers; 0: as many as the cap. */
-	uint64_t data_most;
+	/* Bytes of DATA to commit at most, together with those of containers; 0: as many as the cap. By the reactor;
+	 * executors read it, too. And how many there are when it is looked at again (0: never), and when it last was. */
+	uint64_t data_most, look_at, looked_ns;
 	const uint64_t *view_taken; /* those; NULL: none */
 	struct tarn__dir_entry *dir;
 	uint32_t *born; /* by object: the tick when it became LIVE (facts.h); NULL: nobody keeps it */
