@@ -15,7 +15,6 @@
 
 #define DEFER_SLOTS 64u /* smaller rings defer nothing: their fullness is exact */
 #define NAME_MOST (TARN__NAME_BYTES - 1)
-#define UNREF_NS 50000000 /* so long an end that cannot be closed at once is tried again */
 
 /* ---- handles ---- */
 
@@ -422,7 +421,7 @@ tarn_channel *tarn_channel_ref(tarn_channel *channel)
  * some patience with the server. */
 static void close_late(struct tarn_client *c)
 {
-	uint64_t deadline = tarn__deadline(UNREF_NS);
+	uint64_t deadline = tarn__deadline(TARN__BUSY_NS);
 	struct tarn__lane *l;
 
 	if (tarn__lane_mine(c) == NULL || tarn__lane_enter(c, &l) < 0)
