@@ -151,6 +151,23 @@ int tarn__control_address(const char *name, int make_directory, struct sockaddr_
 	return r;
 }
 
+void tarn__control_name(const char *name, char *ret, size_t bytes)
+{
+	const char *from = name;
+	char here[PATH_MAX];
+
+	if (name[0] != '/' && name[0] != '@' && strchr(name, '/') != NULL && getcwd(here, sizeof here) != NULL &&
+	    here[0] == '/') {
+		while (strncmp(from, "./", 2) == 0)
+			from += 2;
+		int n = snprintf(ret, bytes, "%s/%s", here[1] != '\0' ? here : "", from);
+
+		if (n > 0 && (size_t)n < bytes)
+			return;
+	}
+	snprintf(ret, bytes, "%s", name);
+}
+
 /* ---- servers as text ---- */
 
 int tarn__control_text(const char *name, const uint64_t uuid[2], int pid, char *ret, size_t bytes)

@@ -83,6 +83,10 @@ struct tarn__answer {
 struct sockaddr_un;
 int tarn__control_address(const char *name, int make_directory, struct sockaddr_un *ret);
 
+/* @name as it is meant now, whatever this process's directory is later: of a path in it one from the root, as far as
+ * @ret has room (a socket's path is short). */
+void tarn__control_name(const char *name, char *ret, size_t bytes);
+
 /* That directory of plain names, whether it exists or not; 0 or negative errno. */
 int tarn__control_directory(char *ret, size_t bytes);
 

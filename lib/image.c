@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "error.h"
+#include "shm/segment.h"
 
 int tarn__fd_high(int fd)
 {
@@ -44,14 +45,15 @@ int tarn__order_open(const char *what, uint64_t magic, size_t bytes, void **ret_
 
 	if (fd < 0)
 		return tarn__fail(-errno, "cannot prepare %s: %s", what, strerror(errno));
+	int r = tarn__file_size(fd, bytes);
 	/* Sealed, or an image that cuts it off would take its starter along (SIGBUS). */
-	if (ftruncate(fd, (off_t)bytes) != 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0 ||
-	    (o = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED) {
-		int r = tarn__fail(-errno, "cannot prepare %s: %s", what, strerror(errno));
-
+	if (r == 0 && (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0 ||
+		       (o = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)) == MAP_FAILED))
+		r = -errno;
+	if (r < 0) {
 		close(fd);
-		return r;
+		return tarn__fail(r, "cannot prepare %s: %s%s", what, strerror(-r),
+				  r == -EFBIG ? ". Is the size of files limited (ulimit -f)?" : "");
 	}
 	o->magic = magic;
 	o->bytes = bytes;

@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -123,6 +124,15 @@ static void remove_name(char *name)
 	free(name);
 }
 
+int tarn__file_size(int fd, uint64_t bytes)
+{
+	struct rlimit most;
+
+	if (getrlimit(RLIMIT_FSIZE, &most) == 0 && most.rlim_cur != RLIM_INFINITY && bytes > most.rlim_cur)
+		return -EFBIG;
+	return ftruncate(fd, (off_t)bytes) == 0 ? 0 : -errno;
+}
+
 int tarn__segment_create(enum tarn__backing backing, const char *label, uint64_t bytes,
 			 struct tarn__segment *ret)
 {
@@ -133,19 +143,19 @@ int tarn__segment_create(enum tarn__backing backing, const char *label, uint64_t
 
 	if (fd < 0)
 		return fd;
-	if (fchmod(fd, 0600) != 0 || ftruncate(fd, (off_t)bytes) != 0) {
-		int r = -errno;
+	int r = fchmod(fd, 0600) == 0 ? tarn__file_size(fd, bytes) : -errno;
+	if (r < 0) {
 		remove_name(name);
 		close(fd);
 		return r;
 	}
 	if (backing == TARN__BACKING_MEMFD &&
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-		int r = -errno;
+		r = -errno;
 		close(fd);
 		return r;
 	}
-	int r = tarn__segment_map(fd, bytes, true, ret);
+	r = tarn__segment_map(fd, bytes, true, ret);
 	if (r == 0)
 		ret->name = name;
 	else

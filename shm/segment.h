@@ -34,6 +34,9 @@ struct tarn__segment {
 enum tarn__backing tarn__backing_choose(enum tarn__backing asked, uint64_t arena_bytes,
 					char *why, size_t why_bytes);
 
+/* Sizes a fresh file. -EFBIG beyond the limit of this process's files (ulimit -f), and not the signal that ends it. */
+int tarn__file_size(int fd, uint64_t bytes);
+
 /* Creates, sizes and maps a segment read-write. @label appears in /proc maps of
  * memfd segments. Returns 0 or negative errno; nothing is left behind on failure. */
 int tarn__segment_create(enum tarn__backing backing, const char *label, uint64_t bytes,

@@ -385,6 +385,7 @@ int serve(const char *program, const char *default_name, bool keep)
 	o->n_allow_gids = groups.n;
 	log_plain = isatty(STDERR_FILENO) == 1;
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a dump that becomes too long is an error */
 	signal(SIGINT, SIG_IGN); /* Ctrl-C is for whoever uses the server, not for it */
 	if (detach)
 		return run_detached(o);

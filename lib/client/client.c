@@ -346,8 +346,15 @@ static struct tarn_client *client_new(const char *name)
 	pthread_mutex_init(&c->mutex, NULL);
 	pthread_mutex_init(&c->pool, NULL);
 	pthread_mutex_init(&c->types.mutex, NULL);
-	snprintf(c->name, sizeof c->name, "%s", name);
+	tarn__control_name(name, c->name, sizeof c->name);
 	return c;
+}
+
+static void key_delete(struct tarn_client *c)
+{
+	if (c->has_key)
+		pthread_key_delete(c->key);
+	c->has_key = false;
 }
 
 /* Frees what there is; says nothing to the server. */
@@ -355,8 +362,7 @@ static void client_free(struct tarn_client *c)
 {
 	bool forked = tarn__forked(c);
 
-	if (c->has_key)
-		pthread_key_delete(c->key);
+	key_delete(c);
 	if (!forked) {
 		/* In a child these lists may be of no single moment: fork() copies page by page
 		 * while other threads of the parent go on, so a list can lead in a circle. */
@@ -460,6 +466,10 @@ tarn_client *tarn_client_close(tarn_client *client)
 
 	if (client == NULL)
 		return NULL;
+	/* Threads that are not in a call may be ending: whoever has not begun to give its lane up does not. */
+	key_delete(client);
+	if (!tarn__forked(client))
+		tarn__lanes_disown(client);
 	if (!tarn__forked(client) && tarn__load32_relaxed(&client->down) == 0)
 		/* Orderly, so that the memory is there again when this returns. A server that
 		 * is gone or hangs learns of our end by itself. */

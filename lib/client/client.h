@@ -141,6 +141,7 @@ struct tarn_client {
 	struct tarn__lane *parked;   /* without a thread, with their caches */
 	unsigned n_parked;
 	struct tarn__lane *closed;   /* structs of closed lanes, for the next ones */
+	unsigned n_ending;           /* SYNC lane-end: not by the mutex; threads that end and are not done with us */
 
 	/* Guarded by pool. */
 	TARN__ALIGNED_LINE pthread_mutex_t pool;

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "handle.h"
@@ -78,6 +79,40 @@ static void start(struct tarn__lane *l, struct tarn_client *c, uint32_t number)
 	tarn__spin_init(&l->spin, 50);
 }
 
+/*
+ * Structs of lanes whose client is closed. They are not freed: the key's destructor is called with one when a thread
+ * ends, and nothing says whether it has been called yet when the client is closed meanwhile. By the struct's owner it
+ * sees that it has come too late, whoever has it now.
+ *
+ * A list from which one takes all: no lock, so that a forked child finds none held.
+ */
+static struct tarn__lane *without_client;
+
+static void without_client_push(struct tarn__lane *first, struct tarn__lane *last)
+{
+	struct tarn__lane *top = __atomic_load_n(&without_client, __ATOMIC_RELAXED);
+
+	do
+		last->next_parked = top;
+	/* SYNC lane-struct, release: whoever takes it sees it as it was left. */
+	while (!__atomic_compare_exchange_n(&without_client, &top, first, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+}
+
+static struct tarn__lane *without_client_take(void)
+{
+	/* SYNC lane-struct, acquire. */
+	struct tarn__lane *l = __atomic_exchange_n(&without_client, NULL, __ATOMIC_ACQUIRE);
+
+	if (l == NULL || l->next_parked == NULL)
+		return l;
+	struct tarn__lane *last = l->next_parked;
+
+	while (last->next_parked != NULL)
+		last = last->next_parked;
+	without_client_push(l->next_parked, last);
+	return l;
+}
+
 /* A struct for a lane: used before, or new. Mutex held. */
 static struct tarn__lane *lane_struct(struct tarn_client *c)
 {
@@ -91,10 +126,15 @@ static struct tarn__lane *lane_struct(struct tarn_client *c)
 		__atomic_store_n(&l->closed, false, __ATOMIC_RELEASE);
 		return l;
 	}
-	l = aligned_alloc(64, tarn__round_up(sizeof *l, 64));
-	if (l == NULL)
-		return NULL;
-	memset(l, 0, sizeof *l);
+	l = without_client_take();
+	if (l == NULL) {
+		l = aligned_alloc(64, tarn__round_up(sizeof *l, 64));
+		if (l == NULL)
+			return NULL;
+		l->life = l->owner = 0;
+	}
+	memset(l, 0, offsetof(struct tarn__lane, life));
+	l->life++;
 	l->next_all = c->lanes;
 	c->lanes = l;
 	return l;
@@ -150,6 +190,8 @@ static int find_lane(struct tarn_client *c, struct tarn__lane **ret)
 			put_parked(c, l);
 			return tarn__fail(r, "No thread-local storage for a lane.");
 		}
+		/* Relaxed: this thread alone looks for it there, or who knows that it makes no calls. */
+		__atomic_store_n(&l->owner, tarn__lane_owner(), __ATOMIC_RELAXED);
 		describe_thread(l);
 	}
 	*ret = l;
@@ -253,9 +295,49 @@ static void close_spares(struct tarn_client *c)
 	}
 }
 
+/* SYNC lane-end: either the client's end takes a lane from its thread, or the thread's end comes first and is waited
+ * for. False: it is too late. */
+static bool begin_end(struct tarn__lane *l)
+{
+	uint64_t mine = tarn__lane_owner();
+
+	return __atomic_compare_exchange_n(&l->owner, &mine, mine | TARN__LANE_ENDING, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
+}
+
+static void await_end(struct tarn__lane *l)
+{
+	const struct timespec a_while = { .tv_nsec = 50000 };
+	uint64_t owner = __atomic_load_n(&l->owner, __ATOMIC_ACQUIRE);
+
+	for (;;) {
+		if ((owner & TARN__LANE_ENDING) != 0) {
+			nanosleep(&a_while, NULL);
+			owner = __atomic_load_n(&l->owner, __ATOMIC_ACQUIRE);
+		} else if (__atomic_compare_exchange_n(&l->owner, &owner, 0, false, __ATOMIC_ACQ_REL,
+						       __ATOMIC_ACQUIRE)) {
+			return;
+		}
+	}
+}
+
+void tarn__lanes_disown(struct tarn_client *c)
+{
+	const struct timespec a_while = { .tv_nsec = 50000 };
+
+	for (struct tarn__lane *l = c->lanes; l != NULL; l = l->next_all)
+		await_end(l);
+	/* They gave their lanes up, and may be at others'. */
+	while (__atomic_load_n(&c->n_ending, __ATOMIC_ACQUIRE) != 0)
+		nanosleep(&a_while, NULL);
+}
+
 void tarn__lane_park(void *lane)
 {
 	struct tarn__lane *l = lane;
+
+	if (!begin_end(l))
+		return;
 	struct tarn_client *c = l->client;
 
 	if (tarn__forked(c))
@@ -273,8 +355,12 @@ void tarn__lane_park(void *lane)
 	if (tarn__backlog_any(c))
 		tarn__backlog_post(l);
 	tarn__lane_leave(l);
+	/* SYNC lane-end: the count before the lane is nobody's, and down again when we are done with the client. */
+	__atomic_add_fetch(&c->n_ending, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&l->owner, 0, __ATOMIC_RELEASE);
 	put_parked(c, l);
 	close_spares(c);
+	__atomic_sub_fetch(&c->n_ending, 1, __ATOMIC_RELEASE);
 	tarn__compiler_barrier();
 	tarn__here.entering = false;
 }
@@ -286,7 +372,7 @@ void tarn__lanes_free(struct tarn_client *c)
 
 		c->lanes = l->next_all;
 		tarn__pending_free_all(l);
-		free(l);
+		without_client_push(l, l);
 	}
 	c->parked = NULL;
 	c->closed = NULL;

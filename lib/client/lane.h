@@ -55,9 +55,12 @@ struct tarn__lane {
 	struct tarn_channel *hazard;
 	struct tarn__spin spin;
 	uint64_t signals;        /* lanes that were asked to ring but need not: for people */
-	uint64_t life;           /* grows each time the struct gets another lane */
 	bool closed;
-	struct tarn__lane *next_all, *next_parked; /* parked or closed */
+	struct tarn__lane *next_all, *next_parked; /* parked or closed; without a client */
+
+	/* From here on it outlives its client: structs are used again, and never freed. */
+	uint64_t life;           /* grows each time the struct gets another lane */
+	uint64_t owner;          /* SYNC lane-end: tarn__lane_owner() of its thread; 0: none */
 };
 
 struct tarn__here {
@@ -66,6 +69,11 @@ struct tarn__here {
 	bool entering;   /* getting a lane: a signal handler must not try it again */
 };
 extern __thread struct tarn__here tarn__here;
+
+/* The calling thread, as no other is called while it lives, and whether it is giving its lane up. */
+#define TARN__LANE_ENDING 1u
+static inline uint64_t tarn__lane_owner(void) { return (uintptr_t)&tarn__here; }
+static_assert(_Alignof(struct tarn__here) > TARN__LANE_ENDING, "a bit of the address is free");
 
 /* Whether the call that is posted next is timed, for people: a look at the clock costs 25 ns, and a
  * quick call 200. So it is the first 8 of each thread, and 8 together of 1024 questions later. */
@@ -116,6 +124,8 @@ static inline int tarn__lane_enter(struct tarn_client *c, struct tarn__lane **re
 
 /* Destructor of the thread's key. */
 void tarn__lane_park(void *lane);
+/* Takes the lanes from their threads: none gives its up from here on, and those that are at it are waited for. */
+void tarn__lanes_disown(struct tarn_client *c);
 /* Frees the private memory of all lanes; the client is closed. */
 void tarn__lanes_free(struct tarn_client *c);
 

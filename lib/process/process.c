@@ -58,7 +58,9 @@ void tarn__process_release(struct tarn_process *p)
 	if (p->order_fd >= 0)
 		close(p->order_fd);
 	if (p->work != NULL) {
-		explicit_bzero(p->work->key, sizeof p->work->key); /* if nobody attached with it */
+		/* If nobody attached with it. A forked child has the same memory, and no say in it. */
+		if (p->owner == getpid())
+			explicit_bzero(p->work->key, sizeof p->work->key);
 		munmap(p->work, p->work_bytes);
 	}
 	pthread_mutex_destroy(&p->mutex);
@@ -597,8 +599,10 @@ int tarn_process_exception(tarn_process *process, int64_t timeout_ns, const tarn
 
 enum tarn_process_state tarn_process_state(tarn_process *process)
 {
-	if (process->owner == getpid())
-		tarn__process_collect(process);
+	/* Without the mutex, which is held for as long as the server is asked for the outcome, and in a forked child
+	 * perhaps by a thread that is not there. What has ended does not change any more; a child's copy neither. */
+	if (process->owner != getpid() || tarn__process_collect(process))
+		return process->state;
 	pthread_mutex_lock(&process->mutex);
 	enum tarn_process_state state = process->state;
 	pthread_mutex_unlock(&process->mutex);

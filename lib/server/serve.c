@@ -188,10 +188,10 @@ static int open_state(struct server *s, const tarn_server_options *o)
 		tarn__log(s, 6, "removed %zu names that dead servers left in /dev/shm", swept);
 	int r = tarn__state_create(&s->st, s->backing, bytes, blocks);
 	if (r < 0)
-		return tarn__fail(r, "cannot create an arena of %llu MiB in %s: %s",
+		return tarn__fail(r, "cannot create an arena of %llu MiB in %s: %s%s",
 				  (unsigned long long)(bytes >> 20),
-				  s->backing == TARN__BACKING_MEMFD ? "a memfd" : "/dev/shm",
-				  strerror(-r));
+				  s->backing == TARN__BACKING_MEMFD ? "a memfd" : "/dev/shm", strerror(-r),
+				  r == -EFBIG ? ". Is the size of files limited (ulimit -f)?" : "");
 	tarn__heap_init(&s->st);
 	tarn__claims_init(&s->st);
 	SET(&s->st, s->st.head->default_quota, o->client_quota_bytes);
@@ -441,7 +441,7 @@ static int choose_name(struct server *s, const char *name)
 		if (strlen(name) >= sizeof s->name)
 			return tarn__fail(-ENAMETOOLONG, "the server name \"%.40s...\" is longer than %zu",
 					  name, sizeof s->name - 1);
-		snprintf(s->name, sizeof s->name, "%s", name);
+		tarn__control_name(name, s->name, sizeof s->name);
 		return 0;
 	}
 	if (getrandom(&nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)

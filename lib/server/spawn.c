@@ -93,6 +93,7 @@ static _Noreturn void serve_order(int fd)
 	sigaction(SIGHUP, &act, NULL);
 	signal(SIGINT, SIG_IGN); /* Ctrl-C is for the program, which ends us when it wants */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a dump that becomes too long is an error */
 	prctl(PR_SET_NAME, PROCESS_NAME, 0, 0, 0);
 	fcntl(o->ready_fd, F_SETFD, FD_CLOEXEC);
 	if (o->parent_pidfd >= 0)

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/client/lane.h"
 #include "tests/common/scene.h"
 #include "tests/common/seccomp.h"
 
@@ -271,6 +272,95 @@ PLAIN_TEST_TIMEOUT(many_clients_of_one_process_do_not_mix, 60)
 			PLAIN_EQ(pthread_create(&t[i], NULL, own_client, &s), 0);
 		for (int i = 0; i < 16; i++)
 			pthread_join(t[i], NULL);
+	}
+	scene_close(&s);
+}
+
+/* ---- threads that end while the client is closed ---- */
+
+/* Nobody can wait for the end of a thread that is detached, but for that of its calls. */
+static struct ending {
+	tarn_client *c;
+	struct tarn__lane *lane;
+	uint32_t step;
+} ending;
+
+/* As libc does: it has what the key holds, and calls the destructor next. */
+static void *end_late(void *arg)
+{
+	struct ending *e = arg;
+
+	OK(tarn_client_ping(e->c, TARN_FOREVER));
+	e->lane = pthread_getspecific(e->c->key);
+	pthread_setspecific(e->c->key, NULL);
+	scene_say(&e->step, 1);
+	scene_await(&e->step, 2);
+	tarn__lane_park(e->lane);
+	return NULL;
+}
+
+PLAIN_TEST(a_thread_that_ends_when_its_client_is_closed_gives_nothing_up)
+{
+	struct scene s = scene_open(NULL);
+	pthread_t t;
+
+	ending = (struct ending){ .c = scene_client(&s) };
+	PLAIN_EQ(pthread_create(&t, NULL, end_late, &ending), 0);
+	scene_await(&ending.step, 1);
+	tarn_client_close(ending.c);
+	/* The next client's lane has the same struct, but is this thread's. */
+	tarn_client *c = scene_client(&s);
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	PLAIN_CHECK(tarn__lane_mine(c) == ending.lane);
+	scene_say(&ending.step, 2);
+	pthread_join(t, NULL);
+	PLAIN_EQ(c->n_parked, 0);
+	work(c, 20);
+	PLAIN_CHECK(tarn__lane_mine(c) == ending.lane);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+static void *use_and_end(void *arg)
+{
+	struct ending *e = arg;
+
+	OK(tarn_client_ping(e->c, TARN_FOREVER));
+	e->lane = tarn__lane_mine(e->c);
+	scene_say(&e->step, 1);
+	scene_await(&e->step, 2);
+	return NULL;
+}
+
+static void *close_it(void *arg)
+{
+	struct ending *e = arg;
+
+	scene_say(&e->step, 3);
+	tarn_client_close(e->c);
+	return NULL;
+}
+
+PLAIN_TEST(a_client_that_is_closed_waits_for_a_thread_that_gives_up_its_lane)
+{
+	struct scene s = scene_open(NULL);
+
+	for (unsigned i = 0; i < 20; i++) {
+		pthread_t ends, closes;
+
+		ending = (struct ending){ .c = scene_client(&s) };
+		PLAIN_EQ(pthread_create(&ends, NULL, use_and_end, &ending), 0);
+		scene_await(&ending.step, 1);
+		/* As if others were at the list of lanes that are nobody's: it waits to put its own there. */
+		pthread_mutex_lock(&ending.c->mutex);
+		scene_say(&ending.step, 2);
+		PLAIN_WAIT_FOR(__atomic_load_n(&ending.lane->owner, __ATOMIC_ACQUIRE) == 0);
+		PLAIN_EQ(__atomic_load_n(&ending.c->n_ending, __ATOMIC_ACQUIRE), 1);
+		PLAIN_EQ(pthread_create(&closes, NULL, close_it, &ending), 0);
+		scene_await(&ending.step, 3);
+		pthread_mutex_unlock(&ending.c->mutex);
+		pthread_join(ends, NULL);
+		pthread_join(closes, NULL);
 	}
 	scene_close(&s);
 }

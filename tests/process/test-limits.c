@@ -90,6 +90,48 @@ PLAIN_TEST(t12_too_few_descriptors_are_an_error_of_attaching)
 	scene_close(&s);
 }
 
+/* ---- sizes of files, which memory without a name is, too ---- */
+
+static void small_files(const struct scene *s)
+{
+	const tarn_server_options o = { .arena_bytes = 64u << 20 };
+	tarn_client *c = scene_client(s);
+	tarn_server *server;
+	tarn_process *p;
+	bool started = false;
+
+	for (rlim_t bytes = 100; !started; bytes *= 16) {
+		struct rlimit before = limit(RLIMIT_FSIZE, bytes);
+		int r = tarn_server_start(&o, &server);
+
+		if (r < 0)
+			PLAIN_CHECKF(r == -EFBIG && strstr(tarn_error_last()->message, "ulimit -f") != NULL, "%llu: %s",
+				     (unsigned long long)bytes, tarn_error_last()->message);
+		else
+			tarn_server_unref(server);
+		started = r == 0;
+		r = tarn_process_spawn(c, &(tarn_process_options){ .program = "/bin/true" }, &p);
+		lift(RLIMIT_FSIZE, &before);
+		if (r == 0) {
+			OK(tarn_process_join(p, TARN_FOREVER));
+			tarn_process_unref(p);
+			continue;
+		}
+		PLAIN_CHECKF(r == -EFBIG && bytes < 1 << 20, "%llu: %s", (unsigned long long)bytes,
+			     tarn_error_last()->message);
+	}
+	tarn_client_close(c);
+}
+
+/* The system sends a signal that ends the process, as soon as a file is to become too large. */
+PLAIN_TEST(t12_a_limit_of_files_sizes_is_an_error_and_no_signal)
+{
+	struct scene s = scene_open(NULL);
+
+	in_a_child(&s, small_files);
+	scene_close(&s);
+}
+
 /* ---- address space ---- */
 
 static rlim_t address_space(void)

@@ -985,4 +985,45 @@ PLAIN_TEST(an_idle_server_has_no_wake_ups_with_epoll)
 	rests(TARN_IO_EPOLL);
 }
 
+/* Whoever becomes a daemon changes its directory, and found its own server no more, or another one of that name. */
+PLAIN_TEST(a_server_in_this_directory_is_found_from_any_other)
+{
+	const tarn_server_options o = { .arena_bytes = 16u << 20, .name = "./deep//server.sock" };
+	char text[TARN_SERVER_TEXT], path[256], again[TARN_SERVER_TEXT];
+	tarn_server *server, *same;
+	tarn_client *c, *other;
+	struct stat st;
+
+	PLAIN_EQ(chdir(plain_dir()), 0);
+	PLAIN_EQ(mkdir("deep", 0700), 0);
+	OK(tarn_server_start(&o, &server));
+	OK(tarn_client_open("deep/server.sock", NULL, &c));
+	PLAIN_EQ(chdir("/"), 0);
+	smoke(tarn_server_name(server));
+	OK(tarn_server_client_open(server, NULL, &other));
+	tarn_client_close(other);
+	OK(tarn_server_export(server, text));
+	OK(tarn_client_export(c, again, sizeof again));
+	PLAIN_EQ(strcmp(text, again), 0);
+	OK(tarn_server_import(text, &same));
+	OK(tarn_server_client_open(same, NULL, &other));
+	tarn_client_close(other);
+	tarn_server_unref(same);
+	tarn_client_close(c);
+	PLAIN_EQ(tarn_server_shutdown(server, TARN_FOREVER), 0);
+	tarn_server_unref(server);
+	snprintf(path, sizeof path, "%s/deep/server.sock", plain_dir());
+	PLAIN_CHECK(stat(path, &st) != 0);
+	/* A path from the root that would be too long for a socket is left as it is. */
+	char longer[120];
+	PLAIN_EQ(chdir(plain_dir()), 0);
+	snprintf(longer, sizeof longer, "./%0*d", 107 - 2, 0);
+	const tarn_server_options l = { .arena_bytes = 16u << 20, .name = longer };
+	OK(tarn_server_start(&l, &server));
+	PLAIN_EQ(strcmp(tarn_server_name(server), longer), 0);
+	smoke(longer);
+	PLAIN_EQ(tarn_server_shutdown(server, TARN_FOREVER), 0);
+	tarn_server_unref(server);
+}
+
 PLAIN_MAIN()

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/process/process.h"
 #include "tests/common/arena.h"
 #include "tests/common/types.h"
 
@@ -1075,6 +1076,93 @@ PLAIN_TEST(a_forked_child_has_no_part_in_its_parents_processes)
 	PLAIN_CHECK(tarn_process_is_alive(p));
 	OK(tarn_process_kill(p));
 	PLAIN_WAIT_FOR(tarn_process_done(p));
+	tarn_process_unref(p);
+	user_close(&u);
+}
+
+/* A child that let go of its copy wiped the key in the order, which it has in common with its parent. */
+PLAIN_TEST(a_forked_child_leaves_the_key_to_the_worker_that_is_to_have_it)
+{
+	static const char key[] = "what only this test's workers know";
+	const tarn_client_options with_key = { .authkey = key, .authkey_bytes = sizeof key - 1 };
+	struct user u = { .s = scene_open(&(tarn_server_options){ .arena_bytes = 64u << 20, .authkey = key,
+								  .authkey_bytes = sizeof key - 1 }) };
+	tarn_process *p;
+	tarn_builder b;
+	int64_t y;
+
+	OK(tarn_server_client_open(u.s.server, NULL, &u.c));
+	tarn_builder_init(&b);
+	tarn_put_int(&b, 4);
+	OK(tarn_process_new(u.c, &(tarn_process_options){ .entry = "twice", .args = &b, .client = &with_key }, &p));
+	tarn_builder_fini(&b);
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		tarn_process_unref(p);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(pid), 0);
+	OK(tarn_process_start(p));
+	OK(tarn_process_get(p, TARN_FOREVER, "q", &y));
+	PLAIN_EQ(y, 8);
+	tarn_process_unref(p);
+	/* The look at the server when all is over proves it, too. */
+	char path[128];
+	snprintf(path, sizeof path, "%s/key", plain_dir());
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	PLAIN_EQ(write(fd, key, sizeof key - 1), sizeof key - 1);
+	close(fd);
+	setenv("TARN_AUTHKEY_FILE", path, 1);
+	user_close(&u);
+}
+
+static bool is_locked(tarn_process *p)
+{
+	if (pthread_mutex_trylock(&p->mutex) != 0)
+		return true;
+	pthread_mutex_unlock(&p->mutex);
+	plain__nap();
+	return false;
+}
+
+static void *join_it(void *arg)
+{
+	OK(tarn_process_join(arg, TARN_FOREVER));
+	return NULL;
+}
+
+/* Whoever asks the server for the outcome has the process locked for as long as that takes: others, and children
+ * that are forked meanwhile, only wanted to know whether it has ended. */
+PLAIN_TEST(how_a_process_ended_is_known_while_another_thread_waits_for_its_outcome)
+{
+	struct user u = user_open();
+	tarn_process *p = SPAWN(&u, "twice", "q", INT64_C(4));
+	const pid_t server = tarn_server_pid(u.s.server);
+	pthread_t thread;
+	int64_t y;
+
+	PLAIN_WAIT_FOR(tarn_process_done(p));
+	PLAIN_EQ(kill(server, SIGSTOP), 0);
+	PLAIN_EQ(pthread_create(&thread, NULL, join_it, p), 0);
+	for (int n = 0; n < 10; n++)
+		PLAIN_WAIT_FOR(is_locked(p));
+	PLAIN_EQ(tarn_process_state(p), TARN_PROCESS_SUCCEEDED);
+	PLAIN_EQ(tarn_process_exitcode(p), 0);
+	if (!ARENA_ASAN) { /* a fork of several threads can wait for the sanitizer's allocator for ever */
+		pid_t pid = plain_fork();
+
+		if (pid == 0) {
+			PLAIN_EQ(tarn_process_state(p), TARN_PROCESS_SUCCEEDED);
+			PLAIN_CHECK(!tarn_process_is_alive(p));
+			tarn_process_unref(p);
+			_exit(0);
+		}
+		PLAIN_EQ(plain_reap(pid), 0);
+	}
+	PLAIN_EQ(kill(server, SIGCONT), 0);
+	pthread_join(thread, NULL);
+	OK(tarn_process_get(p, TARN_FOREVER, "q", &y));
+	PLAIN_EQ(y, 8);
 	tarn_process_unref(p);
 	user_close(&u);
 }

@@ -54,8 +54,8 @@ typedef struct tarn_client_options {
 } tarn_client_options;
 
 /*
- * Attaches to the server @name: a plain name ("demo"), a path ("/run/x.sock") or an
- * abstract socket ("@demo"). @options may be NULL. The caller owns the client in
+ * Attaches to the server @name: a plain name ("demo"), a path ("/run/x.sock"; "./x.sock" in the
+ * directory of now) or an abstract socket ("@demo"). @options may be NULL. The caller owns the client in
  * @ret_client and ends it with tarn_client_close().
  * -ENOENT no such server, -TARN_ESRVDOWN it is just ending, -EACCES not admitted (or the
  * server is another user's), -TARN_EAUTH no or another authkey, -TARN_EVERSION other layout, -ETIMEDOUT none appeared
@@ -67,7 +67,7 @@ TARN_EXPORT int tarn_client_open(const char *name, const tarn_client_options *op
 /*
  * Detaches: cached blocks go back, handles that are still held become invalid (using
  * them is an error of the caller). NULL is allowed. Returns NULL. No other thread may
- * be inside a call on this client.
+ * be inside a call on this client; one that is done with its calls may be ending.
  */
 TARN_EXPORT tarn_client *tarn_client_close(tarn_client *client);
 
