@@ -255,7 +255,8 @@ static bool can_stash(const struct tarn__queue_slot *s, uint64_t turn, uint64_t 
 
 /*
  * What was put cannot be kept: there is no memory for that. Blocks may have a taker already, who waits for nobody.
- * So he who put them holds them once more, until his end, and the queue none of them.
+ * So he who put them holds them once more, until his end, and the queue none of them. That takes no memory: he has a
+ * claim on them, or a credit for one that he has not come to say.
  */
 static void keep_with_caller(tarn_context *ctx, const tarn_parcel *args, unsigned n_kept)
 {
