@@ -86,6 +86,7 @@ static void keeper_log(const struct keeper *k, int level, const char *format, ..
 	va_start(ap, format);
 	vsnprintf(line, sizeof line, format, ap);
 	va_end(ap);
+	tarn__log_clean(line);
 	if (o->log != NULL)
 		o->log(o->log_arg, level, line);
 	else

@@ -411,7 +411,7 @@ static bool prove(struct visitor *v, const struct tarn__request *q)
 		return true;
 	}
 	if (a->key_bytes != 0)
-		tarn__log(v->server, 4, "somebody did not know the authkey");
+		tarn__log_seldom(v->server, &v->server->refused, "somebody did not know the authkey");
 	refuse(v, q->kind, r, a->key_bytes == 0 ? "the server has no authkey, so it cannot prove one"
 						: "that is not the server's authkey");
 	return a->key_bytes == 0;
@@ -509,18 +509,24 @@ static void turn_away(struct server *s)
 	if (fd >= 0)
 		close(fd);
 	s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	tarn__log(s, 4, "no descriptor for a new connection: raise the limit of open files");
+	tarn__log_seldom(s, &s->turned_away, "no descriptor for a new connection: raise the limit of open files");
 }
+
+#define ACCEPTS_MOST 16u /* between two looks at the lanes: others may connect as fast as we accept */
 
 static void on_listener(void *arg, uint32_t events)
 {
 	struct server *s = arg;
-	int fd;
+	int fd = -1;
 
 	(void)events;
-	while ((fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+	for (unsigned n = 0; n < ACCEPTS_MOST; n++) {
+		fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0)
+			break;
 		visitor_add(s, fd);
-	if ((errno == EMFILE || errno == ENFILE) && s->spare_fd >= 0)
+	}
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE) && s->spare_fd >= 0)
 		turn_away(s);
 }
 

@@ -35,6 +35,14 @@
 
 /* ---- the log ---- */
 
+/* Names are others', and may be any bytes: none begins a line, or moves a terminal's cursor. */
+void tarn__log_clean(char *line)
+{
+	for (; *line != '\0'; line++)
+		if ((unsigned char)*line < 0x20 || *line == 0x7f)
+			*line = '?';
+}
+
 void tarn__log(struct server *s, int level, const char *format, ...)
 {
 	char line[400];
@@ -45,10 +53,28 @@ void tarn__log(struct server *s, int level, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(line, sizeof line, format, ap);
 	va_end(ap);
+	tarn__log_clean(line);
 	if (s->log != NULL)
 		s->log(s->log_arg, level, line);
 	else
 		fprintf(stderr, "<%d>tarn server \"%s\": %s\n", level, s->name, line);
+}
+
+#define SELDOM_NS 1000000000u
+
+void tarn__log_seldom(struct server *s, struct seldom *of, const char *what)
+{
+	const uint64_t now = tarn__now();
+
+	of->n++;
+	if (now < of->next_ns)
+		return;
+	if (of->n == 1)
+		tarn__log(s, 4, "%s", what);
+	else
+		tarn__log(s, 4, "%s (%llu times since this was said last)", what, (unsigned long long)of->n);
+	of->n = 0;
+	of->next_ns = now + SELDOM_NS;
 }
 
 /* ---- stopping from outside ---- */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -100,6 +101,55 @@ PLAIN_TEST(l16_only_who_knows_the_key_is_let_in)
 	tarn_inspector_close(in);
 	try(s.name, &with_key);
 	PLAIN_CHECK(scene_logged(&s, "did not know the authkey"));
+	scene_close(&s);
+}
+
+static unsigned lines_with(const struct scene *s, const char *text)
+{
+	char line[1024];
+	unsigned n = 0;
+	FILE *f = fopen(s->log, "re");
+
+	PLAIN_CHECK(f != NULL);
+	while (fgets(line, sizeof line, f) != NULL)
+		n += strstr(line, text) != NULL;
+	fclose(f);
+	return n;
+}
+
+/* Who may connect and does not know the key was a line in the log for each time that he tried. */
+PLAIN_TEST(who_does_not_know_the_key_cannot_fill_the_log)
+{
+	struct scene s = keyed(NULL);
+	const unsigned tries = 100;
+	tarn_client *c;
+
+	for (unsigned i = 0; i < tries; i++)
+		FAILS(tarn_client_open(s.name, &with_wrong, &c), TARN_EAUTH);
+	PLAIN_CHECK(lines_with(&s, "did not know the authkey") > 0);
+	PLAIN_CHECK(lines_with(&s, "did not know the authkey") < tries);
+	scene_close(&s);
+}
+
+/* A process's name may be any bytes, which were written to the terminal that the log goes to. */
+PLAIN_TEST(names_of_clients_do_nothing_to_a_terminal)
+{
+	tarn_server_options o = small;
+
+	o.log_level = 7;
+	struct scene s = scene_open(&o);
+	pid_t child = plain_fork();
+
+	if (child == 0) {
+		tarn_client *c;
+
+		PLAIN_EQ(prctl(PR_SET_NAME, "a\033[2J\rb", 0, 0, 0), 0);
+		OK(tarn_client_open(s.name, NULL, &c));
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(child), 0);
+	PLAIN_WAIT_FOR(scene_logged(&s, "(a?[2J?b, "));
+	PLAIN_CHECK(!scene_logged(&s, "\033"));
 	scene_close(&s);
 }
 
