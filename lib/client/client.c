@@ -90,7 +90,7 @@ int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t ar
 	return tarn__client_ask_fd(c, kind, argument, deadline, ret, NULL);
 }
 
-bool tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument)
+bool tarn__client_tell(const struct tarn_client *c, enum tarn__control kind, uint64_t argument)
 {
 	const struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = kind,
 					   .argument = argument };

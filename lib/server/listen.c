@@ -244,6 +244,9 @@ void tarn__on_client(void *arg, uint32_t events)
 			tarn__commit(s);
 		}
 		break;
+	case TARN__CTL_RING:
+		s->eager++; /* what it rings for is somewhere in its lanes */
+		break;
 	case TARN__CTL_EVENT:
 		r = q.argument < TARN__CLIENT_LANES && p->lane[number] != NIL
 			    ? give_event(s, p, p->lane[number]) : -EINVAL;
