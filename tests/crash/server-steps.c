@@ -118,7 +118,7 @@ void steps_end(struct steps *steps)
 
 void steps_rest(void)
 {
-	nanosleep(&(struct timespec){ .tv_nsec = 55000000 }, NULL);
+	nanosleep(&(struct timespec){ .tv_nsec = 70000000 }, NULL);
 }
 
 uint64_t steps_run(struct steps *steps, bool twice, unsigned parts, void (*part)(void *world, unsigned number),
