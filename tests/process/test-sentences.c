@@ -822,6 +822,8 @@ PLAIN_TEST(mistakes_in_reading_values_are_named_with_their_place)
 	WRONG(tarn_value_int(none, &q), ENOENT, "There is no such value");
 	WRONG(tarn_put_value(&b, none), ENOENT, "There is no such value");
 	WRONG(tarn_value_block(none, &block), ENOENT, "There is no such value");
+	none.head = tarn__slot_head(TARN_KIND_BLOCK, 0, 0); /* made by hand */
+	WRONG(tarn_value_block(none, &block), ENOENT, "There is no such value");
 	tarn_builder_reset(&b);
 	WRONG(tarn_value_parse("[<nothing>]", &b, resolve_to_nothing, NULL), EINVAL,
 	      "Expected one value for the reference at character 2");
