@@ -30,6 +30,14 @@
 /* @call fails with @code, and says each of the texts. */
 #define WRONG(call, code, ...) ARENA_FAILS(call, -(code), __VA_ARGS__)
 
+/* Everything after the first mistake with a builder fails with that one. */
+#define PUT_WRONG(call, code, ...)                      \
+	do {                                            \
+		WRONG(call, code, __VA_ARGS__);         \
+		PLAIN_EQ(tarn_builder_error(&b), -(code)); \
+		tarn_builder_reset(&b);                 \
+	} while (0)
+
 static char *many(size_t n)
 {
 	char *text = malloc(n + 1);
@@ -325,6 +333,40 @@ PLAIN_TEST(what_an_object_has_not_is_told_with_what_it_has)
 	tarn_object_unref(lock);
 	tarn_object_unref(o);
 	free(text);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* No text where one is needed: as empty text, not the end of the program. */
+PLAIN_TEST(a_text_that_is_missing_is_a_mistake_like_others)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_registry *r = tarn_registry_new();
+	tarn_object *o, *q;
+	tarn_pending *p;
+	tarn_builder b;
+	tarn_block *block;
+	unsigned n;
+
+	OK(tarn_event_new(c, 0, &o));
+	OK(tarn_queue_new(c, NULL, &q));
+	WRONG(tarn_call(o, NULL, NULL, NULL, 0), TARN_ENOMETHOD, "'tarn.Event' has no method ''");
+	WRONG(tarn_call_start(o, NULL, NULL, &p), TARN_ENOMETHOD, "'tarn.Event' has no method ''");
+	WRONG(tarn_method_find(o, NULL, &n), TARN_ENOMETHOD, "'tarn.Event' has no method ''");
+	WRONG(tarn_queue_putf(q, 0, NULL), EINVAL, "The format of the values is missing");
+	tarn_builder_init(&b);
+	PUT_WRONG(tarn_put(&b, NULL), EINVAL, "The format of the values is missing");
+	PUT_WRONG(tarn_value_parse(NULL, &b, NULL, NULL), EINVAL, "There is no text to read values from");
+	tarn_builder_fini(&b);
+	WRONG(tarn_block_import(c, NULL, &block), EINVAL, "There is no token");
+	WRONG(tarn_registry_load(r, NULL), EINVAL, "The path of a module is missing");
+	WRONG(tarn_registry_load(r, ""), EINVAL, "The path of a module is missing");
+	WRONG(tarn_type_unregister(r, NULL), TARN_ENOTYPE, "The registry has no type");
+	PLAIN_CHECK(tarn_type_find(r, NULL) == NULL);
+	tarn_registry_free(r);
+	tarn_object_unref(q);
+	tarn_object_unref(o);
 	tarn_client_close(c);
 	scene_close(&s);
 }
@@ -662,14 +704,6 @@ PLAIN_TEST(a_worker_that_runs_main_spawns_no_others)
 }
 
 /* ---- values ---- */
-
-/* Everything after the first mistake with a builder fails with that one. */
-#define PUT_WRONG(call, code, ...)                      \
-	do {                                            \
-		WRONG(call, code, __VA_ARGS__);         \
-		PLAIN_EQ(tarn_builder_error(&b), -(code)); \
-		tarn_builder_reset(&b);                 \
-	} while (0)
 
 PLAIN_TEST(mistakes_in_building_values_are_named)
 {
