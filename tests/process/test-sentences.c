@@ -214,6 +214,10 @@ PLAIN_TEST(a_text_or_bytes_that_are_no_token_are_told_where)
 	      "0 for no deadline");
 	WRONG(tarn_block_export(b, &(tarn_export_options){ .uses = TARN_USES_UNLIMITED, .outlive_issuer = true }, &t),
 	      EINVAL, "");
+	/* A block that the server does not have (any more): no caller of ours can hold one. */
+	b->id += UINT64_C(1) << 40;
+	WRONG(tarn_block_wait_sealed(b, TARN_FOREVER), TARN_ESTALE, "The block is no more");
+	b->id -= UINT64_C(1) << 40;
 	OK(tarn_block_export(b, NULL, &t));
 	tarn_token_format(&t, text);
 	WRONG(tarn_token_parse(NULL, &u), EINVAL, "no text to parse as a token");
@@ -351,6 +355,7 @@ PLAIN_TEST(a_text_that_is_missing_is_a_mistake_like_others)
 
 	OK(tarn_event_new(c, 0, &o));
 	OK(tarn_queue_new(c, NULL, &q));
+	WRONG(tarn_object_new(c, NULL, NULL, &o), EINVAL, "The name of a type is missing");
 	WRONG(tarn_call(o, NULL, NULL, NULL, 0), TARN_ENOMETHOD, "'tarn.Event' has no method ''");
 	WRONG(tarn_call_start(o, NULL, NULL, &p), TARN_ENOMETHOD, "'tarn.Event' has no method ''");
 	WRONG(tarn_method_find(o, NULL, &n), TARN_ENOMETHOD, "'tarn.Event' has no method ''");
@@ -617,6 +622,7 @@ PLAIN_TEST(pools_and_processes_say_what_there_is_not)
 	tarn_client *c = scene_client(&s);
 	tarn_pool_result *result;
 	tarn_process *process;
+	tarn_runner *runner;
 	tarn_pool *pool, *guest;
 	tarn_object *shared;
 	tarn_parcel p;
@@ -627,6 +633,12 @@ PLAIN_TEST(pools_and_processes_say_what_there_is_not)
 	WRONG(tarn_process_join(process, 0), TARN_ESTATE, "Process idle was not started");
 	WRONG(tarn_process_kill(process), TARN_ESTATE, "Process idle was not started");
 	tarn_process_unref(process);
+	OK(tarn_runner_new(c, &(tarn_runner_options){ .call = "nothing_of_note", .name = "resting" }, &runner));
+	WRONG(tarn_runner_restart(runner, NULL, 0), TARN_ESTATE, "Runner resting was not started");
+	WRONG(tarn_runner_rejoin(runner, 0, &p), TARN_ESTATE, "Runner resting was not started");
+	WRONG(tarn_runner_call(runner, NULL, 0, &p), TARN_ESTATE, "Runner resting was not started");
+	WRONG(tarn_runner_join(runner, 0), TARN_ESTATE, "Runner resting was not started");
+	tarn_runner_unref(runner);
 	WRONG(tarn_process_new(c, &(tarn_process_options){ .entry = "nowhere" }, &process), ENOENT,
 	      "no entry \"nowhere\"", "TARN_WORKER(nowhere)", "linked with");
 	WRONG(tarn_pool_new(c, &(tarn_pool_options){ .workers = 1, .initializer = "nowhere" }, &pool), ENOENT,
