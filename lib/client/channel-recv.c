@@ -582,7 +582,9 @@ static int next_of(struct tarn_channel *ch, struct tarn__lane *l, enum tarn_item
 {
 	int r = next_item(ch, l, timeout_ns, polled, ret);
 
-	return r < 0 || tarn__likely(kind_of(ret) == wanted) ? r : fail_kind(ret);
+	if (r >= 0 && tarn__unlikely(kind_of(ret) != wanted))
+		return fail_kind(ret);
+	return r;
 }
 
 int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *ret_tag,

@@ -197,7 +197,8 @@ int tarn_channel_open(tarn_client *client, const char *name, int64_t timeout_ns,
 						   ? 1000000000 : timeout_ns);
 	long pause_ns = 500000;
 	struct tarn__lane *l;
-	int r = name != NULL ? check_name(name) : tarn__fail(-EINVAL, "A channel's name is missing.");
+	int r = name != NULL ? check_name(name)
+			     : tarn__fail(-EINVAL, "A channel's name is missing.");
 
 	if (r == 0)
 		r = tarn__lane_enter(client, &l);

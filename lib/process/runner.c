@@ -207,7 +207,8 @@ static int post(struct tarn_runner *r, const tarn_builder *args, int64_t timeout
 int tarn_runner_restart(tarn_runner *runner, const tarn_builder *args, int64_t timeout_ns)
 {
 	pthread_mutex_lock(&runner->mutex);
-	int r = runner->state == STARTED ? post(runner, args, timeout_ns) : fail_not_started(runner);
+	int r = runner->state == STARTED ? post(runner, args, timeout_ns)
+					 : fail_not_started(runner);
 	pthread_mutex_unlock(&runner->mutex);
 	return r;
 }
@@ -251,7 +252,8 @@ int tarn_runner_call(tarn_runner *runner, const tarn_builder *args, int64_t time
 		     tarn_parcel *ret_result)
 {
 	pthread_mutex_lock(&runner->mutex);
-	int r = runner->state == STARTED ? post(runner, args, timeout_ns) : fail_not_started(runner);
+	int r = runner->state == STARTED ? post(runner, args, timeout_ns)
+					 : fail_not_started(runner);
 	if (r == 0)
 		r = tarn__fail_late(take(runner, timeout_ns, ret_result), TARN_FOREVER); /* it was begun */
 	pthread_mutex_unlock(&runner->mutex);
@@ -295,7 +297,8 @@ static int join(struct tarn_runner *r, uint64_t deadline)
 int tarn_runner_join(tarn_runner *runner, int64_t timeout_ns)
 {
 	pthread_mutex_lock(&runner->mutex);
-	int r = runner->state == INITIAL ? fail_not_started(runner)
+	int r = runner->state == INITIAL
+			? fail_not_started(runner)
 		: runner->state == ENDED ? 0
 					 : tarn__fail_late(join(runner, tarn__deadline(timeout_ns)), timeout_ns);
 	pthread_mutex_unlock(&runner->mutex);

@@ -101,7 +101,8 @@ static int node_cpus(const char *text, set *ret, unsigned *ret_node)
 		return tarn__fail(-EINVAL, "this machine has no NUMA node %u", *ret_node);
 	bool read = fgets(line, sizeof line, f) != NULL && read_list(line, ret);
 	fclose(f);
-	return read ? 0 : tarn__fail(-EINVAL, "NUMA node %u has no CPUs", *ret_node);
+	return read ? 0
+		    : tarn__fail(-EINVAL, "NUMA node %u has no CPUs", *ret_node);
 }
 
 /* The kernel takes what it can of a set, silently: so look whether it took all of it. */

@@ -462,10 +462,7 @@ static int choose_name(struct server *s, const char *name)
 {
 	uint32_t nonce;
 
-	if (name != NULL) {
-		if (strlen(name) >= sizeof s->name)
-			return tarn__fail(-ENAMETOOLONG, "the server name \"%.40s...\" is longer than %zu",
-					  name, sizeof s->name - 1);
+	if (name != NULL) { /* it fits: the options were checked, and a predecessor's did */
 		tarn__control_name(name, s->name, sizeof s->name);
 		return 0;
 	}

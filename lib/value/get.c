@@ -191,7 +191,9 @@ static int get_element(struct getter *g, const tarn_value *v)
 	if (r == NO_LETTER)
 		return fail_format(g, "no letter for a value");
 	g->at++;
-	return r < 0 ? fail_at(g, r) : 0;
+	if (r < 0)
+		return fail_at(g, r);
+	return 0;
 }
 
 /* Side by side, up to @end: the top of the parcel, or a list's entries. */

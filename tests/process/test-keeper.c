@@ -771,6 +771,16 @@ ARENA_TEST(k4_private_objects_are_lost_and_say_so)
 	FAILS(tarn_call(o, "get", NULL, &p, TARN_FOREVER), TARN_ESTALE);
 	says("TARN_TYPE_PRIVATE");
 	FAILS(tarn_call(o, "get_slowly", NULL, &p, TARN_FOREVER), TARN_ESTALE);
+	/* Nor can a method that calls it in place. */
+	tarn_object *caller = NEW(c, "Caller", "");
+	tarn_builder b;
+	tarn_builder_init(&b);
+	OK(tarn_put(&b, "Os", o, "get"));
+	PLAIN_CHECK(tarn_call(caller, "call", &b, &p, TARN_FOREVER) < 0);
+	says("TARN_TYPE_PRIVATE");
+	says("lost with the process of its server");
+	tarn_builder_fini(&b);
+	tarn_object_unref(caller);
 	tarn_object_describe(o, text, sizeof text, TARN_FOREVER);
 	tarn_object_row *row;
 	size_t rows;
