@@ -436,7 +436,7 @@ void ss_fence(int order)
 	point();
 	sched_fence(order);
 	if (order == __ATOMIC_RELEASE && world->s->store != NULL)
-		sched_release();
+		sched_drain();
 }
 /* Of a store that is done in place, at once. */
 void ss_order(const void *p, int order)
