@@ -225,7 +225,7 @@ static int next_item(struct tarn_channel *ch, struct tarn__lane *l, int64_t time
 		const struct tarn__nap nap = {
 			.ch = ch, .end = end, .word = &ch->ring->producer_wake,
 			.waiting = &ch->ring->consumer_waiting, .gone = TARN__DIR_PRODUCER_GONE,
-			.ready = has_next,
+			.left = &ch->ring->producer_left, .ready = has_next,
 		};
 
 		if (timeout_ns != 0 && !polled && tarn__nap_spin(&nap))

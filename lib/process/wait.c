@@ -218,7 +218,8 @@ static int watcher_start(struct watcher *k, struct wait *w)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r < 0) {
 		close(k->fd);
-		return tarn__fail(r, "There is no thread to wait with: %s.", strerror(-r));
+		/* EAGAIN is for who looked, and would have to wait. */
+		return tarn__fail(r == -EAGAIN ? -ENOMEM : r, "There is no thread to wait with: %s.", strerror(-r));
 	}
 	k->running = true;
 	return 0;

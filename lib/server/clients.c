@@ -137,7 +137,7 @@ int tarn__lane_open(struct server *s, uint32_t client, uint32_t *ret_number)
 	while (number < TARN__CLIENT_LANES && p->lane[number] != NIL)
 		number++;
 	if (number == TARN__CLIENT_LANES)
-		return -EAGAIN;
+		return -EUSERS; /* not -EAGAIN, which means "look again" where one waits */
 	/* Again, lest a server that died between the last close and its hole leaves marks. */
 	int r = tarn__segment_punch(&p->lanes, number * sizeof(struct tarn__lane_area),
 				    sizeof(struct tarn__lane_area));

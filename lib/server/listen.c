@@ -6,6 +6,7 @@
  * user, and if it knows the authkey (access.h); ATTACH turns it into a client's (attach.c).
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,6 +195,8 @@ static int give_event(struct server *s, const struct peer *p, uint32_t lane)
 	return 0;
 }
 
+static_assert(TARN__CLIENT_LANES == 1024, "what one with as many is told below");
+
 void tarn__on_client(void *arg, uint32_t events)
 {
 	struct peer *p = arg;
@@ -227,7 +230,9 @@ void tarn__on_client(void *arg, uint32_t events)
 			    : -TARN_EEVICTED;
 		const uint64_t value = number;
 
-		tarn__answer(s, p->socket, q.kind, r, &value, 1, NULL, 0, NULL);
+		tarn__answer(s, p->socket, q.kind, r, &value, 1, NULL, 0,
+			     r == -EUSERS ? "this client has 1024 threads that use it, the most that are possible: one "
+					    "gives its lane up when it ends" : NULL);
 		break;
 	}
 	case TARN__CTL_LANE_CLOSE:
@@ -238,6 +243,9 @@ void tarn__on_client(void *arg, uint32_t events)
 			SET(&s->st, s->st.lane[p->lane[number]].closing, 1);
 			tarn__commit(s);
 		}
+		break;
+	case TARN__CTL_RING:
+		s->eager++; /* what it rings for is somewhere in its lanes */
 		break;
 	case TARN__CTL_EVENT:
 		r = q.argument < TARN__CLIENT_LANES && p->lane[number] != NIL
@@ -533,11 +541,13 @@ static void drain_bell(int fd)
 {
 	uint64_t count;
 	const struct iovec to = { .iov_base = &count, .iov_len = sizeof count };
+	struct pollfd bell = { .fd = fd, .events = POLLIN };
 
 	if (preadv2(fd, &to, 1, -1, RWF_NOWAIT) >= 0 || errno == EAGAIN)
 		return; /* EAGAIN: somebody else did */
-	/* Before Linux 5.8, or an old seccomp profile. */
-	if (read(fd, &count, sizeof count) < 0)
+	/* Before Linux 5.8, or an old seccomp profile. Whoever takes what is there between this look and the read
+	 * does make us wait, for the next one that rings: doctor says so. */
+	if (poll(&bell, 1, 0) == 1 && read(fd, &count, sizeof count) < 0)
 		return;
 }
 

@@ -244,6 +244,13 @@ uint64_t tarn__place_limit(void)
 	return least;
 }
 
+uint64_t tarn__place_budget(void)
+{
+	const uint64_t limit = tarn__place_limit();
+
+	return limit != UINT64_MAX ? limit - limit / 8 : 0;
+}
+
 uint64_t tarn__place_memory(void)
 {
 	struct sysinfo info;

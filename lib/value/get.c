@@ -275,10 +275,10 @@ static int get_bracket(struct getter *g, const tarn_value *v)
 	bool list = *g->at == '[';
 	int r;
 
-	if (tarn_value_kind(*v) != (list ? TARN_KIND_LIST : TARN_KIND_MAP))
-		return fail_at(g, tarn__fail_kind(v, list ? "list" : "map"));
 	if (g->depth == TARN_DEPTH_MAX)
 		return fail_format(g, "too many brackets");
+	if (tarn_value_kind(*v) != (list ? TARN_KIND_LIST : TARN_KIND_MAP))
+		return fail_at(g, tarn__fail_kind(v, list ? "list" : "map"));
 	g->at++;
 	g->depth++;
 	r = list ? get_sequence(g, v, ']') : get_map(g, v);

@@ -16,6 +16,7 @@ struct steps {
 	int64_t left;  /* stores until the server dies; 0: it does not */
 	int64_t again; /* and its successor after that many */
 	uint64_t kills;
+	uint64_t object, in_object; /* the server dies so many times at the first store of a method of that */
 };
 
 /* Starts such a server, with a keeper; each successor runs the full check first. */

@@ -5,9 +5,13 @@
  * test-misuse.c.)
  */
 #include <assert.h>
+#include <pthread.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "lib/client/client.h"
 #include "lib/types/memory.h"
 #include "tests/common/arena.h"
 #include "tests/common/types.h"
@@ -139,6 +143,66 @@ static const tarn_type blunderer_type = { .name = "Blunderer", .size = sizeof(st
 					  .methods = methods };
 TARN_TYPE_REGISTER(blunderer_type)
 static const tarn_method half_methods[] = { { "nothing", nothing, 0, "", "" }, { 0 } };
+/* ---- results that cannot be sent ---- */
+
+static struct tarn_block stale; /* as by a method that keeps the pointer to what it was lent */
+
+static int give_bytes(tarn_context *ctx, void *self)
+{
+	uint64_t n;
+	int r = tarn_context_get(ctx, "Q", &n);
+
+	(void)self;
+	if (r < 0)
+		return r;
+	void *data = calloc(1, n);
+	r = tarn_put_bytes(tarn_context_result(ctx), data, n);
+	free(data);
+	return r;
+}
+static int keep(tarn_context *ctx, void *self)
+{
+	tarn_block *b;
+	int r = tarn_context_get(ctx, "B", &b);
+
+	(void)self;
+	if (r == 0)
+		memcpy(&stale, b, sizeof stale);
+	return r;
+}
+static int kept(tarn_context *ctx, void *self)
+{
+	(void)self;
+	return tarn_put_block(tarn_context_result(ctx), &stale);
+}
+/* What the last destructor of a clinger was told. */
+static int last_code;
+static char last_text[300];
+
+static void clinger_destroy(tarn_context *ctx, void *self)
+{
+	(void)self;
+	last_code = tarn_self_hold_block(ctx, &stale);
+	snprintf(last_text, sizeof last_text, "%.299s", tarn_error_last()->message);
+}
+static const tarn_type clinger_type = { .name = "Clinger", .size = 8, .flags = TARN_TYPE_INLINE,
+					.destroy = clinger_destroy };
+TARN_TYPE_REGISTER(clinger_type)
+static int told(tarn_context *ctx, void *self)
+{
+	(void)self;
+	return tarn_put(tarn_context_result(ctx), "is", last_code, last_text);
+}
+static const tarn_method giver_methods[] = {
+	{ "told", told, TARN_METHOD_INLINE, "", "is" },
+	{ "give_bytes", give_bytes, TARN_METHOD_INLINE, "Q", "y" },
+	{ "keep", keep, TARN_METHOD_INLINE, "B", "" },
+	{ "kept", kept, TARN_METHOD_INLINE, "", "B" },
+	{ 0 },
+};
+static const tarn_type giver_type = { .name = "Giver", .flags = TARN_TYPE_INLINE, .concurrency = TARN_PARALLEL,
+				      .methods = giver_methods };
+TARN_TYPE_REGISTER(giver_type)
 static const tarn_type half_type = { .name = "Half", .create = create_half, .methods = half_methods };
 TARN_TYPE_REGISTER(half_type)
 
@@ -253,6 +317,56 @@ PLAIN_TEST(calls_of_an_object_whose_creator_failed_are_told)
 	OK(tarn_object_unpublish(c, "half")); /* of the server itself, which lives on */
 	tarn_object_unref(half);
 	tarn_object_unref(go);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* The method has run: what it did is done, and its caller has to know. */
+PLAIN_TEST(results_that_cannot_be_sent_say_why_and_destructors_hold_nothing)
+{
+	struct scene s = scene_open(&(tarn_server_options){ .arena_bytes = 8u << 20 });
+	tarn_client *c = scene_client(&s), *poor;
+	tarn_object *o = NEW(c, "Giver", ""), *theirs;
+	tarn_builder b;
+	tarn_parcel p;
+
+	OK(tarn_client_open(s.name, &(tarn_client_options){ .quota_bytes = 64 << 10 }, &poor));
+	OK(tarn_object_publish(o, "giver", 0));
+	OK(tarn_object_lookup(poor, "giver", 0, &theirs));
+	tarn_builder_init(&b);
+	OK(tarn_put_uint(&b, 100000));
+	ARENA_FAILS(tarn_call(theirs, "give_bytes", &b, &p, TARN_FOREVER), -TARN_ERESULT, "The method ran, but",
+		    "0 references", "of at most 65536 bytes");
+	OK(tarn_call(o, "give_bytes", &b, &p, TARN_FOREVER));
+	tarn_parcel_fini(&p);
+	tarn_builder_reset(&b);
+	OK(tarn_put_uint(&b, 16u << 20));
+	ARENA_FAILS(tarn_call(o, "give_bytes", &b, &p, TARN_FOREVER), -TARN_ERESULT, "The method ran, but",
+		    "no memory for it in the arena");
+	tarn_builder_reset(&b);
+	tarn_block *block = arena_block(c, 64);
+	OK(tarn_put_block(&b, block));
+	OK(tarn_call(o, "keep", &b, NULL, TARN_FOREVER));
+	tarn_builder_fini(&b);
+	tarn_block_unref(block);
+	OK(tarn_client_flush(c, true, TARN_FOREVER));
+	arena_settle(c);
+	ARENA_FAILS(tarn_call(o, "kept", NULL, &p, TARN_FOREVER), -TARN_ERESULT, "The method ran, but",
+		    "it names something that is no more");
+	tarn_object *clinger = NEW(c, "Clinger", "");
+	const char *text;
+	int code;
+	tarn_object_unref(clinger);
+	scene_settle(&s);
+	OK(tarn_call(o, "told", NULL, &p, TARN_FOREVER));
+	OK(tarn_parcel_get(&p, "is", &code, &text));
+	PLAIN_EQ(code, -TARN_ESTATE);
+	PLAIN_CHECKF(strstr(text, "an object that ends can hold and drop nothing") != NULL, "%s", text);
+	tarn_parcel_fini(&p);
+	OK(tarn_object_unpublish(c, "giver"));
+	tarn_object_unref(theirs);
+	tarn_object_unref(o);
+	tarn_client_close(poor);
 	tarn_client_close(c);
 	scene_close(&s);
 }

@@ -4,6 +4,7 @@
  * log; what others have stays right; what they had comes back when they die.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 
 #include "lib/client/channel.h"
 #include "lib/client/handle.h"
+#include "lib/client/lane.h"
 #include "tarn/queue.h"
 #include "tarn/sync.h"
 #include "tarn/topic.h"
@@ -725,6 +727,95 @@ PLAIN_TEST(i7_lies_in_a_channel_are_passed_over)
 	tarn_channel_unref(ch);
 	victim_check(&v);
 	victim_close(&v);
+}
+
+/* ---- rings that are taken away ---- */
+
+/* A client whose rings another one takes from the doorbell, all of them: it wakes nobody with them. */
+static tarn_client *robbed_client(const struct scene *s)
+{
+	tarn_client *c = scene_client(s);
+	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	PLAIN_CHECK(nowhere >= 0 && dup2(nowhere, c->doorbell) >= 0);
+	close(nowhere);
+	return c;
+}
+static void await_sleep(const tarn_client *c)
+{
+	PLAIN_WAIT_FOR(tarn__load_relaxed(&c->ctrl->server_state) == 1);
+}
+
+PLAIN_TEST(t11_who_waits_is_heard_though_its_rings_are_taken_away)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = robbed_client(&s);
+
+	for (unsigned i = 0; i < 3; i++) {
+		await_sleep(c);
+		OK(tarn_client_ping(c, TARN_FOREVER));
+	}
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* Who has a descriptor for answers cannot ring again. */
+PLAIN_TEST(t11_calls_in_the_background_are_heard_though_their_rings_are_taken_away)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = robbed_client(&s);
+	struct pollfd p = { .events = POLLIN };
+	tarn_pending *call;
+	tarn_object *q;
+
+	OK(tarn_queue_new(c, NULL, &q));
+	OK(tarn_client_event_fd(c, &p.fd));
+	for (unsigned i = 0; i < 3; i++) {
+		await_sleep(c);
+		OK(tarn_call_start(q, "qsize", NULL, &call));
+		while (tarn_call_poll(call) == 0) {
+			PLAIN_EQ(poll(&p, 1, -1), 1);
+			OK(tarn_client_event_clear(c));
+		}
+		tarn_call_free(call);
+	}
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* The one that leaves does not wait, and the one that waits asks nothing: nobody rang again. */
+PLAIN_TEST(t11_a_receiver_hears_that_its_sender_has_left_though_that_ring_is_taken_away)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = robbed_client(&s);
+	uint32_t *step = scene_shared(sizeof *step);
+	tarn_channel *ch;
+	tarn_block *b;
+
+	OK(tarn_channel_new(c, 4, "left", &ch));
+	OK(tarn_channel_bind(ch, TARN_PRODUCER));
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		tarn_client *mine = robbed_client(&s);
+		tarn_channel *in;
+
+		OK(tarn_channel_open(mine, "left", TARN_FOREVER, &in));
+		OK(tarn_channel_bind(in, TARN_CONSUMER));
+		FAILS(tarn_channel_recv(in, &b, NULL, 0), EAGAIN);
+		scene_say(step, 1);
+		FAILS(tarn_channel_recv(in, &b, NULL, TARN_FOREVER), TARN_ECLOSED);
+		tarn_channel_unref(in);
+		tarn_client_close(mine);
+		_exit(0);
+	}
+	scene_await(step, 1);
+	await_sleep(c);
+	OK(tarn_channel_close(ch));
+	PLAIN_EQ(plain_reap(pid), 0);
+	tarn_channel_unref(ch);
+	tarn_client_close(c);
+	scene_close(&s);
 }
 
 PLAIN_MAIN()

@@ -1238,6 +1238,37 @@ ARENA_TEST(k7_an_item_is_delivered_again_though_the_server_is_killed_when_it_is_
 	arena_end(&a);
 }
 
+/* The slot says by then that its item is counted: that is taken back, as the count. */
+ARENA_TEST(k7_a_lost_item_is_counted_once_though_the_server_is_killed_when_it_counts)
+{
+	struct tarn__queue *q;
+	struct arena a;
+	tarn_object *o = NULL;
+	pid_t server, pid;
+
+	kept_start(&a, kind);
+	tarn_client *c = arena_client(&a, NULL);
+	OK(tarn_object_newf(c, "DeadlyQueue", &o, "Q", UINT64_C(4)));
+	OK(tarn_object_publish(o, "o", 0));
+	q = words_of(o, &deadly_queue);
+	q->flags |= TARN__QUEUE_KEEP | TARN__QUEUE_JOIN;
+	server = server_of(c);
+	arm("words");
+	pid = plain_fork();
+	if (pid == 0)
+		take_and_die(arena_client(&a, NULL));
+	PLAIN_EQ(plain_reap(pid), -SIGKILL);
+	await_successor(c, server);
+	PLAIN_WAIT_FOR(tarn__load_acquire(&q->lost) != 0);
+	tarn_client_close(arena_client(&a, NULL)); /* of which it is told behind that */
+	arena_settle(c);
+	PLAIN_EQ(tarn__load_acquire(&q->lost), 1);
+	tarn_object_unref(o);
+	arena_settle(c);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
 ARENA_TEST(k7_a_topic_is_repaired_though_the_server_is_killed_in_it)
 {
 	repaired_by_the_successor(kind, true);

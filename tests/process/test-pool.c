@@ -860,6 +860,45 @@ PLAIN_TEST(a_forked_child_waits_for_nothing_of_its_parents_pool)
 	user_close(&u);
 }
 
+static void *call_it(void *arg)
+{
+	tarn_builder args;
+
+	task_args(&args, 2);
+	OK(tarn_runner_call(arg, &args, TARN_FOREVER, NULL));
+	tarn_builder_fini(&args);
+	return NULL;
+}
+
+/* Whoever calls has it locked. */
+PLAIN_TEST(a_forked_child_waits_for_no_runner_of_its_parents)
+{
+	if (ARENA_ASAN)
+		PLAIN_SKIP("%s", "a fork of several threads can wait for the sanitizer's allocator for ever");
+	struct user u = user_open(NULL);
+	tarn_runner *r;
+	pthread_t thread;
+
+	OK(tarn_runner_new(u.c, &(tarn_runner_options){ .call = "begin_and_wait" }, &r));
+	OK(tarn_runner_start(r));
+	PLAIN_EQ(pthread_create(&thread, NULL, call_it, r), 0);
+	PLAIN_WAIT_FOR(task_begun(2));
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		FAILS(tarn_runner_call(r, NULL, TARN_FOREVER, NULL), TARN_EFORKED);
+		FAILS(tarn_runner_rejoin(r, TARN_FOREVER, NULL), TARN_EFORKED);
+		FAILS(tarn_runner_join(r, TARN_FOREVER), TARN_EFORKED);
+		tarn_runner_unref(r);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(pid), 0);
+	task_go(2);
+	pthread_join(thread, NULL);
+	OK(tarn_runner_join(r, TARN_FOREVER));
+	tarn_runner_unref(r);
+	user_close(&u);
+}
+
 static int run_until_told(struct tarn_worker *worker)
 {
 	while (tarn_worker_check(worker) == 0)

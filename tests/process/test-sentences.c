@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@
 #include "tarn/type.h"
 #include "lib/client/object.h"
 #include "lib/types/types.h"
+#include "lib/value/value.h"
 #include "shm/topic.h"
 #include "tests/common/arena.h"
 #include "tests/common/box.h"
@@ -48,6 +50,19 @@ PLAIN_TEST(a_servers_name_says_what_is_wrong_with_it)
 	WRONG(tarn_client_open("a\nb", NULL, &c), EINVAL, "control character 0x0a at position 1");
 	WRONG(tarn_client_open(".hidden", NULL, &c), EINVAL, "'.hidden' begins with a dot");
 	WRONG(tarn_client_open("@", NULL, &c), EINVAL, "nothing follows");
+	char *text = many(200), *before = strdup(getenv("XDG_RUNTIME_DIR"));
+	WRONG(tarn_client_open(text, NULL, &c), EINVAL, "The server name 'xxx", "has 200 bytes", "possible");
+	text[95] = '\0';
+	text[0] = '/';
+	PLAIN_EQ(setenv("XDG_RUNTIME_DIR", text, 1), 0);
+	WRONG(tarn_client_open("a-longer-name", NULL, &c), EINVAL, "The socket path", "a-longer-name.sock", "too long",
+	      "XDG_RUNTIME_DIR");
+	PLAIN_EQ(setenv("XDG_RUNTIME_DIR", before, 1), 0);
+	free(before);
+	free(text);
+	WRONG(tarn_server_run(&(tarn_server_options){ .log_level = 99 }), EINVAL, "unknown log level 99");
+	WRONG(tarn_server_run(&(tarn_server_options){ .listen_fd = 2, .log_level = 3 }), ENOTSUP,
+	      "descriptor 2 is no listening Unix socket", "SOCK_SEQPACKET");
 	PLAIN_CHECK(c == NULL);
 }
 
@@ -88,6 +103,26 @@ PLAIN_TEST(what_a_server_object_cannot_do_now_is_told_with_its_state)
 	WRONG(tarn_server_import(NULL, &back), EINVAL, "'' is no server as text");
 }
 
+static void *stay(void *gate)
+{
+	pthread_mutex_lock(gate);
+	pthread_mutex_unlock(gate);
+	return NULL;
+}
+
+PLAIN_TEST(a_keeper_among_threads_says_how_many_there_are)
+{
+	pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+	pthread_t thread;
+
+	pthread_mutex_lock(&gate);
+	PLAIN_EQ(pthread_create(&thread, NULL, stay, &gate), 0);
+	WRONG(tarn_server_run(&(tarn_server_options){ .name = "@tarn-crowded", .keep = true, .log_level = 3 }), EBUSY,
+	      "this process has ", " threads: a keeper must have one", "forked from it");
+	pthread_mutex_unlock(&gate);
+	pthread_join(thread, NULL);
+}
+
 static const char *key_of(const char *contents, mode_t mode)
 {
 	static char path[200];
@@ -116,6 +151,43 @@ PLAIN_TEST(a_key_file_says_what_is_wrong_with_it)
 	scene_close(&s);
 }
 
+/* What a keeper's registry has more by the time of the second server. */
+static void register_one_more(void)
+{
+	static const tarn_type more[] = { { .name = "OneMore" }, { .name = "AndAnother" } };
+	static unsigned n;
+
+	if (n < 2)
+		tarn_type_register(tarn_registry_default(), &more[n++]);
+}
+
+PLAIN_TEST(a_successor_with_other_types_does_not_take_over)
+{
+	char name[64], log[200], line[400];
+	bool told = false;
+	tarn_client *c;
+
+	snprintf(name, sizeof name, "@tarn-types-%d", (int)getpid());
+	snprintf(log, sizeof log, "%s/keeper", plain_dir());
+	pid_t keeper = plain_fork();
+	if (keeper == 0) {
+		PLAIN_CHECK(freopen(log, "w", stderr) != NULL);
+		PLAIN_EQ(pthread_atfork(NULL, register_one_more, NULL), 0);
+		int r = tarn_server_run(&(tarn_server_options){ .name = name, .keep = true, .arena_bytes = 8u << 20 });
+		_exit(r < 0 ? 3 : 0);
+	}
+	OK(tarn_client_open(name, &(tarn_client_options){ .connect_timeout_ns = TARN_FOREVER }, &c));
+	PLAIN_EQ(kill((pid_t)tarn_client_server_pid(c), SIGKILL), 0);
+	PLAIN_EQ(plain_reap(keeper), 3);
+	tarn_client_close(c);
+	FILE *f = fopen(log, "r");
+	PLAIN_CHECK(f != NULL);
+	while (fgets(line, sizeof line, f) != NULL)
+		told = told || strstr(line, "cannot take over: this server's types are not those") != NULL;
+	fclose(f);
+	PLAIN_CHECKF(told, "%s", log);
+}
+
 /* ---- tokens ---- */
 
 PLAIN_TEST(a_text_or_bytes_that_are_no_token_are_told_where)
@@ -127,6 +199,8 @@ PLAIN_TEST(a_text_or_bytes_that_are_no_token_are_told_where)
 	tarn_channel *ch;
 	tarn_token t, u;
 
+	WRONG(tarn_block_new_with(c, 100, &(tarn_block_options){ .align = TARN__ALIGN_MAX }, &b), EINVAL,
+	      "the whole arena has");
 	OK(tarn_block_new(c, 100, 0, &b));
 	WRONG(tarn_block_export(b, &(tarn_export_options){ .lifetime_ns = -5 }, &t), EINVAL, "lifetime of -5 ns",
 	      "0 for no deadline");
@@ -226,6 +300,15 @@ PLAIN_TEST(what_an_object_has_not_is_told_with_what_it_has)
 	OK(tarn_event_new(c, 0, &o));
 	OK(tarn_lock_new(c, 0, &lock));
 	WRONG(tarn_object_publish(o, text, 0), EINVAL, "A name has 1 to", "this one has 100");
+	/* A reference to what the server does not have (any more): no caller of ours can have one. */
+	o->base.id += UINT64_C(1) << 40;
+	WRONG(tarn_object_publish(o, "late", 0), TARN_ESTALE, "The object is gone");
+	o->base.id -= UINT64_C(1) << 40;
+	OK(tarn_object_publish(o, "taken", 0));
+	WRONG(tarn_object_publish(lock, "taken", 0), EEXIST, "The name 'taken' is in use", "Unpublish it first");
+	OK(tarn_object_unpublish(c, "taken"));
+	WRONG(tarn_object_unpublish(c, "taken"), ENOENT, "Nothing is published as 'taken'");
+	WRONG(tarn_object_new(c, "NoSuchType", NULL, &o), TARN_ENOTYPE, "has no type \"NoSuchType\"", "tarnd --load");
 	WRONG(tarn_object_lookup(c, text, 0, &o), EINVAL, "A name has 1 to", "this one has 100");
 	WRONG(tarn_object_lookup(c, "nothing", 0, &o), ENOENT, "No object is named 'nothing'");
 	WRONG(tarn_object_lookup(c, "nothing", 1000, &o), ETIMEDOUT, "'nothing'", "also after waiting");
@@ -388,11 +471,13 @@ PLAIN_TEST(a_topic_that_cannot_be_used_so_says_why)
 	tarn_client *c = scene_client(&s);
 	tarn_object *t, *o;
 	tarn_subscription *sub[TARN__TOPIC_SUBSCRIBERS + 1];
+	tarn_client *crowd[TARN__TOPIC_PUBLISHERS + 1];
 	unsigned n = 0;
 	int r;
 
 	WRONG(tarn_object_newf(c, "tarn.Topic", &o, "II", 8, 8), TARN_EREMOTE, "a topic of 8 items that keeps 8");
 	OK(tarn_topic_new(c, NULL, &t));
+	OK(tarn_object_publish(t, "topic", 0));
 	REFUSED(t, "stash", "Qi", UINT64_C(0), 5), "references are expected behind the turn");
 	REFUSED(t, "stash", "QO", UINT64_C(1) << 40, t), "there is no item 1099511627776");
 	while ((r = tarn_topic_subscribe(t, NULL, &sub[n])) == 0 && n < TARN__TOPIC_SUBSCRIBERS)
@@ -400,6 +485,19 @@ PLAIN_TEST(a_topic_that_cannot_be_used_so_says_why)
 	WRONG(r, TARN_EREMOTE, "as many as there can be", arena_number(TARN__TOPIC_SUBSCRIBERS));
 	while (n > 0)
 		tarn_subscription_free(sub[--n]);
+	for (r = 0; r == 0 && n <= TARN__TOPIC_PUBLISHERS; n++) {
+		tarn_object *theirs;
+
+		crowd[n] = scene_client(&s);
+		OK(tarn_object_lookup(crowd[n], "topic", 0, &theirs));
+		r = tarn_callf(theirs, "publisher", TARN_FOREVER, "b", NULL, true);
+		if (n == TARN__TOPIC_PUBLISHERS)
+			WRONG(r, TARN_EREMOTE, "clients publish here, that is as many as there can be");
+		tarn_object_unref(theirs);
+	}
+	PLAIN_EQ(n, TARN__TOPIC_PUBLISHERS + 1);
+	while (n > 0)
+		tarn_client_close(crowd[--n]);
 	struct tarn__topic *in = tarn__object_instance(t, &tarn__type_topic);
 	const uint64_t ring = in->ring_id;
 	in->ring_id = 7;
@@ -657,12 +755,19 @@ PLAIN_TEST(mistakes_with_references_in_values_are_named)
 	scene_close(&s);
 }
 
+static int resolve_to_nothing(void *user, const char *reference, tarn_builder *builder)
+{
+	(void)user, (void)reference, (void)builder;
+	return 0;
+}
+
 PLAIN_TEST(mistakes_in_reading_values_are_named_with_their_place)
 {
 	tarn_builder b;
 	tarn_parcel p;
 	const char *text;
 	tarn_channel *ch;
+	tarn_block *block;
 	int64_t q;
 	size_t n;
 	double d;
@@ -691,6 +796,35 @@ PLAIN_TEST(mistakes_in_reading_values_are_named_with_their_place)
 	OK(tarn_put(&b, "{si}", "key", 1));
 	OK(tarn_parcel_from(&b, &p));
 	WRONG(tarn_parcel_get(&p, "{di}", &d, &i), EINVAL, "a map whose key is not s, i or q");
+	WRONG(tarn_parcel_get(&p, "[i]", &i), TARN_EARGS, "Argument 1: Expected list, found map");
+	tarn_parcel_fini(&p);
+	/* As deep as can be, and asked for one deeper. */
+	tarn_builder_reset(&b);
+	char deep[TARN_DEPTH_MAX + 3] = "";
+	for (unsigned k = 0; k < TARN_DEPTH_MAX; k++)
+		OK(tarn_list_begin(&b));
+	OK(tarn_put_int(&b, -5));
+	for (unsigned k = 0; k < TARN_DEPTH_MAX; k++)
+		OK(tarn_list_end(&b));
+	OK(tarn_put_bool(&b, true));
+	OK(tarn_parcel_from(&b, &p));
+	memset(deep, '[', TARN_DEPTH_MAX + 1);
+	WRONG(tarn_parcel_get(&p, deep, &i), EINVAL, "too many brackets at \"[\"");
+	WRONG(tarn__signature_check(deep), EINVAL, "Too many brackets");
+	tarn_value v = tarn_parcel_at(&p, 0), none = tarn_parcel_at(&p, 77);
+	for (unsigned k = 0; k < TARN_DEPTH_MAX; k++)
+		v = tarn_value_at(v, 0);
+	bool yes;
+	uint64_t u;
+	WRONG(tarn_value_bool(v, &yes), TARN_EKIND, "Expected bool, found int");
+	WRONG(tarn_value_uint(v, &u), ERANGE, "Expected uint, found int -5, which is none");
+	WRONG(tarn_value_uint(tarn_parcel_at(&p, 1), &u), TARN_EKIND, "Expected uint, found bool");
+	WRONG(tarn_value_int(none, &q), ENOENT, "There is no such value");
+	WRONG(tarn_put_value(&b, none), ENOENT, "There is no such value");
+	WRONG(tarn_value_block(none, &block), ENOENT, "There is no such value");
+	tarn_builder_reset(&b);
+	WRONG(tarn_value_parse("[<nothing>]", &b, resolve_to_nothing, NULL), EINVAL,
+	      "Expected one value for the reference at character 2");
 	tarn_parcel_fini(&p);
 	tarn_builder_fini(&b);
 }

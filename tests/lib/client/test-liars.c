@@ -205,6 +205,28 @@ PLAIN_TEST(a_directory_with_more_entries_than_bytes_is_not_read_beyond_its_end)
 	scene_close(&s);
 }
 
+PLAIN_TEST(a_type_that_the_servers_directory_has_and_the_server_has_not_is_told_by_its_number)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *honest = scene_client(&s), *c;
+	struct liar liar;
+	tarn_object *event, *o;
+
+	OK(tarn_event_new(honest, 0, &event));
+	OK(tarn_object_publish(event, "event", 0));
+	OK(tarn_client_open(liar_open(&liar, &s, DIRECTORY_OF_OLD), NULL, &c));
+	liar.directory[tarn__id_index(tarn_object_id(event))].state |= (uint64_t)0x7fff << TARN__DIR_TYPE_SHIFT;
+	OK(tarn_object_lookup(c, "event", 0, &o));
+	WRONG(tarn_event_set(o), TARN_ENOTYPE, "has no type number 32767");
+	tarn_object_unref(o);
+	tarn_client_close(c);
+	liar_close(&liar);
+	OK(tarn_object_unpublish(honest, "event"));
+	tarn_object_unref(event);
+	tarn_client_close(honest);
+	scene_close(&s);
+}
+
 /* Whatever of an entry is wrong: what is used in place is looked up at its first use. */
 PLAIN_TEST(an_instance_that_the_servers_directory_puts_nowhere_is_not_touched)
 {
