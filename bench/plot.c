@@ -64,7 +64,7 @@ static void put_text(FILE *out, const char *text)
 	for (; *text != '\0'; text++) {
 		if (*text == '\'')
 			fputc('\'', out);
-		if (*text >= 0 && *text < ' ')
+		if ((unsigned char)*text < ' ')
 			continue;
 		fputc(*text, out);
 	}

@@ -18,7 +18,8 @@
 #include <stdint.h>
 
 #define TARN__LINE 64u     /* bytes that two cores exchange at once */
-#define TARN__OS_PAGE 4096u
+#define TARN__OS_PAGE 4096u       /* what tables in segments are aligned to: the least page of a system */
+#define TARN__OS_PAGE_MOST 65536u /* the largest that we know of: arm64, ppc64; see tarn__os_page() */
 
 #define tarn__likely(x) __builtin_expect(!!(x), 1)
 #define tarn__unlikely(x) __builtin_expect(!!(x), 0)

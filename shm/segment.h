@@ -52,7 +52,8 @@ int tarn__segment_map(int fd, uint64_t bytes, bool writable, struct tarn__segmen
 /* Commits memory to [offset, offset + bytes): -ENOSPC or -ENOMEM if there is none. */
 int tarn__segment_reserve(const struct tarn__segment *s, uint64_t offset, uint64_t bytes);
 
-/* Gives the memory of whole OS pages inside the range back to the system. */
+/* Gives the memory of whole pages of the system inside the range back to it; the rest of the range is
+ * zeroed or kept. */
 int tarn__segment_punch(const struct tarn__segment *s, uint64_t offset, uint64_t bytes);
 
 /* Bytes of memory that the segment occupies now. */

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -20,8 +21,12 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
+#include <sys/uio.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+
+#include "shm/page.h"
+#include "shm/sizeclass.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
@@ -265,6 +270,36 @@ static void membarrier(struct finding *f)
 	advise(f, "allow membarrier in the seccomp profile; each message costs some 20 ns more without it");
 }
 
+static void pages(struct finding *f)
+{
+	uint64_t page = tarn__os_page();
+	bool works = page <= TARN__OS_PAGE_MOST;
+
+	found(f, works ? DOCTOR_OK : DOCTOR_BAD, "%" PRIu64 " KiB", page >> 10);
+	if (!works)
+		advise(f, "use a kernel with pages of 64 KiB or less: no client can attach");
+	else if (page > TARN__HEAP_PAGE)
+		advise(f, "nothing need be changed; memory is taken and given back in such pieces");
+}
+
+static void reading_without_waiting(struct finding *f)
+{
+	int fd = eventfd(0, EFD_CLOEXEC);
+	uint64_t count;
+	const struct iovec to = { .iov_base = &count, .iov_len = sizeof count };
+
+	if (fd >= 0 && preadv2(fd, &to, 1, -1, RWF_NOWAIT) < 0 && errno == EAGAIN) {
+		close(fd);
+		found(f, DOCTOR_OK, "allowed: no client can keep the server waiting at its bell");
+		return;
+	}
+	found(f, DOCTOR_WARN, "refused: %s; the server looks before it reads", strerror(errno));
+	advise(f, "allow preadv2 in the seccomp profile; it needs Linux 5.8: without it a client that means ill can "
+		  "make the server wait");
+	if (fd >= 0)
+		close(fd);
+}
+
 static void pidfds(struct finding *f)
 {
 	int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
@@ -376,6 +411,7 @@ unsigned doctor_examine(struct finding *ret)
 		{ "kernel", kernel },	    { "io_uring", io_uring },	 { "memlock", memlock },
 		{ "dev-shm", dev_shm },	    { "memfd", memory_files },	 { "cgroup", memory_cgroup },
 		{ "huge-pages", huge_pages }, { "cores", cores },	 { "membarrier", membarrier },
+		{ "pages", pages },	    { "preadv2", reading_without_waiting },
 		{ "pidfd", pidfds },	    { "peer-pidfd", peer_pidfds }, { "open-files", open_files },
 		{ "runtime-dir", runtime_directory }, { "tracing", tracing },
 	};

@@ -157,8 +157,8 @@ int tarn_block_new_with(tarn_client *client, size_t size, const tarn_block_optio
 		align = TARN__HUGE_PAGE;
 	if (o->numa_node > 0) {
 		/* Pages of its own: a policy belongs to whole pages. */
-		align = align < TARN__OS_PAGE ? TARN__OS_PAGE : align;
-		bytes = tarn__round_up(bytes, TARN__OS_PAGE);
+		align = align < tarn__os_page() ? tarn__os_page() : align;
+		bytes = tarn__round_up(bytes, tarn__os_page());
 	}
 	r = get(client, bytes, 0, align, o->timeout_ns, &b);
 	if (r < 0)

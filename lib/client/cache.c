@@ -53,9 +53,12 @@ static void populate(struct tarn_client *c, struct tarn_block *b)
 		__atomic_fetch_or(&c->populated[p >> 6], bit, __ATOMIC_RELAXED);
 		fresh = true;
 	}
-	if (fresh)
-		madvise(c->data + (first << TARN__HEAP_PAGE_SHIFT),
-			(last + 1 - first) << TARN__HEAP_PAGE_SHIFT, MADV_POPULATE_WRITE);
+	if (!fresh)
+		return;
+	uintptr_t begin = (uintptr_t)c->data + (first << TARN__HEAP_PAGE_SHIFT);
+	uintptr_t end = (uintptr_t)c->data + ((last + 1) << TARN__HEAP_PAGE_SHIFT);
+	begin &= ~(uintptr_t)(tarn__os_page() - 1);
+	madvise((void *)begin, end - begin, MADV_POPULATE_WRITE);
 }
 
 /* ---- grants ---- */

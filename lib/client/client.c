@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/auth.h"
+#include "lib/wiped.h"
 #include "object.h"
 
 #define CACHE_DEFAULT (64u << 20)
@@ -89,7 +90,7 @@ int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t ar
 	return tarn__client_ask_fd(c, kind, argument, deadline, ret, NULL);
 }
 
-bool tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument)
+bool tarn__client_tell(const struct tarn_client *c, enum tarn__control kind, uint64_t argument)
 {
 	const struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = kind,
 					   .argument = argument };
@@ -121,7 +122,7 @@ unsigned char *tarn__client_map(const struct tarn_client *c, int protection)
 	}
 	if (at > p)
 		munmap(p, (size_t)(at - p));
-	uint64_t end = tarn__round_up(bytes, TARN__OS_PAGE);
+	uint64_t end = tarn__round_up(bytes, tarn__os_page());
 	if (p + room > at + end)
 		munmap(at + end, (size_t)(p + room - (at + end)));
 	return at;
@@ -165,6 +166,9 @@ static int map_all(struct tarn_client *c, const struct tarn__answer *a, int fds[
 					  plan[i].ret);
 
 		fds[plan[i].fd] = -1; /* taken over, also on failure */
+		if (r == -EPROTO)
+			return tarn__fail(-TARN_EPROTO, "The server's %s segment is smaller than the %llu bytes that the "
+					  "server says it has.", plan[i].what, (unsigned long long)plan[i].bytes);
 		if (r < 0)
 			return tarn__fail(r, "Mapping %llu bytes of the server's %s segment: %s.%s",
 					  (unsigned long long)plan[i].bytes, plan[i].what,
@@ -256,7 +260,7 @@ static int attach(struct tarn_client *c, const tarn_client_options *o)
 	c->data_bytes = c->data_segment.bytes;
 	c->arena_bytes = a.value[5];
 	c->dir = (const struct tarn__dir_entry *)(const void *)c->dir_segment.base;
-	c->dir_entries = a.value[3];
+	c->dir_entries = c->dir_segment.bytes / sizeof *c->dir; /* not value[3]: the product may have run over */
 	c->view = (struct tarn__view){ .base = c->view_segment.base, .bytes = c->view_segment.bytes };
 	c->ctrl = (const struct tarn__ctrl *)(const void *)c->ctrl_segment.base;
 	if (c->ctrl->magic != TARN__MAGIC || c->ctrl->layout != tarn__layout_hash())
@@ -297,15 +301,11 @@ static void pid_keep(void)
 
 	if (__atomic_load_n(&tarn__pid_kept, __ATOMIC_ACQUIRE) != NULL)
 		return;
-	void *page = mmap(NULL, TARN__OS_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (page == MAP_FAILED)
-		return;
+	uint32_t *page = tarn__wiped_new();
 	/* Release: the page is wiped by a fork from here on. */
-	if (madvise(page, TARN__OS_PAGE, MADV_WIPEONFORK) != 0 ||
-	    !__atomic_compare_exchange_n(&tarn__pid_kept, &none, (uint32_t *)page, false,
-					 __ATOMIC_RELEASE, __ATOMIC_RELAXED))
-		munmap(page, TARN__OS_PAGE);
+	if (page != NULL && !__atomic_compare_exchange_n(&tarn__pid_kept, &none, page, false, __ATOMIC_RELEASE,
+							 __ATOMIC_RELAXED))
+		tarn__wiped_free(page);
 }
 
 /* The leak checker of a program that is built with one: it does not look for pointers in mappings,
@@ -319,22 +319,26 @@ static void client_unmap(struct tarn_client *c)
 {
 	if (__lsan_unregister_root_region != NULL)
 		__lsan_unregister_root_region(c, CLIENT_BYTES);
+	tarn__wiped_end(c);
 	munmap(c, CLIENT_BYTES);
 }
 
-static struct tarn_client *client_new(const char *name)
+static int client_new(const char *name, struct tarn_client **ret)
 {
 	static uint64_t serials = 1;
 	struct tarn_client *c = mmap(NULL, CLIENT_BYTES, PROT_READ | PROT_WRITE,
 				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (c == MAP_FAILED)
-		return NULL;
+		return tarn__fail(-ENOMEM, "No memory for a client.");
 	if (__lsan_register_root_region != NULL)
 		__lsan_register_root_region(c, CLIENT_BYTES);
-	if (madvise(c, TARN__OS_PAGE, MADV_WIPEONFORK) != 0) {
+	int r = tarn__os_page() <= TARN__OS_PAGE_MOST ? tarn__wiped(c) : -ENOTSUP;
+	if (r < 0) {
 		client_unmap(c);
-		return NULL;
+		return tarn__fail(r, "A client with pages of %llu bytes, of which forks are to notice one: %s. "
+				  "They may have %u at most.", (unsigned long long)tarn__os_page(),
+				  tarn_error_text(r), TARN__OS_PAGE_MOST);
 	}
 	pid_keep();
 	/* Relaxed: the value must only be unique. */
@@ -347,7 +351,8 @@ static struct tarn_client *client_new(const char *name)
 	pthread_mutex_init(&c->pool, NULL);
 	pthread_mutex_init(&c->types.mutex, NULL);
 	tarn__control_name(name, c->name, sizeof c->name);
-	return c;
+	*ret = c;
+	return 0;
 }
 
 static void key_delete(struct tarn_client *c)
@@ -397,12 +402,12 @@ static void client_free(struct tarn_client *c)
 int tarn__client_open_on(int fd, const char *name, const tarn_client_options *o, bool again,
 			 struct tarn_client **ret_client)
 {
-	struct tarn_client *c = client_new(name);
-	int r;
+	struct tarn_client *c;
+	int r = client_new(name, &c);
 
-	if (c == NULL) {
+	if (r < 0) {
 		close(fd);
-		return tarn__fail(-ENOMEM, "No memory for a client.");
+		return r;
 	}
 	c->control = fd;
 	r = attach(c, o);

@@ -3,7 +3,7 @@
  * What the files of the client side share: the client, its handles, its table.
  *
  * A client is one mapping of two parts. The first page is wiped by fork
- * (MADV_WIPEONFORK) and holds only the serial number by which threads recognise their
+ * (lib/wiped.h) and holds only the serial number by which threads recognise their
  * lane. So one comparison at the entry of each call answers three questions: does this
  * thread have a lane, is it a lane of this client, are we still the process that
  * opened it. The serial is never used twice, hence what a thread remembers of a closed
@@ -22,6 +22,7 @@
 #include "lib/control.h"
 #include "lib/error.h"
 #include "shm/lane.h"
+#include "shm/page.h"
 #include "shm/segment.h"
 #include "shm/view.h"
 #include "shm/wake.h"
@@ -104,7 +105,7 @@ struct tarn__types {
 struct tarn_client {
 	union {
 		uint64_t serial; /* 0 in a forked child */
-		unsigned char wiped[TARN__OS_PAGE];
+		unsigned char wiped[TARN__OS_PAGE_MOST]; /* a page of the system; of the rest none is touched */
 	};
 
 	/* Constant while it is open. */
@@ -158,7 +159,7 @@ struct tarn_client {
 	struct tarn__types types;
 	const struct tarn__direct *direct; /* calls in place, in the server itself (call.h) */
 };
-static_assert(offsetof(struct tarn_client, data) == TARN__OS_PAGE, "own page");
+static_assert(offsetof(struct tarn_client, data) == TARN__OS_PAGE_MOST, "own page");
 
 /* True in a process that inherited @c over fork(). */
 static inline bool tarn__forked(const struct tarn_client *c)
@@ -200,7 +201,7 @@ int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t ar
 int tarn__client_ask_fd(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
 			uint64_t deadline, struct tarn__answer *ret, int *ret_fd);
 /* Says what is not answered, without waiting; the caller holds the mutex. False: not said. */
-bool tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument);
+bool tarn__client_tell(const struct tarn_client *c, enum tarn__control kind, uint64_t argument);
 
 /* A mapping of DATA, at an address that is a multiple of the largest alignment a block can
  * have: aligned offsets are then aligned addresses. NULL: no room for it. */

@@ -49,7 +49,7 @@ static int bind(struct tarn_block *b, int node)
 	unsigned long mask[NODES / 64 + 1] = { 0 };
 
 	mask[node / 64] = 1ul << (node % 64);
-	if (syscall(SYS_mbind, b->data, tarn__round_up(b->size, TARN__OS_PAGE), MPOL_BIND, mask,
+	if (syscall(SYS_mbind, b->data, tarn__round_up(b->size, tarn__os_page()), MPOL_BIND, mask,
 		    (unsigned long)NODES, MPOL_MF_MOVE) == 0)
 		return 0;
 	if (errno == ENOSYS || errno == EPERM)
@@ -97,8 +97,8 @@ static int scan_huge(uintptr_t begin, uintptr_t end, uint64_t *ret)
 {
 	struct scan_region region[SCAN_REGIONS];
 	struct scan s = {
-		.size = sizeof s, .start = begin & ~(uintptr_t)(TARN__OS_PAGE - 1),
-		.end = tarn__round_up(end, TARN__OS_PAGE), .vec = (uintptr_t)region,
+		.size = sizeof s, .start = begin & ~(uintptr_t)(tarn__os_page() - 1),
+		.end = tarn__round_up(end, tarn__os_page()), .vec = (uintptr_t)region,
 		.vec_len = SCAN_REGIONS, .category_mask = SCAN_IS_HUGE, .return_mask = SCAN_IS_HUGE,
 	};
 	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC), n;
@@ -158,7 +158,7 @@ static uint64_t huge_bytes(const struct tarn_block *b)
 
 static int node_of(const struct tarn_block *b)
 {
-	void *page = (void *)((uintptr_t)tarn_block_data(b) & ~(uintptr_t)(TARN__OS_PAGE - 1));
+	void *page = (void *)((uintptr_t)tarn_block_data(b) & ~(uintptr_t)(tarn__os_page() - 1));
 	int node = -1;
 
 	if (syscall(SYS_move_pages, 0, 1ul, &page, NULL, &node, 0) != 0 || node < 0)

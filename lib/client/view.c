@@ -145,14 +145,14 @@ static void pages_of(const struct tarn_block *b, uint64_t *ret_first, uint64_t *
 
 	if (sealed != NULL && p >= sealed && p < sealed + c->data_bytes)
 		offset = (uint64_t)(p - sealed);
-	*ret_first = offset & ~(uint64_t)(TARN__OS_PAGE - 1);
-	*ret_bytes = tarn__round_up(offset + whole->capacity, TARN__OS_PAGE) - *ret_first;
+	*ret_first = offset & ~(uint64_t)(tarn__os_page() - 1);
+	*ret_bytes = tarn__round_up(offset + whole->capacity, tarn__os_page()) - *ret_first;
 }
 
 static uint64_t offset_in_pages(const struct tarn_block *b)
 {
 	const struct tarn_block *whole = tarn__whole(b);
-	uint64_t in_page = (uintptr_t)tarn_block_data(whole) & (TARN__OS_PAGE - 1);
+	uint64_t in_page = (uintptr_t)tarn_block_data(whole) & (tarn__os_page() - 1);
 
 	return in_page + (whole != b ? tarn__slice_offset(b) : 0);
 }
@@ -184,7 +184,7 @@ int tarn_block_cow_end(tarn_block *block, void *view)
 		return 0;
 	pages_of(block, &first, &bytes);
 	p = (unsigned char *)view - offset_in_pages(block);
-	if (((uintptr_t)p & (TARN__OS_PAGE - 1)) != 0)
+	if (((uintptr_t)p & (tarn__os_page() - 1)) != 0)
 		return tarn__fail(-EINVAL, "This is not a view of that block.");
 	return munmap(p, bytes) == 0 ? 0 : tarn__fail(-errno, "Ending a view: %s.",
 						       tarn_error_text(-errno));

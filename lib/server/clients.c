@@ -393,7 +393,8 @@ void tarn__clients_notice_deaths(struct server *s)
 		SET(st, st->head->n_dying, st->head->n_dying + 1);
 		tarn__commit(s);
 		st->watched_gone = true; /* somebody may wait for it */
-		s->deaths += !p->detach_asked; /* an orderly end is none */
+		/* An orderly end is none, and that of a server's executors is their server's. */
+		s->deaths += !p->detach_asked && !p->host;
 		if (p->detach_asked)
 			TARN__PROBE2(detach, i, c->pid);
 		else

@@ -28,7 +28,8 @@ void tarn__run_free(struct state *st, uint32_t first);
 /* Joins RUN_JOIN of the runs that together would hold such a request. False: no need. */
 bool tarn__run_join(struct state *st, uint32_t pages, uint32_t align);
 
-/* Makes up to @pages pages of a warm run cold, as the highest bin gives it. The caller
+/* Makes up to @pages pages of a warm run cold, as the highest bin gives it, and a few more where pages of the
+ * system are larger. The caller
  * commits, then punches. Returns how many; 0: nothing is warm. */
 uint32_t tarn__run_cool(struct state *st, uint32_t pages, uint32_t *ret_first);
 

@@ -644,7 +644,7 @@ static void cool(struct state *st)
 			break;
 		commit(st);
 		tarn__segment_punch(&st->data, run_bytes(first), run_bytes(pages));
-		budget -= pages;
+		budget -= pages < budget ? pages : budget;
 	}
 }
 

@@ -6,6 +6,7 @@
  * user, and if it knows the authkey (access.h); ATTACH turns it into a client's (attach.c).
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -243,6 +244,9 @@ void tarn__on_client(void *arg, uint32_t events)
 			SET(&s->st, s->st.lane[p->lane[number]].closing, 1);
 			tarn__commit(s);
 		}
+		break;
+	case TARN__CTL_RING:
+		s->eager++; /* what it rings for is somewhere in its lanes */
 		break;
 	case TARN__CTL_EVENT:
 		r = q.argument < TARN__CLIENT_LANES && p->lane[number] != NIL
@@ -539,11 +543,13 @@ static void drain_bell(int fd)
 {
 	uint64_t count;
 	const struct iovec to = { .iov_base = &count, .iov_len = sizeof count };
+	struct pollfd bell = { .fd = fd, .events = POLLIN };
 
 	if (preadv2(fd, &to, 1, -1, RWF_NOWAIT) >= 0 || errno == EAGAIN)
 		return; /* EAGAIN: somebody else did */
-	/* Before Linux 5.8, or an old seccomp profile. */
-	if (read(fd, &count, sizeof count) < 0)
+	/* Before Linux 5.8, or an old seccomp profile. Whoever takes what is there between this look and the read
+	 * does make us wait, for the next one that rings: doctor says so. */
+	if (poll(&bell, 1, 0) == 1 && read(fd, &count, sizeof count) < 0)
 		return;
 }
 

@@ -353,7 +353,7 @@ static void explain(char *ret_reason, const char *step, int r)
 	if (r == -EPERM || r == -EACCES || r == -ENOSYS) {
 		if (r == -EPERM && (c == '1' || c == '2'))
 			who = ", which forbids it";
-		else if (prctl(PR_GET_SECCOMP) != 0)
+		else if (prctl(PR_GET_SECCOMP) > 0)
 			who = ", seccomp filter active";
 		else if (r == -ENOSYS)
 			who = ", no seccomp filter: not in this kernel";

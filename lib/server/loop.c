@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include "loop.h"
 
+#include "lib/wiped.h"
 #include "shm/base.h"
 
 #include <fcntl.h>
@@ -28,16 +29,9 @@ static bool forked(const struct tarn__loop *loop)
 /* Spares a system call each time that the server sleeps. */
 static void mark_mine(struct tarn__loop *loop)
 {
-	void *page = mmap(NULL, TARN__OS_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (page == MAP_FAILED)
-		return;
-	if (madvise(page, TARN__OS_PAGE, MADV_WIPEONFORK) == 0) {
-		loop->mine = page;
+	loop->mine = tarn__wiped_new();
+	if (loop->mine != NULL)
 		*loop->mine = 1;
-	} else {
-		munmap(page, TARN__OS_PAGE);
-	}
 }
 
 int tarn__loop_open(enum tarn__loop_mode mode, char *ret_reason, struct tarn__loop **ret_loop)
@@ -67,8 +61,7 @@ void tarn__loop_close(struct tarn__loop *loop)
 	if (!loop)
 		return;
 	free(loop->slots);
-	if (loop->mine != NULL)
-		munmap(loop->mine, TARN__OS_PAGE);
+	tarn__wiped_free(loop->mine);
 	loop->ops->close(loop);
 }
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "heap.h"
+#include "shm/page.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
@@ -48,8 +49,9 @@ static void *work(void *arg)
 		if (p->quit)
 			break;
 		p->ok = tarn__segment_reserve(data, p->offset, p->bytes) == 0;
+		uint64_t at = p->offset & ~(tarn__os_page() - 1);
 		if (p->ok) /* an older kernel refuses: then the first touch pays */
-			(void)madvise(data->base + p->offset, p->bytes, MADV_POPULATE_WRITE);
+			(void)madvise(data->base + at, p->offset + p->bytes - at, MADV_POPULATE_WRITE);
 		n = 1;
 		if (write(p->done, &n, sizeof n) != (ssize_t)sizeof n)
 			break;

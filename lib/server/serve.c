@@ -168,13 +168,14 @@ static uint64_t choose_spin(const tarn_server_options *o)
 /*
  * Whoever commits more memory than its memory cgroup has is killed, or has another process of the
  * group killed, where a full /dev/shm says ENOSPC. So DATA and VIEW stop before: an eighth of the
- * limit is left to META, lanes, and the processes themselves. The limit is that of the start.
+ * limit is left to META, lanes, and the processes themselves. The heap looks at it again as it grows.
  */
 static void mind_limit(struct server *s, uint64_t cap)
 {
 	const uint64_t limit = tarn__place_limit(), most = limit - limit / 8;
 
-	s->st.data_most = limit != UINT64_MAX ? most : 0;
+	s->st.data_most = tarn__place_budget();
+	s->st.look_at = TARN__BUDGET_STEP;
 	if (cap > most)
 		tarn__log(s, 4, "the arena's cap is %llu MiB, the memory cgroup's limit %llu MiB: blocks will "
 			  "get %llu MiB at most", (unsigned long long)(cap >> 20),
@@ -462,10 +463,7 @@ static int choose_name(struct server *s, const char *name)
 {
 	uint32_t nonce;
 
-	if (name != NULL) {
-		if (strlen(name) >= sizeof s->name)
-			return tarn__fail(-ENAMETOOLONG, "the server name \"%.40s...\" is longer than %zu",
-					  name, sizeof s->name - 1);
+	if (name != NULL) { /* it fits: the options were checked, and a predecessor's did */
 		tarn__control_name(name, s->name, sizeof s->name);
 		return 0;
 	}

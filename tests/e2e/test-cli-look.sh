@@ -520,7 +520,7 @@ doctor() {
 	silent err
 	same "$(json .schema)" tarn.doctor/1
 	json '[.checks[].state] | all(. == "ok" or . == "warn")'
-	for word in kernel io_uring memlock dev-shm memfd cgroup huge-pages cores membarrier pidfd peer-pidfd; do
+	for word in kernel io_uring memlock dev-shm memfd cgroup huge-pages cores membarrier pages preadv2 pidfd peer-pidfd; do
 		json ".checks[] | select(.check == \"$word\") | .found | length > 0"
 	done
 	run 0 "$tools/tarn" doctor
