@@ -460,11 +460,15 @@ uint64_t ss_load(const void *p, unsigned bytes, int order)
 }
 int ss_mutex_unlock(pthread_mutex_t *m)
 {
+	if (world == NULL) /* the harness forks its tests */
+		return pthread_mutex_unlock(m);
 	sched_release();
 	return pthread_mutex_unlock(m);
 }
 int ss_mutex_lock(pthread_mutex_t *m)
 {
+	if (world == NULL)
+		return pthread_mutex_lock(m);
 	point();
 	sched_drain();
 	while (pthread_mutex_trylock(m) != 0) {
