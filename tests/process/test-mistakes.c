@@ -78,6 +78,9 @@ static void no_tarn_at(const char *path)
 	WRONG(tarn_client_open(path, NULL, &c), EINVAL, path, "not of a Tarn server");
 	close(fd);
 	WRONG(tarn_client_open(path, NULL, &c), ENOENT, path, "nobody listens");
+	/* One is not told to start a server where none can be. */
+	WRONG(tarn_client_open(plain_dir(), NULL, &c), ENOENT, plain_dir(), "is no socket");
+	PLAIN_CHECK(strstr(tarn_error_last()->message, "tarnd") == NULL);
 	PLAIN_EQ(unlink(path), 0);
 }
 

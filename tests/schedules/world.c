@@ -444,7 +444,7 @@ void ss_fence(int order)
 	point();
 	sched_fence(order);
 	if (order == __ATOMIC_RELEASE && world->s->store != NULL)
-		sched_release();
+		sched_drain();
 }
 void ss_access(const volatile void *at, int order)
 {
