@@ -43,6 +43,8 @@ enum tarn__control {
 	TARN__CTL_ERRORS = 51,
 	TARN__CTL_LEAKS = 52,     /* after two more epochs */
 	TARN__CTL_DUMP = 14,      /* fd: a dump, see server/dump.h */
+	TARN__CTL_RING = 15,      /* as the doorbell, which every client can empty; this comes for certain. Not
+				   * answered */
 	TARN__CTL_NO_HOST = 53,   /* by the host, whose attaching failed and is tried again; argument: the errno. Calls
 				   * that wait for executors are answered with it; this is not */
 	TARN__CTL_EVENT = 40,     /* argument: lane. fd: reading end of a pipe into which the server

@@ -61,6 +61,7 @@
 	X(ESRCH, "ESRCH", "no such process") \
 	X(ESTALE, "ESTALE", "stale") \
 	X(ETIMEDOUT, "ETIMEDOUT", "timed out") \
+	X(EUSERS, "EUSERS", "too many users") \
 	X(EXDEV, "EXDEV", "of another arena") \
 	X(TARN_ESTALE, "TARN_ESTALE", "stale reference: it stands for nothing any more") \
 	X(TARN_EFORKED, "TARN_EFORKED", "inherited over fork: attach anew in the child") \

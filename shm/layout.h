@@ -377,10 +377,12 @@ struct tarn__channel_ring {
 					    * the consumer goes by marks */
 	uint32_t producer_waiting; /* 1: sleeps on consumer's wake word */
 	uint32_t producer_wake;    /* written by the producer: consumer sleeps here */
+	uint32_t producer_left;    /* SYNC left: 1: it has posted CLOSE, or is about to; by the producer */
 	/* consumer's line */
 	TARN__ALIGNED_LINE uint64_t head;  /* SYNC slot-free: below it slots may be overwritten */
 	uint32_t consumer_waiting;
 	uint32_t consumer_wake;    /* written by the consumer: producer sleeps here */
+	uint32_t consumer_left;    /* SYNC left, as above; by the consumer */
 	/* written once by the server, before anybody knows of the channel (SYNC dir) */
 	TARN__ALIGNED_LINE uint64_t capacity; /* items, as its maker asked; a hint: slots are what counts */
 	TARN__ALIGNED_LINE struct tarn__slot slot[];

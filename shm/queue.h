@@ -41,7 +41,7 @@ struct tarn__queue {
 	uint64_t retries;       /* SYNC retry: items to be delivered again, tarn__retries_word(); by
 				 * the server, and consumers who take or do not find them */
 	uint64_t retry_from;    /* by the server: none of them is below */
-	uint64_t lost;          /* items that dead consumers had: by the server; taken by joiners */
+	uint64_t lost;          /* by the server: items that were dropped with their consumers, so far */
 	uint64_t runs_made;     /* by the server: blocks it holds for slots */
 	uint64_t grown;         /* by the server: runs linked so far */
 	uint64_t oldest;        /* by the server: no run is below */
@@ -50,7 +50,8 @@ struct tarn__queue {
 	TARN__ALIGNED_LINE struct tarn__bell items; /* rung when one is put */
 	struct tarn__bell space; /* when one is taken */
 	struct tarn__bell done;  /* when one is done */
-	uint64_t spare4[5];
+	uint64_t lost_told;      /* by joiners: so many of the lost one of them has been told of */
+	uint64_t spare4[4];
 
 	/* SYNC user: a bit for each client that may be at a slot. Set by itself before it looks
 	 * for one; cleared by the server, which looks at slots only if it is set. */
@@ -121,13 +122,12 @@ static inline uint32_t tarn__item_room(uint32_t stride)
 }
 
 /* Never 0: the number of references is not. */
-#define TARN__STASH_FAILED 255u /* of references: they could not be kept */
+#define TARN__STASH_FAILED 0x3fu /* of references: they could not be kept */
 /* Of references: so many of them were taken, and the producer's message was not read yet. */
 #define TARN__STASH_TAKEN 0x80u
-/* Of references: so many are left of an item whose owner died: what did not fit into one transaction, or was not yet
- * dropped when the server was killed. */
-#define TARN__STASH_LEFT 0x40u
-static_assert(TARN__QUEUE_REFS < TARN__STASH_LEFT, "apart");
+/* Beside 0 references: all that went with the item's dead owner is gone, and counted. Its slot may be another's. */
+#define TARN__STASH_GONE 0x40u
+static_assert(TARN__QUEUE_REFS < TARN__STASH_FAILED && TARN__STASH_FAILED < TARN__STASH_GONE, "apart");
 static inline uint64_t tarn__stash_word(uint64_t turn, unsigned refs)
 {
 	return turn << 8 | refs;

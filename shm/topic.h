@@ -52,7 +52,8 @@ struct tarn__topic {
 	uint32_t closed;        /* by anybody */
 	uint32_t died;          /* by the server: publishers that died */
 	uint64_t subscriptions; /* by the server: so far */
-	uint64_t spare2[5];
+	uint64_t deaths;        /* by the server, for itself: what died is to be */
+	uint64_t spare2[4];
 
 	TARN__ALIGNED_LINE struct tarn__bell items; /* rung when one is published */
 	struct tarn__bell space; /* when a cursor that blocks moves */

@@ -487,7 +487,8 @@ int tarn__ask_type(struct tarn__lane *l, const char *name, uint32_t index, tarn_
 static int check_number(unsigned number)
 {
 	return number <= TARN__METHOD_DESCRIBE
-		       ? 0 : tarn__fail(-TARN_ENOMETHOD, "No type has a method %u.", number);
+		       ? 0
+		       : tarn__fail(-TARN_ENOMETHOD, "No type has a method %u.", number);
 }
 
 static bool runs_here(const struct tarn_client *c)

@@ -225,7 +225,7 @@ static int next_item(struct tarn_channel *ch, struct tarn__lane *l, int64_t time
 		const struct tarn__nap nap = {
 			.ch = ch, .end = end, .word = &ch->ring->producer_wake,
 			.waiting = &ch->ring->consumer_waiting, .gone = TARN__DIR_PRODUCER_GONE,
-			.ready = has_next,
+			.left = &ch->ring->producer_left, .ready = has_next,
 		};
 
 		if (timeout_ns != 0 && !polled && tarn__nap_spin(&nap))
@@ -582,7 +582,9 @@ static int next_of(struct tarn_channel *ch, struct tarn__lane *l, enum tarn_item
 {
 	int r = next_item(ch, l, timeout_ns, polled, ret);
 
-	return r < 0 || tarn__likely(kind_of(ret) == wanted) ? r : fail_kind(ret);
+	if (r >= 0 && tarn__unlikely(kind_of(ret) != wanted))
+		return fail_kind(ret);
+	return r;
 }
 
 int tarn_channel_recv(tarn_channel *channel, tarn_block **ret_block, uint64_t *ret_tag,

@@ -58,7 +58,7 @@ static int prepare(struct tarn_channel *ch, struct tarn__lane *l, int64_t timeou
 		const struct tarn__nap nap = {
 			.ch = ch, .end = end, .word = &ch->ring->consumer_wake,
 			.waiting = &ch->ring->producer_waiting, .gone = TARN__DIR_CONSUMER_GONE,
-			.ready = has_room,
+			.left = &ch->ring->consumer_left, .ready = has_room,
 		};
 		r = timeout_ns == 0 ? -ETIMEDOUT
 		    : tarn__nap_spin(&nap) ? 0 : tarn__nap(&nap, l, tarn__deadline(timeout_ns));

@@ -15,7 +15,12 @@
 
 #define DEFER_SLOTS 64u /* smaller rings defer nothing: their fullness is exact */
 #define NAME_MOST (TARN__NAME_BYTES - 1)
-#define UNREF_NS 50000000 /* so long an end that cannot be closed at once is tried again */
+
+/* The word in which the end says that it is given up. */
+static uint32_t *left_of(const struct tarn_channel *ch, const struct tarn__end *end)
+{
+	return end == &ch->producer ? &ch->ring->producer_left : &ch->ring->consumer_left;
+}
 
 /* ---- handles ---- */
 
@@ -197,7 +202,8 @@ int tarn_channel_open(tarn_client *client, const char *name, int64_t timeout_ns,
 						   ? 1000000000 : timeout_ns);
 	long pause_ns = 500000;
 	struct tarn__lane *l;
-	int r = name != NULL ? check_name(name) : tarn__fail(-EINVAL, "A channel's name is missing.");
+	int r = name != NULL ? check_name(name)
+			     : tarn__fail(-EINVAL, "A channel's name is missing.");
 
 	if (r == 0)
 		r = tarn__lane_enter(client, &l);
@@ -269,6 +275,7 @@ static int bind(struct tarn_channel *ch, struct tarn__lane *l, enum tarn_channel
 	end->lane_life = l->life;
 	end->lane_tail = l->requests.tail;
 	end->held = true;
+	tarn__store32_relaxed(left_of(ch, end), 0); /* SYNC left */
 	return 0;
 }
 
@@ -356,6 +363,8 @@ static int close_end(struct tarn_channel *ch, struct tarn__end *end, enum tarn__
 		r = tarn__channel_settle(ch, l, TARN__FOREVER);
 	if (r == 0 && l->deferring == ch)
 		__atomic_store_n(&l->deferring, NULL, __ATOMIC_RELAXED);
+	/* SYNC left; relaxed: who waits for that looks now and then, and what it does is to wake the server. */
+	tarn__store32_relaxed(left_of(ch, end), 1);
 	if (r == 0)
 		r = tarn__lane_say(l, tarn__header(TARN__MSG_CLOSE, 1, 0, 0), ch->base.id, role, 0,
 				   0, 0, 0);
@@ -422,7 +431,7 @@ tarn_channel *tarn_channel_ref(tarn_channel *channel)
  * some patience with the server. */
 static void close_late(struct tarn_client *c)
 {
-	uint64_t deadline = tarn__deadline(UNREF_NS);
+	uint64_t deadline = tarn__deadline(TARN__BUSY_NS);
 	struct tarn__lane *l;
 
 	if (tarn__lane_mine(c) == NULL || tarn__lane_enter(c, &l) < 0)
@@ -508,7 +517,11 @@ int tarn__nap(const struct tarn__nap *n, struct tarn__lane *l, uint64_t deadline
 			r = 1;
 		if (r == 1) {
 			slice = now + TARN__SLICE_NS;
-			tarn__futex_wait(n->word, word, slice < deadline ? slice : deadline);
+			/* SYNC left; relaxed: it is seen in the end. That an end is closed is the server's to say, which
+			 * sleeps over it if another client took the peer's ring. */
+			if (tarn__futex_wait(n->word, word, slice < deadline ? slice : deadline) == -ETIMEDOUT &&
+			    tarn__load32_relaxed(n->left) != 0)
+				tarn__client_nudge(c);
 			r = n->ready(n->ch) ? 0 : tarn__client_health(c, l);
 			if (r == 0 && !n->ready(n->ch))
 				r = 1;

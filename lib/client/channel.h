@@ -101,6 +101,7 @@ struct tarn__nap {
 	const uint32_t *word;
 	uint32_t *waiting;
 	uint64_t gone;      /* DIR flag: the peer left */
+	const uint32_t *left; /* in the ring: the peer says so */
 	bool (*ready)(struct tarn_channel *ch);
 };
 /* Polls for a short while; true: ready. */

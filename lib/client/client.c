@@ -90,7 +90,7 @@ int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t ar
 	return tarn__client_ask_fd(c, kind, argument, deadline, ret, NULL);
 }
 
-bool tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument)
+bool tarn__client_tell(const struct tarn_client *c, enum tarn__control kind, uint64_t argument)
 {
 	const struct tarn__request ask = { .magic = TARN__CONTROL_MAGIC, .kind = kind,
 					   .argument = argument };
@@ -166,6 +166,9 @@ static int map_all(struct tarn_client *c, const struct tarn__answer *a, int fds[
 					  plan[i].ret);
 
 		fds[plan[i].fd] = -1; /* taken over, also on failure */
+		if (r == -EPROTO)
+			return tarn__fail(-TARN_EPROTO, "The server's %s segment is smaller than the %llu bytes that the "
+					  "server says it has.", plan[i].what, (unsigned long long)plan[i].bytes);
 		if (r < 0)
 			return tarn__fail(r, "Mapping %llu bytes of the server's %s segment: %s.%s",
 					  (unsigned long long)plan[i].bytes, plan[i].what,
@@ -257,7 +260,7 @@ static int attach(struct tarn_client *c, const tarn_client_options *o)
 	c->data_bytes = c->data_segment.bytes;
 	c->arena_bytes = a.value[5];
 	c->dir = (const struct tarn__dir_entry *)(const void *)c->dir_segment.base;
-	c->dir_entries = a.value[3];
+	c->dir_entries = c->dir_segment.bytes / sizeof *c->dir; /* not value[3]: the product may have run over */
 	c->view = (struct tarn__view){ .base = c->view_segment.base, .bytes = c->view_segment.bytes };
 	c->ctrl = (const struct tarn__ctrl *)(const void *)c->ctrl_segment.base;
 	if (c->ctrl->magic != TARN__MAGIC || c->ctrl->layout != tarn__layout_hash())

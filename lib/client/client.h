@@ -201,7 +201,7 @@ int tarn__client_ask(struct tarn_client *c, enum tarn__control kind, uint64_t ar
 int tarn__client_ask_fd(struct tarn_client *c, enum tarn__control kind, uint64_t argument,
 			uint64_t deadline, struct tarn__answer *ret, int *ret_fd);
 /* Says what is not answered, without waiting; the caller holds the mutex. False: not said. */
-bool tarn__client_tell(struct tarn_client *c, enum tarn__control kind, uint64_t argument);
+bool tarn__client_tell(const struct tarn_client *c, enum tarn__control kind, uint64_t argument);
 
 /* A mapping of DATA, at an address that is a multiple of the largest alignment a block can
  * have: aligned offsets are then aligned addresses. NULL: no room for it. */

@@ -394,8 +394,18 @@ bool tarn__lane_ring(struct tarn__lane *l)
 	 * rung. Not being able to write means that the server is gone: waits see it. */
 	if (write(c->doorbell, &one, sizeof one) < 0)
 		return false;
+	/* Who sleeps on a descriptor does not ring again. */
+	if (tarn__unlikely(l->calls != NULL && l->calls->event >= 0))
+		tarn__client_nudge(c);
 	l->signals++;
 	return true;
+}
+
+void tarn__client_nudge(const struct tarn_client *c)
+{
+	/* Relaxed: a server that sleeps over what was posted before the caller waited has said so for as long. */
+	if (tarn__load_relaxed(&c->ctrl->server_state) == 1)
+		tarn__client_tell(c, TARN__CTL_RING, 0);
 }
 
 void tarn__lane_bell(struct tarn__lane *l)
@@ -497,7 +507,9 @@ static int lane_sleep(struct tarn__lane *l, unsigned need, uint64_t deadline)
 		r = tarn__client_health(c, l);
 		if (r < 0)
 			return r;
-		tarn__lane_ring(l); /* in case a bell was lost with a server that restarted */
+		/* In case a bell was lost with a server that restarted, or somebody took it. */
+		tarn__lane_ring(l);
+		tarn__client_nudge(c);
 	}
 	tarn__store32_relaxed(&area->client.waiting, 0);
 	if (!READY())

@@ -140,6 +140,9 @@ static inline bool tarn__backlog_any(const struct tarn_client *c)
 
 /* Wakes the server if it sleeps. After the post. True: it slept. */
 bool tarn__lane_ring(struct tarn__lane *l);
+/* The same by the client's own connection, where no other client can take it away as it can from the doorbell. It
+ * costs more; for those who waited in vain for a while, or can look again only when they are told. */
+void tarn__client_nudge(const struct tarn_client *c);
 /* The lane passed its bell mark: looks at the head, rings if half is unread. */
 void tarn__lane_bell(struct tarn__lane *l);
 /* Waits until @need slots are free. -ETIMEDOUT, and as tarn__client_health(). */

@@ -52,8 +52,9 @@ int tarn_object_publish(tarn_object *object, const char *name, unsigned flags)
 		return tarn__fail(r, "The name '%s' is in use. Unpublish it first.", name);
 	if (r == -ENOSPC || r == -ENOMEM)
 		return tarn__fail(r, "The server has no room for another name.");
-	/* Failures of the wait have their sentence. */
-	return r == -TARN_ESTALE ? tarn__fail(r, "The object is gone.") : r;
+	if (r == -TARN_ESTALE)
+		return tarn__fail(r, "The object is gone.");
+	return r; /* failures of the wait have their sentence */
 }
 
 int tarn_object_unpublish(tarn_client *client, const char *name)

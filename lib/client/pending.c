@@ -721,8 +721,9 @@ static int take(struct tarn__lane *l, struct tarn_pending *p, tarn_parcel *ret)
 	int r;
 
 	if (tarn__unlikely(p->state != ANSWERED))
-		return p->state == SPARE ? fail_freed()
-					 : tarn__fail(-TARN_ESTATE, "The result of this call was had already.");
+		return p->state == SPARE
+			       ? fail_freed()
+			       : tarn__fail(-TARN_ESTATE, "The result of this call was had already.");
 	state_set(p, TAKEN);
 	if (tarn__likely(p->n_words >= 7) && tarn__reply_short(l, p->word, ret))
 		return 0;
@@ -875,7 +876,9 @@ int tarn_call_wait_any(tarn_pending *const *pending, size_t n, int64_t timeout_n
 int tarn_call_cancel(tarn_pending *pending)
 {
 	struct tarn__lane *l;
-	int r = state_of(pending) == SPARE ? fail_freed() : enter(pending, &l);
+	int r = state_of(pending) == SPARE
+			? fail_freed()
+			: enter(pending, &l);
 
 	if (r < 0 || l == NULL)
 		return r;

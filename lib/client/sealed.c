@@ -52,5 +52,6 @@ int tarn_block_wait_sealed(tarn_block *block, int64_t timeout_ns)
 	if (r < 0)
 		return r;
 	return (tarn__refs(b) & REF_SEALED) || sealed_by_now(c, b)
-		       ? 0 : tarn__fail(-TARN_ESTALE, "The block is no more.");
+		       ? 0
+		       : tarn__fail(-TARN_ESTALE, "The block is no more.");
 }

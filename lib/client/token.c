@@ -177,7 +177,9 @@ int tarn_object_export(tarn_object *object, const tarn_export_options *options,
 
 static const char *kind_name(unsigned kind)
 {
-	return kind == TARN__KIND_CHANNEL ? "channel" : kind == TARN__KIND_OBJECT ? "object" : "block";
+	return kind == TARN__KIND_CHANNEL  ? "a channel"
+	       : kind == TARN__KIND_OBJECT ? "an object"
+					   : "a block";
 }
 
 /* Checks that @token is of this arena and @kind (0: any). */
@@ -192,7 +194,7 @@ static int check(const tarn_client *c, const tarn_token *token, enum tarn__kind 
 		return tarn__fail(-EXDEV, "The token belongs to another arena than the one of server "
 				  "'%s'.", c->name);
 	if (kind != 0 && ret->kind != kind)
-		return tarn__fail(-TARN_EKIND, "The token stands for a %s, a %s was asked for.",
+		return tarn__fail(-TARN_EKIND, "The token stands for %s, %s was asked for.",
 				  kind_name(ret->kind), kind_name(kind));
 	return 0;
 }

@@ -130,7 +130,8 @@ static int find_offer(const struct host *h, const tarn_object *object, unsigned 
 {
 	const struct tarn__served *t;
 
-	if (object->base.type == 0 || object->base.type >= h->base.catalog->n)
+	/* The flag: a block's handle has the type of whatever had its place before. */
+	if (!(tarn__flags(&object->base) & REF_OBJECT))
 		return tarn__fail(-TARN_EKIND, "A method was called on something that is not an object.");
 	t = &h->base.catalog->served[object->base.type];
 	if (tarn__load_relaxed(&object->base.client->dir[tarn__id_index(object->base.id)].state) &

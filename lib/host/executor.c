@@ -437,8 +437,9 @@ static void run_destructor(struct executor *e, struct tarn_context *ctx, struct 
 static void skip(struct tarn__lane *l, struct tarn_context *ctx, const struct tarn__job *job)
 {
 	tarn_parcel_init(&ctx->args);
-	int r = job->broken ? tarn__fail_static(-TARN_ESTALE, "the object was never made: its creator failed")
-			    : tarn__fail_static(-ECANCELED, "canceled before it began");
+	int r = job->broken
+			? tarn__fail_static(-TARN_ESTALE, "the object was never made: its creator failed")
+			: tarn__fail_static(-ECANCELED, "canceled before it began");
 	send_result(l, ctx, job->number, tarn__context_fail(ctx, r, true));
 }
 

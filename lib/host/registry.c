@@ -13,15 +13,18 @@
 #include "lib/entry.h"
 #include "lib/error.h"
 #include "lib/types/types.h"
+#include "shm/hash.h"
 #include "shm/sizeclass.h"
 
 #define ALIGN_MOST 4096u
+#define BUCKETS 256u
 #define OFFERS_MOST 4096u /* methods and fields of a type */
 
 struct tarn_registry {
 	pthread_mutex_t mutex;
 	unsigned n, room;
 	struct tarn__entry **entry; /* in the order of registration */
+	struct tarn__entry *bucket[BUCKETS]; /* by name: thousands of types are found as quickly as a few */
 	tarn_error wrong;           /* what was the matter with a table of the program; code 0: nothing */
 };
 
@@ -199,18 +202,22 @@ tarn_registry *tarn_registry_new(void)
 	return r;
 }
 
-static int find(const tarn_registry *r, const char *name)
+/* Where the entry of that name hangs, or would. Locked. */
+static struct tarn__entry **find(tarn_registry *r, const char *name)
 {
-	for (unsigned i = 0; i < r->n; i++)
-		if (strcmp(r->entry[i]->type->name, name) == 0)
-			return (int)i;
-	return -1;
+	struct tarn__entry **at = &r->bucket[tarn__hash64(name, strlen(name), 0) % BUCKETS];
+
+	while (*at != NULL && strcmp((*at)->type->name, name) != 0)
+		at = &(*at)->next;
+	return at;
 }
 
 /* Locked. */
 static int add(tarn_registry *r, const tarn_type *type)
 {
-	if (find(r, type->name) >= 0)
+	struct tarn__entry **at = find(r, type->name);
+
+	if (*at != NULL)
 		return tarn__fail(-EEXIST, "The registry has a type %s already.", type->name);
 	if (r->n == r->room) {
 		unsigned room = r->room != 0 ? 2 * r->room : 16;
@@ -224,7 +231,7 @@ static int add(tarn_registry *r, const tarn_type *type)
 	struct tarn__entry *e = tarn__entry_new(type);
 	if (e == NULL)
 		return tarn__fail(-ENOMEM, "No memory for type %s.", type->name);
-	r->entry[r->n++] = e;
+	r->entry[r->n++] = *at = e;
 	return 0;
 }
 
@@ -299,14 +306,14 @@ int tarn_type_register(tarn_registry *registry, const tarn_type *type)
 
 int tarn_type_unregister(tarn_registry *registry, const char *name)
 {
-	struct tarn__entry *e = NULL;
-
 	pthread_mutex_lock(&registry->mutex);
-	int at = find(registry, name);
-	if (at >= 0) {
-		e = registry->entry[at];
-		memmove(&registry->entry[at], &registry->entry[at + 1],
-			(registry->n - (unsigned)at - 1) * sizeof *registry->entry);
+	struct tarn__entry **at = find(registry, name), *e = *at;
+	unsigned i = 0;
+	if (e != NULL) {
+		*at = e->next;
+		while (registry->entry[i] != e)
+			i++;
+		memmove(&registry->entry[i], &registry->entry[i + 1], (registry->n - i - 1) * sizeof *registry->entry);
 		registry->n--;
 	}
 	pthread_mutex_unlock(&registry->mutex);
@@ -323,8 +330,8 @@ const tarn_type *tarn_type_find(const tarn_registry *registry, const char *name)
 	tarn_registry *r = (tarn_registry *)(uintptr_t)registry;
 
 	pthread_mutex_lock(&r->mutex);
-	int at = find(r, name);
-	const tarn_type *type = at >= 0 ? r->entry[at]->type : NULL;
+	const struct tarn__entry *e = *find(r, name);
+	const tarn_type *type = e != NULL ? e->type : NULL;
 	pthread_mutex_unlock(&r->mutex);
 	return type;
 }

@@ -12,6 +12,7 @@ struct tarn__entry {
 	unsigned refs;        /* atomic */
 	uint32_t withdrawn;   /* SYNC entry: it was unregistered */
 	const tarn_type *type;
+	struct tarn__entry *next; /* whose name falls into the same bucket: of its registry, under that one's lock */
 };
 
 struct tarn__entry *tarn__entry_new(const tarn_type *type); /* NULL: no memory */

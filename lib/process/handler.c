@@ -276,6 +276,12 @@ static void forget_in_child(void)
 	pthread_mutex_init(&mutex, NULL);
 }
 
+/* From the first, as in launch.c. */
+__attribute__((constructor(101))) static void prepare_for_fork(void)
+{
+	pthread_atfork(lock_before_fork, unlock_in_parent, forget_in_child);
+}
+
 static int watch(int fd, struct tarn_process *p, unsigned what)
 {
 	struct epoll_event e = { .events = EPOLLIN, .data.u64 = (uintptr_t)p | what };
@@ -285,13 +291,8 @@ static int watch(int fd, struct tarn_process *p, unsigned what)
 
 static int open_descriptors(void)
 {
-	static bool prepared;
-
 	if (bell >= 0)
 		return 0;
-	if (!prepared && pthread_atfork(lock_before_fork, unlock_in_parent, forget_in_child) != 0)
-		return -ENOMEM;
-	prepared = true;
 	epoll = tarn__fd_high(epoll_create1(EPOLL_CLOEXEC));
 	bell = tarn__fd_high(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	int r = epoll < 0 || bell < 0 ? -errno : watch(bell, NULL, 0);

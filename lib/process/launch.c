@@ -145,18 +145,21 @@ static void forget_in_child(void)
 	pthread_mutex_init(&mutex, NULL);
 }
 
+/* From the first: a fork beside the first use would find locks held that it was not told of. Before other constructors,
+ * one of which may serve and not return; without memory for it forks are as they were. */
+__attribute__((constructor(101))) static void prepare_for_fork(void)
+{
+	pthread_atfork(lock_before_fork, unlock_in_parent, forget_in_child);
+}
+
 /* Locked. */
 static int bearer_start(void)
 {
-	static bool prepared;
 	sigset_t all, old;
 	pthread_t thread;
 
 	if (bearer_of == getpid())
 		return 0;
-	if (!prepared && pthread_atfork(lock_before_fork, unlock_in_parent, forget_in_child) != 0)
-		return -ENOMEM;
-	prepared = true;
 	/* It must not run the program's handlers while a child uses its memory. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);

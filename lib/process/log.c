@@ -196,20 +196,18 @@ static void unlock_after_fork(void)
 	if (!inside)
 		pthread_mutex_unlock(&sink_mutex);
 }
-static void prepare_for_fork(void)
+/* From the first, as in launch.c. */
+__attribute__((constructor(101))) static void prepare_for_fork(void)
 {
 	pthread_atfork(lock_before_fork, unlock_after_fork, unlock_after_fork);
 }
 
 static void handle_here(const tarn_log_handler *own, const tarn_log_record *r)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
 	if (inside) {
 		print(r, NULL);
 		return;
 	}
-	pthread_once(&once, prepare_for_fork);
 	pthread_mutex_lock(&sink_mutex);
 	const tarn_log_handler h = own != NULL ? *own : handler;
 	handle(&h, r);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/value/fault.h"
 #include "pool.h"
@@ -19,6 +20,7 @@ tarn_pool_result *tarn__pool_result_new(size_t n_parts, enum tarn__task_mode mod
 		return NULL;
 	}
 	r->refs = 1;
+	r->owner = getpid();
 	r->mode = mode;
 	r->n_parts = n_parts;
 	pthread_mutex_init(&r->mutex, NULL);
@@ -67,6 +69,26 @@ void tarn__pool_result_part(tarn_pool_result *r, size_t part, tarn_fault *fault)
 	pthread_mutex_unlock(&r->mutex);
 }
 
+void tarn__pool_result_lock(tarn_pool_result *r)
+{
+	if (r->owner == getpid())
+		pthread_mutex_lock(&r->mutex);
+}
+
+void tarn__pool_result_unlock(tarn_pool_result *r)
+{
+	if (r->owner == getpid())
+		pthread_mutex_unlock(&r->mutex);
+}
+
+int tarn__pool_result_fail(const tarn_pool_result *r, int64_t timeout_ns, const char *what)
+{
+	if (r->owner != getpid())
+		return tarn__fail(-TARN_EFORKED, "%s, nor will it be here: it is a result of the process that this "
+				  "one was forked from.", what);
+	return tarn__fail(tarn__late(timeout_ns), "%s.", what);
+}
+
 bool tarn__pool_result_await(tarn_pool_result *r, bool (*enough)(const tarn_pool_result *r, size_t n),
 			     size_t n, int64_t timeout_ns)
 {
@@ -75,6 +97,8 @@ bool tarn__pool_result_await(tarn_pool_result *r, bool (*enough)(const tarn_pool
 				     .tv_nsec = (long)(deadline % 1000000000u) };
 
 	while (!enough(r, n)) {
+		if (r->owner != getpid())
+			return false;
 		if (deadline == UINT64_MAX)
 			pthread_cond_wait(&r->told, &r->mutex);
 		else if (pthread_cond_timedwait(&r->told, &r->mutex, &at) != 0)
@@ -166,36 +190,36 @@ static bool await_built(tarn_pool_result *r, int64_t timeout_ns)
 	return true;
 }
 
-static int fail_not_ready(int64_t timeout_ns)
+static int fail_not_ready(const tarn_pool_result *r, int64_t timeout_ns)
 {
-	return tarn__fail(tarn__late(timeout_ns), "The result is not ready yet.");
+	return tarn__pool_result_fail(r, timeout_ns, "The result is not ready yet");
 }
 
 bool tarn_pool_result_ready(const tarn_pool_result *result)
 {
 	tarn_pool_result *r = (tarn_pool_result *)(uintptr_t)result;
 
-	pthread_mutex_lock(&r->mutex);
+	tarn__pool_result_lock(r);
 	const bool ready = all_done(r, 0);
-	pthread_mutex_unlock(&r->mutex);
+	tarn__pool_result_unlock(r);
 	return ready;
 }
 
 int tarn_pool_result_wait(tarn_pool_result *result, int64_t timeout_ns)
 {
-	pthread_mutex_lock(&result->mutex);
+	tarn__pool_result_lock(result);
 	const bool ready = tarn__pool_result_await(result, all_done, 0, timeout_ns);
-	pthread_mutex_unlock(&result->mutex);
-	return ready ? 0 : fail_not_ready(timeout_ns);
+	tarn__pool_result_unlock(result);
+	return ready ? 0 : fail_not_ready(result, timeout_ns);
 }
 
 int tarn_pool_result_successful(const tarn_pool_result *result)
 {
 	tarn_pool_result *r = (tarn_pool_result *)(uintptr_t)result;
 
-	pthread_mutex_lock(&r->mutex);
+	tarn__pool_result_lock(r);
 	const bool ready = await_built(r, 0), failed = ready && r->fault != NULL;
-	pthread_mutex_unlock(&r->mutex);
+	tarn__pool_result_unlock(r);
 	if (!ready)
 		return tarn__fail(-TARN_ESTATE, "The result is not ready yet: nobody knows whether it "
 				  "succeeds.");
@@ -204,11 +228,11 @@ int tarn_pool_result_successful(const tarn_pool_result *result)
 
 int tarn_pool_result_get(tarn_pool_result *result, int64_t timeout_ns, const tarn_parcel **ret_values)
 {
-	pthread_mutex_lock(&result->mutex);
+	tarn__pool_result_lock(result);
 	const bool ready = await_built(result, timeout_ns);
-	pthread_mutex_unlock(&result->mutex);
+	tarn__pool_result_unlock(result);
 	if (!ready)
-		return fail_not_ready(timeout_ns);
+		return fail_not_ready(result, timeout_ns);
 	if (result->fault != NULL)
 		return tarn__fail_fault(tarn_fault_ref(result->fault));
 	*ret_values = &result->values;

@@ -131,6 +131,8 @@ static int map(tarn_pool *pool, const char *entry, tarn_value items, size_t chun
 		return r;
 	if (chunk == 0)
 		chunk = (n + 4 * pool->kind->workers(pool) - 1) / (4 * pool->kind->workers(pool));
+	if (chunk > n)
+		chunk = n;
 	if (chunk == 0)
 		chunk = 1;
 	const size_t parts = (n + chunk - 1) / chunk;
@@ -231,12 +233,12 @@ static const struct tarn__part *await_part(struct tarn_pool_iterator *it, int64_
 {
 	tarn_pool_result *r = it->result;
 
-	pthread_mutex_lock(&r->mutex);
+	tarn__pool_result_lock(r);
 	const bool there = tarn__pool_result_await(r, it->ordered ? part_done : more_done, it->part,
 						   timeout_ns);
 	const struct tarn__part *p = !there ? NULL
 				     : it->ordered ? &r->part[it->part] : &r->part[r->order[it->part]];
-	pthread_mutex_unlock(&r->mutex);
+	tarn__pool_result_unlock(r);
 	return p;
 }
 
@@ -267,7 +269,7 @@ int tarn_pool_iterator_next(tarn_pool_iterator *iterator, int64_t timeout_ns, ta
 		return tarn__fail_static(-TARN_EOF, "All results have been given.");
 	p = await_part(iterator, timeout_ns);
 	if (p == NULL)
-		return tarn__fail(tarn__late(timeout_ns), "The next result is not there yet.");
+		return tarn__pool_result_fail(iterator->result, timeout_ns, "The next result is not there yet");
 	const size_t index = iterator->item++;
 	if (iterator->item == p->n_items) {
 		iterator->item = 0;

@@ -65,7 +65,8 @@ int tarn_pool_join(tarn_pool *pool, int64_t timeout_ns)
 
 unsigned tarn_pool_pids(tarn_pool *pool, int *ret_pids, unsigned n)
 {
-	return pool->kind->pids(pool, ret_pids, n);
+	/* Locks may be held by threads that a forked child does not have. */
+	return pool->owner == getpid() ? pool->kind->pids(pool, ret_pids, n) : 0;
 }
 
 int tarn_pool_share(tarn_pool *pool, tarn_object **ret_object)

@@ -29,6 +29,7 @@ struct tarn__part {
 
 struct tarn_pool_result {
 	uint32_t refs;
+	pid_t owner;           /* the process whose threads fill it; in a forked child nothing changes any more */
 	enum tarn__task_mode mode;
 	pthread_mutex_t mutex; /* of all below */
 	pthread_cond_t told;   /* a part is done */
@@ -57,7 +58,12 @@ void tarn__task_free(struct tarn__task *task);
 tarn_pool_result *tarn__pool_result_new(size_t n_parts, enum tarn__task_mode mode);
 /* The part is done: with @fault (a reference, taken over), or with the answer that was put there. */
 void tarn__pool_result_part(tarn_pool_result *r, size_t part, tarn_fault *fault);
-/* Waits until @n parts are done. Locked, and again when it returns. False: -ETIMEDOUT. */
+/* The mutex; a forked child, where nobody might let go of it, needs none. */
+void tarn__pool_result_lock(tarn_pool_result *r);
+void tarn__pool_result_unlock(tarn_pool_result *r);
+/* It is not there: -ETIMEDOUT, or as tarn_pool_result_wait(), which "@what" says. */
+int tarn__pool_result_fail(const tarn_pool_result *r, int64_t timeout_ns, const char *what);
+/* Waits until @n parts are done. Locked, and again when it returns. False: tarn__pool_result_fail(). */
 bool tarn__pool_result_await(tarn_pool_result *r, bool (*enough)(const tarn_pool_result *r, size_t n),
 			     size_t n, int64_t timeout_ns);
 

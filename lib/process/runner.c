@@ -18,6 +18,7 @@ enum state { INITIAL, STARTED, JOINING, ENDED };
 
 struct tarn_runner {
 	uint32_t refs;
+	pid_t owner; /* the process that may call it */
 	tarn_client *client;
 	char name[NAME];
 	char *open, *call, *close; /* open and close may be NULL */
@@ -115,6 +116,7 @@ int tarn_runner_new(tarn_client *client, const tarn_runner_options *options,
 	if (n == NULL)
 		return tarn__fail(-ENOMEM, "No memory for a runner.");
 	n->refs = 1;
+	n->owner = getpid();
 	n->client = client;
 	pthread_mutex_init(&n->mutex, NULL);
 	tarn_parcel_init(&n->args);
@@ -127,6 +129,15 @@ int tarn_runner_new(tarn_client *client, const tarn_runner_options *options,
 }
 
 /* ---- its life ---- */
+
+/* In a forked child it may be a thread's that is not there. */
+static int lock(struct tarn_runner *r)
+{
+	if (r->owner != getpid())
+		return tarn__fail(-TARN_EFORKED, "Runner %s is of the process that this one was forked from.", r->name);
+	pthread_mutex_lock(&r->mutex);
+	return 0;
+}
 
 /* Locked. */
 static int start(struct tarn_runner *r)
@@ -152,8 +163,11 @@ static int start(struct tarn_runner *r)
 
 int tarn_runner_start(tarn_runner *runner)
 {
-	pthread_mutex_lock(&runner->mutex);
-	int r = runner->state == INITIAL
+	int r = lock(runner);
+
+	if (r < 0)
+		return r;
+	r = runner->state == INITIAL
 			? start(runner)
 			: tarn__fail(-TARN_ESTATE, "Runner %s was started before.", runner->name);
 	pthread_mutex_unlock(&runner->mutex);
@@ -206,8 +220,11 @@ static int post(struct tarn_runner *r, const tarn_builder *args, int64_t timeout
 
 int tarn_runner_restart(tarn_runner *runner, const tarn_builder *args, int64_t timeout_ns)
 {
-	pthread_mutex_lock(&runner->mutex);
-	int r = runner->state == STARTED ? post(runner, args, timeout_ns) : fail_not_started(runner);
+	int r = lock(runner);
+
+	if (r < 0)
+		return r;
+	r = runner->state == STARTED ? post(runner, args, timeout_ns) : fail_not_started(runner);
 	pthread_mutex_unlock(&runner->mutex);
 	return r;
 }
@@ -240,8 +257,11 @@ static int take(struct tarn_runner *r, int64_t timeout_ns, tarn_parcel *ret)
 
 int tarn_runner_rejoin(tarn_runner *runner, int64_t timeout_ns, tarn_parcel *ret_result)
 {
-	pthread_mutex_lock(&runner->mutex);
-	int r = runner->state == STARTED ? take(runner, timeout_ns, ret_result)
+	int r = lock(runner);
+
+	if (r < 0)
+		return r;
+	r = runner->state == STARTED ? take(runner, timeout_ns, ret_result)
 					 : fail_not_started(runner);
 	pthread_mutex_unlock(&runner->mutex);
 	return r;
@@ -250,8 +270,11 @@ int tarn_runner_rejoin(tarn_runner *runner, int64_t timeout_ns, tarn_parcel *ret
 int tarn_runner_call(tarn_runner *runner, const tarn_builder *args, int64_t timeout_ns,
 		     tarn_parcel *ret_result)
 {
-	pthread_mutex_lock(&runner->mutex);
-	int r = runner->state == STARTED ? post(runner, args, timeout_ns) : fail_not_started(runner);
+	int r = lock(runner);
+
+	if (r < 0)
+		return r;
+	r = runner->state == STARTED ? post(runner, args, timeout_ns) : fail_not_started(runner);
 	if (r == 0)
 		r = tarn__fail_late(take(runner, timeout_ns, ret_result), TARN_FOREVER); /* it was begun */
 	pthread_mutex_unlock(&runner->mutex);
@@ -294,8 +317,11 @@ static int join(struct tarn_runner *r, uint64_t deadline)
 
 int tarn_runner_join(tarn_runner *runner, int64_t timeout_ns)
 {
-	pthread_mutex_lock(&runner->mutex);
-	int r = runner->state == INITIAL ? fail_not_started(runner)
+	int r = lock(runner);
+
+	if (r < 0)
+		return r;
+	r = runner->state == INITIAL ? fail_not_started(runner)
 		: runner->state == ENDED ? 0
 					 : tarn__fail_late(join(runner, tarn__deadline(timeout_ns)), timeout_ns);
 	pthread_mutex_unlock(&runner->mutex);

@@ -189,9 +189,10 @@ int tarn_stream_renew(tarn_stream *stream)
 					  stream->shared->suppliers - (state & TARN__STREAM_ENDED),
 					  stream->shared->suppliers);
 		int r = tarn__wait_object_ready(stream->queue);
-		if (r != 0)
-			return r < 0 ? r : tarn__fail(-TARN_ESTATE, "Items of this round are left in the "
-						      "stream.");
+		if (r < 0)
+			return r;
+		if (r > 0)
+			return tarn__fail(-TARN_ESTATE, "Items of this round are left in the stream.");
 		r = tarn__queue_over(stream->queue);
 		if (r == 0 || r == -EDEADLK)
 			return tarn__fail(-TARN_ESTATE, "Items of this round are in the hands of consumers that have "

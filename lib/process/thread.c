@@ -23,6 +23,7 @@
 struct tarn_thread {
 	uint32_t refs;          /* users, and the thread itself */
 	uint32_t ended;         /* SYNC thread-end: 1 when all below stands */
+	pid_t owner;            /* the process whose thread it is: a forked child has none of them */
 	char name[NAME];
 	tarn_worker_fn *fn;
 	tarn_parcel args, result;
@@ -45,7 +46,7 @@ static void release(struct tarn_thread *t)
 	/* SYNC thread-refs: what others did with it is over before it is freed. */
 	if (__atomic_sub_fetch(&t->refs, 1, __ATOMIC_ACQ_REL) != 0)
 		return;
-	if (!t->joined)
+	if (!t->joined && t->owner == getpid())
 		pthread_detach(t->thread); /* it is the last one itself */
 	tarn_parcel_fini(&t->args);
 	tarn_parcel_fini(&t->result);
@@ -67,6 +68,8 @@ tarn_thread *tarn_thread_ref(tarn_thread *thread)
 /* It has ended: waits until it is gone. */
 static void await_gone(struct tarn_thread *t)
 {
+	if (t->owner != getpid())
+		return;
 	pthread_mutex_lock(&t->mutex);
 	if (!t->joined && !pthread_equal(t->thread, pthread_self()))
 		t->joined = pthread_join(t->thread, NULL) == 0;
@@ -187,6 +190,7 @@ int tarn_thread_spawn(const tarn_thread_options *options, tarn_thread **ret_thre
 	if (t == NULL)
 		return tarn__fail(-ENOMEM, "No memory for a thread.");
 	t->refs = 1;
+	t->owner = getpid();
 	t->joined = true; /* until it is started */
 	t->fd = -1;
 	t->fn = options->fn;
@@ -214,10 +218,19 @@ const char *tarn_thread_name(const tarn_thread *thread)
 	return thread->name;
 }
 
+static int check_owner(const struct tarn_thread *t)
+{
+	return t->owner == getpid() ? 0
+	       : tarn__fail(-TARN_EFORKED, "Thread %s is of the process that this one was forked from.", t->name);
+}
+
 static int await(struct tarn_thread *t, int64_t timeout_ns)
 {
 	const uint64_t deadline = tarn__deadline(timeout_ns);
+	int r = check_owner(t);
 
+	if (r < 0)
+		return r;
 	while (!tarn_thread_done(t))
 		if (tarn__futex_wait(&t->ended, 0, deadline) == -ETIMEDOUT && !tarn_thread_done(t))
 			return tarn__fail(tarn__late(timeout_ns),
@@ -266,6 +279,8 @@ int tarn_thread_exception(tarn_thread *thread, int64_t timeout_ns, const tarn_fa
 
 int tarn__thread_fd(tarn_thread *t)
 {
+	if (check_owner(t) < 0)
+		return -TARN_EFORKED;
 	pthread_mutex_lock(&t->mutex);
 	if (t->fd < 0) {
 		t->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -291,6 +306,10 @@ bool tarn__thread_failed(const tarn_thread *t)
 
 int tarn_thread_throw(tarn_thread *thread, const tarn_fault *fault)
 {
+	int r = check_owner(thread);
+
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&thread->mutex);
 	if (thread->thrown == NULL && !thread->terminate)
 		thread->thrown = tarn_fault_ref(fault);
@@ -301,6 +320,10 @@ int tarn_thread_throw(tarn_thread *thread, const tarn_fault *fault)
 
 int tarn_thread_terminate(tarn_thread *thread)
 {
+	int r = check_owner(thread);
+
+	if (r < 0)
+		return r;
 	pthread_mutex_lock(&thread->mutex);
 	if (thread->thrown == NULL)
 		thread->terminate = true;

@@ -55,6 +55,9 @@ static int look_process(struct entry *e)
 	struct tarn_process *p = e->w.of.process;
 	enum tarn_process_state s = tarn_process_state(p);
 
+	if (p->owner != getpid())
+		return tarn__fail(-TARN_EFORKED, "Process %s was spawned by the process that this one was "
+				  "forked from: that one waits for it.", p->name);
 	if (s == TARN_PROCESS_INITIAL)
 		return tarn__fail(-TARN_ESTATE, "Process %s was not started: nobody can wait for it.",
 				  p->name);
@@ -124,6 +127,8 @@ static int look(struct entry *e)
 
 static int add_fd(struct wait *w, int fd, short events)
 {
+	if (fd == -TARN_EFORKED)
+		return tarn__negative(fd); /* said already */
 	if (fd < 0)
 		return tarn__fail(fd, "There is no descriptor to wait with: %s.", strerror(-fd));
 	w->fds[w->n_fds++] = (struct pollfd){ .fd = fd, .events = events };
@@ -213,7 +218,8 @@ static int watcher_start(struct watcher *k, struct wait *w)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r < 0) {
 		close(k->fd);
-		return tarn__fail(r, "There is no thread to wait with: %s.", strerror(-r));
+		/* EAGAIN is for who looked, and would have to wait. */
+		return tarn__fail(r == -EAGAIN ? -ENOMEM : r, "There is no thread to wait with: %s.", strerror(-r));
 	}
 	k->running = true;
 	return 0;

@@ -137,7 +137,7 @@ int tarn__lane_open(struct server *s, uint32_t client, uint32_t *ret_number)
 	while (number < TARN__CLIENT_LANES && p->lane[number] != NIL)
 		number++;
 	if (number == TARN__CLIENT_LANES)
-		return -EAGAIN;
+		return -EUSERS; /* not -EAGAIN, which means "look again" where one waits */
 	/* Again, lest a server that died between the last close and its hole leaves marks. */
 	int r = tarn__segment_punch(&p->lanes, number * sizeof(struct tarn__lane_area),
 				    sizeof(struct tarn__lane_area));
@@ -393,7 +393,8 @@ void tarn__clients_notice_deaths(struct server *s)
 		SET(st, st->head->n_dying, st->head->n_dying + 1);
 		tarn__commit(s);
 		st->watched_gone = true; /* somebody may wait for it */
-		s->deaths += !p->detach_asked; /* an orderly end is none */
+		/* An orderly end is none, and that of a server's executors is their server's. */
+		s->deaths += !p->detach_asked && !p->host;
 		if (p->detach_asked)
 			TARN__PROBE2(detach, i, c->pid);
 		else

@@ -22,8 +22,7 @@
 
 static void share_budget(struct server *s)
 {
-	if (s->st.data_most != 0)
-		s->st.view_taken = tarn__store_share(s->store, &s->st.head->heap.committed, s->st.data_most);
+	s->st.view_taken = tarn__store_share(s->store, &s->st.head->heap.committed, &s->st.data_most);
 }
 
 static int store_new(struct server *s, uint64_t roots, uint64_t seed)

@@ -43,7 +43,8 @@ static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run,
 	if (tarn__likely(t->s->heritage == NULL))
 		return;
 	now->id = run->id;
-	now->own = run->served->own;
+	now->own = !run->served->own ? 0
+		   : run->offer != NULL && (run->offer->flags & TARN__OFFER_BOOKS) ? RUNNING_BOOKS : RUNNING_OWN;
 	now->saved_bytes = reads || tarn__deed_is_shared(t, run->served) ||
 					   run->served->type->size > RUNNING_SAVED
 				   ? 0 : run->served->type->size;
@@ -57,15 +58,15 @@ static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run,
 }
 
 /* The word is about to change: before that, what it was. */
-static inline void tarn__deed_note(struct turn *t, const uint64_t *word)
+static inline void tarn__word_note(struct server *s, const uint64_t *word)
 {
-	struct running *now = &t->st->head->running;
+	struct running *now = &s->st.head->running;
 	const uint64_t n = now->notes;
 
 	/* More than that no method changes: with each goes a reference, or an id. */
-	if (t->s->heritage == NULL || n >= RUNNING_NOTES || now->saved_bytes != 0)
+	if (s->heritage == NULL || n >= RUNNING_NOTES || now->saved_bytes != 0)
 		return;
-	now->note[n].offset = (uint64_t)((const unsigned char *)word - t->st->data.base);
+	now->note[n].offset = (uint64_t)((const unsigned char *)word - s->st.data.base);
 	now->note[n].was = tarn__load_relaxed(word);
 	tarn__compiler_barrier();
 	tarn__store_relaxed(&now->notes, n + 1);

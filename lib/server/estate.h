@@ -51,6 +51,7 @@ struct estate_note {
 	uint32_t number;
 	uint32_t client, incarnation;
 	uint64_t image;              /* of the client's program, see attach.c */
+	uint64_t ready_ns;           /* ESTATE_READY: since when, by the clock of tarn__now() */
 	uint32_t host;               /* ESTATE_CLIENT: it is the server's own host of objects */
 	uint32_t backing;            /* enum tarn__backing */
 	char name[TARN__KEPT_BYTES]; /* of a segment or of the server; "": none */

@@ -7,7 +7,9 @@
  */
 #include "heap-runs.h"
 
+#include "place.h"
 #include "shm/page.h"
+#include "shm/wake.h"
 
 /* New memory is warmed in pieces of at least this many pages while it stays below the
  * watermark: a system call for 256 KiB, not for each span. */
@@ -228,13 +230,28 @@ static int reserve_tags(struct state *st, uint32_t end)
 				   end);
 }
 
-/* The memory is there as far as we know; the kernel of a memory cgroup would not refuse, but kill. */
-static bool is_there(const struct state *st, uint64_t bytes)
+#define LOOK_NS 100000000u /* at most so often the limit is looked at when it is too low: it takes 0.1 ms and more */
+
+static void look_at_limit(struct state *st, uint64_t taken)
+{
+	/* Relaxed: as below. */
+	tarn__store_relaxed(&st->data_most, tarn__place_budget());
+	st->look_at = taken + TARN__BUDGET_STEP;
+	st->looked_ns = tarn__now();
+}
+
+/* The memory is there as far as we know; the kernel of a memory cgroup would not refuse, but kill. Whoever runs the
+ * group may have changed its limit. */
+static bool is_there(struct state *st, uint64_t bytes)
 {
 	/* Relaxed: the limit has a margin, see mind_limit(). */
 	const uint64_t view = st->view_taken != NULL ? tarn__load_relaxed(st->view_taken) : 0;
+	const uint64_t taken = st->head->heap.committed + view + bytes;
 
-	return st->data_most == 0 || st->head->heap.committed + view + bytes <= st->data_most;
+	if (st->look_at != 0 && (taken >= st->look_at || (st->data_most != 0 && taken > st->data_most &&
+							  tarn__now() - st->looked_ns >= LOOK_NS)))
+		look_at_limit(st, taken);
+	return st->data_most == 0 || taken <= st->data_most;
 }
 
 /* Pages of a window of free runs, of which @first is the first, that are not committed. */

@@ -86,6 +86,7 @@ static void keeper_log(const struct keeper *k, int level, const char *format, ..
 	va_start(ap, format);
 	vsnprintf(line, sizeof line, format, ap);
 	va_end(ap);
+	tarn__log_clean(line);
 	if (o->log != NULL)
 		o->log(o->log_arg, level, line);
 	else
@@ -179,7 +180,7 @@ static void take_note(struct keeper *k, const struct estate_note *n, int fds[], 
 {
 	if (n->kind == ESTATE_READY) {
 		k->ready = k->was_ready = true;
-		k->ready_ns = tarn__now();
+		k->ready_ns = n->ready_ns; /* not now: on a busy machine we may hear of it much later */
 		if (k->options->ready_fd > 0 && k->successors == 0)
 			close(k->options->ready_fd); /* the server has written to its own */
 	}

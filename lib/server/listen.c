@@ -195,6 +195,8 @@ static int give_event(struct server *s, const struct peer *p, uint32_t lane)
 	return 0;
 }
 
+static_assert(TARN__CLIENT_LANES == 1024, "what one with as many is told below");
+
 void tarn__on_client(void *arg, uint32_t events)
 {
 	struct peer *p = arg;
@@ -228,7 +230,9 @@ void tarn__on_client(void *arg, uint32_t events)
 			    : -TARN_EEVICTED;
 		const uint64_t value = number;
 
-		tarn__answer(s, p->socket, q.kind, r, &value, 1, NULL, 0, NULL);
+		tarn__answer(s, p->socket, q.kind, r, &value, 1, NULL, 0,
+			     r == -EUSERS ? "this client has 1024 threads that use it, the most that are possible: one "
+					    "gives its lane up when it ends" : NULL);
 		break;
 	}
 	case TARN__CTL_LANE_CLOSE:
@@ -239,6 +243,9 @@ void tarn__on_client(void *arg, uint32_t events)
 			SET(&s->st, s->st.lane[p->lane[number]].closing, 1);
 			tarn__commit(s);
 		}
+		break;
+	case TARN__CTL_RING:
+		s->eager++; /* what it rings for is somewhere in its lanes */
 		break;
 	case TARN__CTL_EVENT:
 		r = q.argument < TARN__CLIENT_LANES && p->lane[number] != NIL
@@ -409,7 +416,7 @@ static bool prove(struct visitor *v, const struct tarn__request *q)
 		return true;
 	}
 	if (a->key_bytes != 0)
-		tarn__log(v->server, 4, "somebody did not know the authkey");
+		tarn__log_seldom(v->server, &v->server->refused, "somebody did not know the authkey");
 	refuse(v, q->kind, r, a->key_bytes == 0 ? "the server has no authkey, so it cannot prove one"
 						: "that is not the server's authkey");
 	return a->key_bytes == 0;
@@ -507,18 +514,24 @@ static void turn_away(struct server *s)
 	if (fd >= 0)
 		close(fd);
 	s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	tarn__log(s, 4, "no descriptor for a new connection: raise the limit of open files");
+	tarn__log_seldom(s, &s->turned_away, "no descriptor for a new connection: raise the limit of open files");
 }
+
+#define ACCEPTS_MOST 16u /* between two looks at the lanes: others may connect as fast as we accept */
 
 static void on_listener(void *arg, uint32_t events)
 {
 	struct server *s = arg;
-	int fd;
+	int fd = -1;
 
 	(void)events;
-	while ((fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+	for (unsigned n = 0; n < ACCEPTS_MOST; n++) {
+		fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		if (fd < 0)
+			break;
 		visitor_add(s, fd);
-	if ((errno == EMFILE || errno == ENFILE) && s->spare_fd >= 0)
+	}
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE) && s->spare_fd >= 0)
 		turn_away(s);
 }
 

@@ -295,7 +295,7 @@ static void wish_note(struct tarn__run *run, const uint64_t *word)
 {
 	const struct deed *d = run->turn;
 
-	tarn__deed_note(d->t, word);
+	tarn__word_note(d->t->s, word);
 }
 
 static void wish_later(struct tarn__run *run, uint64_t *word, uint64_t value)

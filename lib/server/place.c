@@ -101,7 +101,8 @@ static int node_cpus(const char *text, set *ret, unsigned *ret_node)
 		return tarn__fail(-EINVAL, "this machine has no NUMA node %u", *ret_node);
 	bool read = fgets(line, sizeof line, f) != NULL && read_list(line, ret);
 	fclose(f);
-	return read ? 0 : tarn__fail(-EINVAL, "NUMA node %u has no CPUs", *ret_node);
+	return read ? 0
+		    : tarn__fail(-EINVAL, "NUMA node %u has no CPUs", *ret_node);
 }
 
 /* The kernel takes what it can of a set, silently: so look whether it took all of it. */
@@ -241,6 +242,13 @@ uint64_t tarn__place_limit(void)
 	if (f != NULL)
 		fclose(f);
 	return least;
+}
+
+uint64_t tarn__place_budget(void)
+{
+	const uint64_t limit = tarn__place_limit();
+
+	return limit != UINT64_MAX ? limit - limit / 8 : 0;
 }
 
 uint64_t tarn__place_memory(void)

@@ -35,6 +35,14 @@
 
 /* ---- the log ---- */
 
+/* Names are others', and may be any bytes: none begins a line, or moves a terminal's cursor. */
+void tarn__log_clean(char *line)
+{
+	for (; *line != '\0'; line++)
+		if ((unsigned char)*line < 0x20 || *line == 0x7f)
+			*line = '?';
+}
+
 void tarn__log(struct server *s, int level, const char *format, ...)
 {
 	char line[400];
@@ -45,10 +53,28 @@ void tarn__log(struct server *s, int level, const char *format, ...)
 	va_start(ap, format);
 	vsnprintf(line, sizeof line, format, ap);
 	va_end(ap);
+	tarn__log_clean(line);
 	if (s->log != NULL)
 		s->log(s->log_arg, level, line);
 	else
 		fprintf(stderr, "<%d>tarn server \"%s\": %s\n", level, s->name, line);
+}
+
+#define SELDOM_NS 1000000000u
+
+void tarn__log_seldom(struct server *s, struct seldom *of, const char *what)
+{
+	const uint64_t now = tarn__now();
+
+	of->n++;
+	if (now < of->next_ns)
+		return;
+	if (of->n == 1)
+		tarn__log(s, 4, "%s", what);
+	else
+		tarn__log(s, 4, "%s (%llu times since this was said last)", what, (unsigned long long)of->n);
+	of->n = 0;
+	of->next_ns = now + SELDOM_NS;
 }
 
 /* ---- stopping from outside ---- */
@@ -142,13 +168,14 @@ static uint64_t choose_spin(const tarn_server_options *o)
 /*
  * Whoever commits more memory than its memory cgroup has is killed, or has another process of the
  * group killed, where a full /dev/shm says ENOSPC. So DATA and VIEW stop before: an eighth of the
- * limit is left to META, lanes, and the processes themselves. The limit is that of the start.
+ * limit is left to META, lanes, and the processes themselves. The heap looks at it again as it grows.
  */
 static void mind_limit(struct server *s, uint64_t cap)
 {
 	const uint64_t limit = tarn__place_limit(), most = limit - limit / 8;
 
-	s->st.data_most = limit != UINT64_MAX ? most : 0;
+	s->st.data_most = tarn__place_budget();
+	s->st.look_at = TARN__BUDGET_STEP;
 	if (cap > most)
 		tarn__log(s, 4, "the arena's cap is %llu MiB, the memory cgroup's limit %llu MiB: blocks will "
 			  "get %llu MiB at most", (unsigned long long)(cap >> 20),
@@ -436,10 +463,7 @@ static int choose_name(struct server *s, const char *name)
 {
 	uint32_t nonce;
 
-	if (name != NULL) {
-		if (strlen(name) >= sizeof s->name)
-			return tarn__fail(-ENAMETOOLONG, "the server name \"%.40s...\" is longer than %zu",
-					  name, sizeof s->name - 1);
+	if (name != NULL) { /* it fits: the options were checked, and a predecessor's did */
 		tarn__control_name(name, s->name, sizeof s->name);
 		return 0;
 	}
@@ -527,6 +551,32 @@ static void serve(struct server *s, const tarn_server_options *o,
 	tarn__log(s, 6, "ends");
 }
 
+/*
+ * Signals that the kernel sends for what we write: to a pipe that a dead client was to read (its events, our log), or beyond
+ * the limit of files. To this thread they are errors of the call, and those that it had before are left to it.
+ */
+static void hold_signals(sigset_t *ret_before, sigset_t *ret_mine)
+{
+	static const int ours[] = { SIGPIPE, SIGXFSZ };
+	sigset_t pending;
+
+	sigemptyset(ret_mine);
+	sigpending(&pending);
+	for (unsigned i = 0; i < sizeof ours / sizeof ours[0]; i++)
+		if (!sigismember(&pending, ours[i]))
+			sigaddset(ret_mine, ours[i]);
+	pthread_sigmask(SIG_BLOCK, ret_mine, ret_before);
+}
+
+static void give_signals_back(const sigset_t *before, const sigset_t *mine)
+{
+	const struct timespec now = { 0 };
+
+	while (sigtimedwait(mine, NULL, &now) > 0)
+		;
+	pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
 int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 		const volatile sig_atomic_t *stop_wanted, uint64_t ret_uuid[2],
 		const struct heritage *heritage)
@@ -541,8 +591,10 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 	if (r < 0)
 		return r;
 	struct server *s = server_new(o);
+	sigset_t before, mine;
 	if (s == NULL)
 		return tarn__fail(-ENOMEM, "no memory for a server");
+	hold_signals(&before, &mine);
 	s->heritage = heritage;
 	if (heritage != NULL)
 		s->keeper = heritage->keeper;
@@ -563,6 +615,7 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 	if (r < 0 && succeeds(s))
 		return r; /* its process ends: all that it took over is the next one's, untouched */
 	close_all(s);
+	give_signals_back(&before, &mine);
 	return r;
 }
 

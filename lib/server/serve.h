@@ -16,4 +16,7 @@ int tarn__serve(const tarn_server_options *options, int parent_pidfd,
 		const volatile sig_atomic_t *stop_wanted, uint64_t ret_uuid[2],
 		const struct heritage *heritage);
 
+/* Others' bytes in a line of a log. */
+void tarn__log_clean(char *line);
+
 #endif

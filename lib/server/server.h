@@ -85,6 +85,12 @@ struct waiter {
 #define HOT_LANES 8u
 #define TOUCHED_MOST 512u
 
+/* Of a line that strangers can bring about as often as they like. */
+struct seldom {
+	uint64_t next_ns; /* not before */
+	uint64_t n;       /* times since the last one */
+};
+
 struct server {
 	struct state st;
 	struct tarn__ctrl *ctrl;
@@ -99,6 +105,7 @@ struct server {
 	struct peer *peer[MAX_CLIENTS];
 	struct peer *leaving;          /* reclaimed, and not closed yet */
 	uint32_t n_leaving;
+	struct seldom refused, turned_away;
 	struct visitor *visitors;
 	struct waiter *waiters;
 
@@ -183,6 +190,8 @@ struct server {
 
 void tarn__log(struct server *s, int level, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+/* A line of level 4 at most once a second, with how often since. */
+void tarn__log_seldom(struct server *s, struct seldom *of, const char *what);
 
 /* ---- apply.c: messages ---- */
 

@@ -397,6 +397,8 @@ static_assert(sizeof(struct heap) % 8 == 0, "whole words");
 #define RUNNING_SAVED 4096u /* bytes; of larger instances nothing is saved */
 #define RUNNING_NOTES (RUNNING_SAVED / 16u)
 #define AGAIN_MOST 8u      /* so often a method of Tarn's own types is begun: perhaps it is the reason */
+#define RUNNING_OWN 1u
+#define RUNNING_BOOKS 2u   /* what others hold rests on it, and it is a few steps: begun again always */
 #define DIED_MOST 32u
 
 struct state_head {
@@ -459,6 +461,7 @@ struct state_head {
 	uint64_t n_aside;                /* DEAD objects that are not on the dead list */
 	uint64_t things_made;            /* ever: the order of creation */
 	uint64_t calls_made;             /* ever: their serial numbers */
+	uint64_t told;                   /* ever: parts of departed() that are committed */
 	uint64_t types_hash;             /* of all types that this arena's servers have; 0: not yet */
 
 	/* The message whose inline method is running, set without the log before the method begins and
@@ -467,7 +470,7 @@ struct state_head {
 	struct running {
 		uint64_t position;
 		uint32_t lane;           /* NIL: none */
-		uint32_t own;            /* 1: of one of Tarn's types, and may be begun again */
+		uint32_t own;            /* RUNNING_...: of one of Tarn's types, and may be begun again */
 		/* The instance as it was: the successor puts it back, so that such a call has not been. */
 		uint64_t id, saved_bytes; /* 0: it is not here */
 		uint64_t notes;           /* or: words of DATA as they were, the oldest first */
@@ -486,10 +489,12 @@ struct state_head {
 		uint64_t times;
 	} again;
 
-	/* The object that is just told that a client is gone; likewise not logged. */
+	/* The object that is just told that a client is gone; likewise not logged. What it says of words that it
+	 * changes is in running.note: no message's method runs meanwhile. */
 	struct telling {
 		uint32_t client;         /* NIL: none is */
 		uint32_t thing;
+		uint64_t told;           /* as above, when it began: is it the same still, that was not committed */
 	} telling;
 
 	/* Calls in which a server died, until their callers are told: not logged either. One a death,
@@ -532,8 +537,9 @@ struct state {
 		uint32_t n, room;
 	} suspects;
 	struct tarn__segment meta_segment, data, dir_segment;
-	/* Bytes of DATA to commit at most, together with those of containers; 0: as many as the cap. */
-	uint64_t data_most;
+	/* Bytes of DATA to commit at most, together with those of containers; 0: as many as the cap. By the reactor;
+	 * executors read it, too. And how many there are when it is looked at again (0: never), and when it last was. */
+	uint64_t data_most, look_at, looked_ns;
 	const uint64_t *view_taken; /* those; NULL: none */
 	struct tarn__dir_entry *dir;
 	uint32_t *born; /* by object: the tick when it became LIVE (facts.h); NULL: nobody keeps it */

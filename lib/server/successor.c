@@ -55,6 +55,15 @@ int tarn__succeed_state(struct server *s)
 
 /* ---- who was there ---- */
 
+/* Words that a method said would change are as they were. Release: as the stores that are undone. */
+static void notes_back(struct server *s)
+{
+	const struct running *now = &s->st.head->running;
+
+	for (uint64_t i = now->notes; i-- > 0;)
+		tarn__store_release((uint64_t *)(void *)(s->st.data.base + now->note[i].offset), now->note[i].was);
+}
+
 /* The object of the call is as it was before, or the words that its method said would change. Done
  * twice it is the same. */
 static void put_back(struct server *s, const struct running *now)
@@ -65,16 +74,15 @@ static void put_back(struct server *s, const struct running *now)
 
 	if (type != NULL && now->saved_bytes == type->type->size && !(t->flags & THING_LOST))
 		memcpy(tarn__thing_self(s, o, type), now->saved, now->saved_bytes);
-	/* Release: as the store that is undone. */
-	for (uint64_t i = now->saved_bytes == 0 ? now->notes : 0; i-- > 0;)
-		tarn__store_release((uint64_t *)(void *)(s->st.data.base + now->note[i].offset),
-				    now->note[i].was);
+	if (now->saved_bytes == 0)
+		notes_back(s);
 }
 
 /*
  * Methods of Tarn's own types that run on the reactor are begun again: nobody's code is in them whose
  * effects outside of the arena could come twice, and what they had done is put back, or they find it
- * (lib/types/memory.h). Not if the method is what the server died of.
+ * (lib/types/memory.h). Not if the method is what the server died of, or perhaps is. One that only says what its caller
+ * did with references is not: what is given up there is a client's claim, who would be evicted for using it.
  */
 static bool begin_again(struct server *s, const struct running *now, int signal)
 {
@@ -83,7 +91,8 @@ static bool begin_again(struct server *s, const struct running *now, int signal)
 	bool same = h->again.lane == now->lane && h->again.position == now->position &&
 		    h->again.incarnation == incarnation;
 
-	if (now->own == 0 || tarn__crash_signal(signal) || (same && h->again.times >= AGAIN_MOST))
+	if (now->own == 0 || tarn__crash_signal(signal) ||
+	    (same && h->again.times >= AGAIN_MOST && now->own != RUNNING_BOOKS))
 		return false;
 	h->again.times = same ? h->again.times + 1 : 1;
 	h->again.position = now->position;
@@ -147,6 +156,9 @@ static void note_telling(struct server *s)
 	struct telling *now = &st->head->telling;
 	const struct heritage *h = s->heritage;
 
+	/* What it dropped and held is rolled back by now. Done twice it is the same. */
+	if (now->client != NIL && now->told == st->head->told)
+		notes_back(s);
 	if (now->client != NIL && WIFSIGNALED(h->status) &&
 	    tarn__crash_signal(WTERMSIG(h->status)) && h->words.reactor &&
 	    now->thing < st->head->things && st->thing[now->thing].id != 0) {

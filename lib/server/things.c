@@ -13,6 +13,7 @@
 
 #include "calls.h"
 #include "claims.h"
+#include "deed.h"
 #include "heap.h"
 #include "hints.h"
 #include "ledger.h"
@@ -461,9 +462,13 @@ static int departed_drop(struct tarn__run *run, uint64_t id)
 		return -E2BIG;
 	return tarn__edge_drop(st, tarn__thing_of(st, tarn__object_find(st, run->id)), id);
 }
+static void departed_note(struct tarn__run *run, const uint64_t *word)
+{
+	tarn__word_note(run->turn, word);
+}
 static const struct tarn__reactor_ops departed_ops = {
 	.hold = departed_hold, .drop = departed_drop, .look = end_look, .make = no_object,
-	.made = end_made,
+	.made = end_made, .note = departed_note,
 };
 
 /* Where the thing has to go on; 0: it is through. */
@@ -485,6 +490,20 @@ static uint64_t tell(struct server *s, const struct thing *t, uint32_t client)
 	return run.again;
 }
 
+/* For the successor of a server that crashes in it, or is killed. */
+static void telling_begin(struct state *st, uint32_t client)
+{
+	struct telling *now = &st->head->telling;
+
+	st->head->running.saved_bytes = 0;
+	st->head->running.notes = 0;
+	now->told = st->head->told;
+	tarn__store32_relaxed(&now->thing, st->client[client].departed_at);
+	tarn__compiler_barrier();
+	tarn__store32_relaxed(&now->client, client);
+	tarn__compiler_barrier();
+}
+
 bool tarn__things_departed(struct server *s, uint32_t client, uint32_t *budget)
 {
 	struct state *st = &s->st;
@@ -494,12 +513,9 @@ bool tarn__things_departed(struct server *s, uint32_t client, uint32_t *budget)
 		const struct thing *t = &st->thing[c->departed_at];
 		uint32_t next = t->attend_next;
 
-		/* For the successor of a server that crashes in it. */
-		tarn__store32_relaxed(&st->head->telling.thing, c->departed_at);
-		tarn__compiler_barrier();
-		tarn__store32_relaxed(&st->head->telling.client, client);
-		tarn__compiler_barrier();
+		telling_begin(st, client);
 		const uint64_t again = tell(s, t, client);
+		SET(st, st->head->told, st->head->told + 1);
 		SET(st, c->departed_from, again);
 		if (again == 0)
 			SET(st, c->departed_at, next);

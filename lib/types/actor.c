@@ -38,7 +38,7 @@ int tarn__patience_sleep(struct tarn__patience *p, const uint32_t *word, uint32_
 
 	if (tarn__futex_wait(word, value, until) != -ETIMEDOUT || until == p->deadline)
 		return 0; /* the caller looks once more before the time is found to be over */
-	return tarn__client_health(p->client, NULL);
+	return tarn__client_health(p->client, tarn__lane_mine(p->client));
 }
 
 #define SPINS 40 /* looks before the first sleep */

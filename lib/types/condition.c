@@ -86,7 +86,8 @@ int tarn_cond_release(tarn_object *cond)
 	if (!u.plain)
 		return tarn__rlock_release(u.m, u.me);
 	return tarn__mutex_drop(u.m, u.me) != 0
-		       ? 0 : tarn__fail(-TARN_ESTATE, "The lock was released, but nobody holds it.");
+		       ? 0
+		       : tarn__fail(-TARN_ESTATE, "The lock was released, but nobody holds it.");
 }
 
 /* ---- waiting ---- */

@@ -370,8 +370,9 @@ int tarn__key_of(tarn_context *ctx, tarn_value value, struct tarn__key *ret)
 
 	if (r < 0)
 		return r;
-	return r == 1 ? 0 : tarn_throw(ctx, "TypeError", "unhashable type: '%s'",
-				       tarn__cell_kind_name(cell));
+	if (r != 1)
+		return tarn_throw(ctx, "TypeError", "unhashable type: '%s'", tarn__cell_kind_name(cell));
+	return 0;
 }
 
 int tarn__wanted_init(tarn_context *ctx, tarn_value value, struct tarn__wanted *ret)

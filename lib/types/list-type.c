@@ -870,8 +870,8 @@ static int swap(tarn_context *ctx, void *self)
 	tarn__try(ctx, tarn__work_begin(ctx, &w));
 	tarn__try(ctx, tarn__trees_of(ctx, other, &from));
 	same = from.kind == TARN__CONTENT_LIST && from.held == 0 && from.count == s.root.count;
-	int r = !same ? tarn_throw(ctx, "ValueError", "this is no copy of the list")
-		      : tarn__tree_clear(&w->change, &w->change.root.order);
+	int r = same ? tarn__tree_clear(&w->change, &w->change.root.order)
+		     : tarn_throw(ctx, "ValueError", "this is no copy of the list");
 	if (r == 0)
 		r = tarn__tree_share(&w->change, &w->change.root.order, from.order);
 	tarn__node_unref(store, from.order);

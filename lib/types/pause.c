@@ -13,7 +13,7 @@ static int sleep_now(struct tarn__pause *p)
 	until = p->deadline - now > TARN__SLICE_NS ? now + TARN__SLICE_NS : p->deadline;
 	if (tarn__futex_wait(&p->bell->number, p->number, until) != -ETIMEDOUT || until == p->deadline)
 		return 0; /* one more look before the time is found to be over */
-	return tarn__client_health(p->client, NULL);
+	return tarn__client_health(p->client, tarn__lane_mine(p->client));
 }
 
 int tarn__pause_next(struct tarn__pause *p)

@@ -258,6 +258,23 @@ static void take_post(struct tarn__lane *l, uint64_t queue, uint64_t turn, const
 	}
 }
 
+int tarn__item_leave(struct tarn__lane *l, struct tarn_object *queue, const struct tarn__queue_slot *slot,
+		     uint32_t room, uint64_t turn)
+{
+	uint64_t head = tarn__load_relaxed(&slot->head), refs[2 * TARN__QUEUE_REFS];
+	uint32_t n_words = tarn__item_words(head);
+	unsigned n = tarn__item_refs(head);
+
+	if (n > TARN__QUEUE_REFS || (uint64_t)n_words + 2 * n > room)
+		return 0; /* somebody else wrote there: there is nothing to be named */
+	int r = tarn__lane_prepare(l, n, 0, UINT64_MAX);
+	if (r < 0)
+		return r;
+	copy_in(refs, slot->payload + n_words, 2 * n);
+	take_post(l, queue->base.id, turn, refs, n);
+	return 0;
+}
+
 /* All are ours by now, and of the @at'th no handle can be made, which has given it back. */
 static void take_undo(struct tarn__lane *l, const uint64_t *refs, unsigned at, unsigned n, struct tarn_block **got)
 {

@@ -39,4 +39,10 @@ void tarn__item_clear(struct tarn__lane *l, struct tarn_object *queue, uint64_t 
 int tarn__item_read(struct tarn_object *queue, const struct tarn__queue_slot *slot, uint32_t room,
 		    uint64_t turn, bool take, tarn_parcel *ret);
 
+/* Of an item that is taken and cannot be read, because this client is evicted: what it refers to becomes the
+ * client's, as far as it is blocks, and is the queue's no more. @l: entered. As tarn__lane_prepare(); on failure it
+ * is the queue's. */
+int tarn__item_leave(struct tarn__lane *l, struct tarn_object *queue, const struct tarn__queue_slot *slot,
+		     uint32_t room, uint64_t turn);
+
 #endif

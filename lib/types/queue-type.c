@@ -210,12 +210,6 @@ static unsigned stashed(const struct tarn__queue_slot *s, uint64_t turn)
 	return failed ? TARN__STASH_FAILED : stash_marked(s, turn, 0);
 }
 
-/* What a dead owner left of them when they were dropped. */
-static unsigned stash_left(const struct tarn__queue_slot *s, uint64_t turn)
-{
-	return stash_marked(s, turn, TARN__STASH_LEFT);
-}
-
 /* How many of @turn's were taken before what kept them was read. */
 static unsigned stash_taken(const struct tarn__queue_slot *s, uint64_t turn)
 {
@@ -230,11 +224,11 @@ static void stash_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn
 /* Drops what is kept for @turn. False: not all, there was no room for it in this transaction. */
 static bool stash_drop(struct view *v, struct tarn__queue_slot *s, uint64_t turn)
 {
-	unsigned n = stashed(s, turn) | stash_left(s, turn);
+	unsigned n = stashed(s, turn);
 
 	for (unsigned k = n == TARN__STASH_FAILED ? 0 : n; k-- > 0;) {
 		if (tarn_self_drop(v->ctx, ref_id(v, s, k)) == -E2BIG) {
-			stash_note(v, s, turn, (k + 1) | TARN__STASH_LEFT);
+			stash_note(v, s, turn, k + 1);
 			return false;
 		}
 	}
@@ -261,7 +255,8 @@ static bool can_stash(const struct tarn__queue_slot *s, uint64_t turn, uint64_t 
 
 /*
  * What was put cannot be kept: there is no memory for that. Blocks may have a taker already, who waits for nobody.
- * So he who put them holds them once more, until his end, and the queue none of them.
+ * So he who put them holds them once more, until his end, and the queue none of them. That takes no memory: he has a
+ * claim on them, or a credit for one that he has not come to say.
  */
 static void keep_with_caller(tarn_context *ctx, const tarn_parcel *args, unsigned n_kept)
 {
@@ -322,7 +317,8 @@ static int stash(tarn_context *ctx, void *self)
 	return 0;
 }
 
-/* Notes that the caller has one reference less to get. False: the item is not one that it took. */
+/* Notes that the caller has one reference less to get. False: the item is not one that it took, or the queue has
+ * nothing of it. */
 static bool take_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn, uint32_t client)
 {
 	uint64_t seen = s != NULL ? tarn__mpmc_look(&s->word) : 0;
@@ -335,7 +331,9 @@ static bool take_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn,
 	if (s == NULL || tarn__mpmc_ahead(seen, turn) != 0)
 		return true;
 	n = stashed(s, turn);
-	if (n != 0 && n != TARN__STASH_FAILED)
+	if (n == TARN__STASH_FAILED)
+		return false;
+	if (n != 0)
 		stash_note(v, s, turn, n - 1);
 	else if (n == 0 && mine)
 		stash_note(v, s, turn, TARN__STASH_TAKEN | (stash_taken(s, turn) + 1));
@@ -357,11 +355,13 @@ static int take(tarn_context *ctx, void *self)
 	if (r < 0)
 		return r;
 	r = tarn__self_give(ctx, id);
+	/* A dead id is no offence; nor is what is no block, of an item that an evicted client does not get. What the
+	 * queue holds of it goes all the same. */
+	if (r == -TARN_ESTALE)
+		r = 0;
 	if (r == 0 && view_open(ctx, self, &v) && !(v.q->flags & TARN__QUEUE_KEEP) &&
 	    take_note(&v, slot_of(&v, turn), turn, tarn_context_caller(ctx).client))
 		r = tarn__self_drop_late(ctx, id);
-	if (r == -TARN_ESTALE)
-		return 0; /* a dead id is no offence */
 	return r < 0 ? tarn_throw(ctx, "MemoryError", "item %llu of the queue cannot be given",
 				  (unsigned long long)turn) : 0;
 }
@@ -419,6 +419,9 @@ static int done(tarn_context *ctx, void *self)
 		return -TARN_EREMOTE;
 	if (!stash_drop(&v, s, turn))
 		return -E2BIG;
+	/* Who could not read it releases it when it hears that: begun again, this would not find it. */
+	if (!(v.q->flags & TARN__QUEUE_KEEP))
+		return 0;
 	v.m.me = tarn_context_caller(ctx).client;
 	tarn__mpmc_release(&v.m, &s->word, turn);
 	tarn__bell_ring_all(&v.q->done);
@@ -443,11 +446,10 @@ static bool run_is_over(const struct view *v, uint64_t k, unsigned char *slots, 
 			continue;
 		if (tarn__mpmc_state(seen) != TARN__MPMC_DONE || tarn__mpmc_ahead(seen, turn) != 0)
 			return false;
-		/* Its taker's message is on its way; what the dead left is dropped here. */
-		if (!(v->q->flags & TARN__QUEUE_KEEP) && stashed(s, turn) != 0 &&
-		    stashed(s, turn) != TARN__STASH_FAILED)
-			return false;
-		if (tarn__load_relaxed(&s->stash) != 0 && !stash_drop((struct view *)(uintptr_t)v, s, turn))
+		/* Its taker's message is on its way; or its consumer's "done" was begun, and not again. */
+		unsigned n = stashed(s, turn);
+		if (n != 0 && n != TARN__STASH_FAILED &&
+		    (!(v->q->flags & TARN__QUEUE_KEEP) || !stash_drop((struct view *)(uintptr_t)v, s, turn)))
 			return false;
 		/* Hints that the dead left behind. */
 		tarn__mpmc_help(&v->q->head.turn, turn);
@@ -461,13 +463,29 @@ static void run_link(struct view *v, uint64_t k, uint64_t id, const struct tarn_
 	struct tarn__mpmc_run *e = &v->run[k & (v->m.runs - 1)];
 
 	make_slots(m->data, k * v->m.n, v->m.n, v->m.stride);
-	/* When the block is the queue's for certain: clients use it from then on, server or no server. If
-	 * they do not find it they ask again, and the block is the queue's, unused, until that ends. */
-	tarn__self_later(v->ctx, &e->id, id);
+	/* Clients do not look at it. A successor does, where the server was killed between the commit, from which on
+	 * the block is the queue's, and what follows. */
+	tarn__self_store(v->ctx, &e->id, id);
+	/* When the block is the queue's for certain: clients use it from then on, server or no server. */
 	tarn__self_later(v->ctx, &e->offset, m->offset);
 	/* SYNC run, release: the slots are made. */
 	tarn__self_later(v->ctx, &e->number, k + 1);
 	tarn__store_relaxed(&v->q->grown, v->q->grown + 1);
+}
+
+/* Run @k has its block, which a server did not say any more. Words that somebody else wrote are as good as those of
+ * a run that is there. */
+static bool run_resume(struct view *v, uint64_t k)
+{
+	const struct tarn__mpmc_run *e = &v->run[k & (v->m.runs - 1)];
+	uint64_t id = tarn__load_relaxed(&e->id);
+	struct tarn__memory m;
+
+	if (tarn__load_relaxed(&e->number) != 0 || id == 0 || tarn__self_memory(v->ctx, id, &m) < 0 ||
+	    m.bytes < v->m.n * v->m.stride || m.offset % TARN__LINE != 0)
+		return false;
+	run_link(v, k, id, &m);
+	return true;
 }
 
 /* A run that is over becomes run @k. */
@@ -513,7 +531,7 @@ static int grow_with(struct view *v, uint64_t k, tarn_block *block)
 	/* Producers come to it one after another. */
 	if (tarn__load_acquire(&v->q->tail.turn) / v->m.n != k)
 		return tarn_throw(v->ctx, "ValueError", "run %llu is not the next", (unsigned long long)k);
-	if (run_reuse(v, k))
+	if (run_resume(v, k) || run_reuse(v, k))
 		return TARN__GROW_THERE;
 	if (tarn__load_relaxed(&e->number) != 0)
 		return TARN__GROW_FULL;
@@ -551,9 +569,15 @@ static int grow(tarn_context *ctx, void *self)
 
 /* ---- deaths ---- */
 
+/* So many items of the dead are booked in one transaction, each with two words that change. */
+#define BOOKED_MOST 64u
+
 struct repair {
 	struct view v;
 	uint32_t client;
+	unsigned booked;         /* see is_booked() */
+	bool last_round;         /* nothing is any more */
+	uint64_t lost;           /* items of those, for whoever joins */
 	uint64_t again;          /* items that it had, and that are RETRY now */
 	uint64_t retries, least; /* all that are RETRY now, and the first of them */
 };
@@ -569,44 +593,44 @@ static void count_loss(const struct repair *p, struct tarn__queue_slot *s)
 		tarn__store_relaxed(&s->head, tarn__item_lost_once_more(tarn__load_relaxed(&s->head)));
 }
 
-/* Is what the item refers to to go with the dead one? That is said before the slot is another's: a server may be
- * killed before it has dropped it, and from then on nobody would find it, or know it from what a taker's message
- * is to come for. */
-static void leave_stash(struct repair *p, struct tarn__queue_slot *s, uint64_t seen, bool retry)
+/*
+ * What goes with the dead one, of an item that is in its hands: the references, and that joiners are to be told. True:
+ * there is nothing of that, or it is committed, and the slot can be another's.
+ *
+ * Not in one transaction with that: a slot's swap cannot be undone, and a server that is killed before the commit has
+ * not dropped anything, nor counted. Whoever claims the slot next overwrites the ids.
+ */
+static bool is_booked(struct repair *p, struct tarn__queue_slot *s, uint64_t turn, enum tarn__mpmc_state state)
 {
-	enum tarn__mpmc_state state = tarn__mpmc_state(seen);
-	unsigned n = stashed(s, seen >> 16);
+	bool goes = state == TARN__MPMC_CLAIM || !(p->v.q->flags & TARN__QUEUE_RETRY);
+	bool lost = state == TARN__MPMC_TAKE && goes && (p->v.q->flags & TARN__QUEUE_JOIN);
+	unsigned n = goes ? stashed(s, turn) : 0;
 
-	if (tarn__mpmc_owner(seen) == p->client && n != 0 && n != TARN__STASH_FAILED &&
-	    (state == TARN__MPMC_CLAIM || (state == TARN__MPMC_TAKE && !retry)))
-		stash_note(&p->v, s, seen >> 16, n | TARN__STASH_LEFT);
+	if (tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) == TARN__STASH_GONE || p->last_round ||
+	    ((n == 0 || n == TARN__STASH_FAILED) && !lost))
+		return true;
+	if (p->booked < BOOKED_MOST && stash_drop(&p->v, s, turn)) {
+		stash_note(&p->v, s, turn, TARN__STASH_GONE);
+		p->lost += lost;
+		p->booked++;
+	} else {
+		p->booked = BOOKED_MOST; /* the rest in the next transaction */
+	}
+	return false;
 }
 
 static void repair_slot(struct repair *p, struct tarn__queue_slot *s)
 {
 	bool retry = (p->v.q->flags & TARN__QUEUE_RETRY) != 0;
 	uint64_t turn, seen = tarn__mpmc_look(&s->word);
+	enum tarn__mpmc_state state = tarn__mpmc_state(seen);
 
-	leave_stash(p, s, seen, retry);
+	if (tarn__mpmc_owner(seen) == p->client && (state == TARN__MPMC_CLAIM || state == TARN__MPMC_TAKE) &&
+	    !is_booked(p, s, seen >> 16, state))
+		return;
 	if (retry)
 		count_loss(p, s);
-	/* Before the repair: a server that is killed in between says one too many, and not one too few. Relaxed: who
-	 * joins is woken by the bell behind it. */
-	else if (tarn__mpmc_owner(seen) == p->client && tarn__mpmc_state(seen) == TARN__MPMC_TAKE)
-		__atomic_fetch_add(&p->v.q->lost, 1, __ATOMIC_RELAXED);
-	switch (tarn__mpmc_repair(&p->v.m, &s->word, p->client, retry, &turn)) {
-	case TARN__MPMC_CLAIM:
-		stash_drop(&p->v, s, turn);
-		break;
-	case TARN__MPMC_TAKE:
-		/* What does not fit into this transaction goes when the run is used again. */
-		if (!retry)
-			stash_drop(&p->v, s, turn);
-		p->again += retry;
-		break;
-	default:
-		break;
-	}
+	p->again += tarn__mpmc_repair(&p->v.m, &s->word, p->client, retry, &turn) == TARN__MPMC_TAKE && retry;
 	/* Also those that a server was killed at, before anybody was told of them. */
 	seen = tarn__mpmc_look(&s->word);
 	if (tarn__mpmc_state(seen) == TARN__MPMC_RETRY &&
@@ -621,29 +645,35 @@ static void repair_slots(struct repair *p, unsigned char *slots, uint64_t n)
 }
 
 /*
- * From part @at on, as many as are one part's work: a part is a run, or as many slots of a ring. Runs that are
- * not there are none. Returns the next part; 0: that was the last one.
+ * Where a repair stands: at a part, for the how manieth time. A part is a run, or as many slots of a ring; runs that
+ * are not there are none. It is gone through again as long as something is booked in it; so often as this only
+ * because of those who write to what they must not.
  */
-static uint64_t repair_part(struct repair *p, uint64_t at)
+#define ROUNDS_MOST 1024u
+
+static uint64_t repair_part(struct repair *p, uint64_t from)
 {
 	const uint64_t n = p->v.m.n;
+	uint64_t at = from & UINT32_MAX, round = from >> 32, parts = p->v.m.runs;
 
+	p->last_round = round >= ROUNDS_MOST;
 	if (p->v.run == NULL) {
 		uint64_t first = at * TARN__QUEUE_RUN, left = first < n ? n - first : 0;
 
+		parts = (n - 1) / TARN__QUEUE_RUN + 1;
 		repair_slots(p, p->v.m.base + first * p->v.m.stride,
 			     left < TARN__QUEUE_RUN ? left : TARN__QUEUE_RUN);
-		return left > TARN__QUEUE_RUN ? at + 1 : 0;
-	}
-	for (; at < p->v.m.runs; at++) {
-		unsigned char *slots = run_slots(&p->v, at);
+	} else {
+		unsigned char *slots = NULL;
 
-		if (slots != NULL) {
+		while (at < parts && (slots = run_slots(&p->v, at)) == NULL)
+			at++;
+		if (slots != NULL)
 			repair_slots(p, slots, n);
-			return at + 1 < p->v.m.runs ? at + 1 : 0;
-		}
 	}
-	return 0;
+	if (p->booked != 0)
+		return (round + 1) << 32 | at;
+	return at + 1 < parts ? at + 1 : 0;
 }
 
 /* Tells consumers of the items that they are to look for. Of some they know already: what is too high they
@@ -667,7 +697,7 @@ static void add_retries(struct tarn__queue *q, const struct repair *p)
 }
 
 /* Should the server be killed in it its successor does it again, for what is left: so the client is
- * forgotten when all else is done. */
+ * forgotten when all else is done. What clients do not write is as it was before, up to the last commit. */
 static void departed(tarn_context *ctx, void *self, uint32_t client)
 {
 	struct repair p = { .client = client };
@@ -679,6 +709,9 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 	if (!(tarn__load_relaxed(user) & bit) || !view_open(ctx, self, &p.v))
 		return;
 	next = repair_part(&p, tarn__departed_from(ctx));
+	/* Behind the booking, ahead of the swaps. */
+	if (p.lost != 0)
+		tarn__self_store(ctx, &q->lost, tarn__load_relaxed(&q->lost) + p.lost);
 	/* Relaxed: a number for people. */
 	if (p.again != 0)
 		__atomic_fetch_add(&q->again, p.again, __ATOMIC_RELAXED);

@@ -59,7 +59,7 @@ static inline bool closed(const struct view *v)
 /* The server took our slot away. */
 static int fail_lost(const struct view *v)
 {
-	int r = tarn__client_health(v->client, NULL);
+	int r = tarn__client_health(v->client, tarn__lane_mine(v->client));
 
 	return r < 0 ? r : tarn__fail(-TARN_EPROTO, "A slot of the queue was written to by somebody "
 				      "else.");
@@ -449,16 +449,33 @@ static inline int try_take(const struct view *v, uint64_t *ret_turn, uint64_t **
 	return tarn__unlikely(over && r == TARN__MPMC_AGAIN) ? try_leave(v) : 1;
 }
 
-/* Of an item that could not be read: ends it, with what it refers to. The thread's last failure stays. False: it is
- * not ended. */
-static bool end_unread(const struct view *v, const uint64_t *slot, uint64_t turn)
+/* Says that the caller takes what the item refers to, which it has been told nothing of. */
+static int leave(const struct view *v, const uint64_t *slot, uint64_t turn)
+{
+	struct tarn__lane *l;
+	int r = tarn__lane_enter(v->client, &l);
+
+	if (r < 0)
+		return r;
+	r = tarn__item_leave(l, v->object, (const void *)slot, tarn__item_room(v->m.stride), turn);
+	tarn__lane_leave(l);
+	return r;
+}
+
+/* Of an item that could not be read, for @r: ends it, with what it refers to. An evicted client asks for nothing any
+ * more, but what it says of references is read. The thread's last failure stays. False: what the item refers to
+ * is still the queue's: it stays in our hands until our end. */
+static bool end_unread(const struct view *v, const uint64_t *slot, uint64_t turn, int r)
 {
 	const struct tarn__queue_slot *s = (const void *)slot;
 	const tarn_error why = *tarn_error_last();
 	tarn_fault *fault = tarn_error_fault() != NULL ? tarn_fault_ref(tarn_error_fault()) : NULL;
-	bool ended = keeps(v) ? finish(v, turn) == 0
-			      : tarn__item_refs(tarn__load_relaxed(&s->head)) != 0 && call_done(v, turn) == 0;
+	bool ended = true;
 
+	if (keeps(v))
+		finish(v, turn);
+	else if (tarn__item_refs(tarn__load_relaxed(&s->head)) != 0)
+		ended = r == -TARN_EEVICTED ? leave(v, slot, turn) == 0 : call_done(v, turn) != -TARN_EEVICTED;
 	if (fault != NULL)
 		tarn__fail_fault(fault);
 	else if (why.code < 0)
@@ -477,13 +494,11 @@ static int receive(const struct view *v, uint64_t turn, uint64_t *slot, tarn_par
 		if (r == 0)
 			open_note(v, turn);
 		else
-			end_unread(v, slot, turn);
+			end_unread(v, slot, turn, r);
 		return r;
 	}
-	if (tarn__unlikely(r < 0) && end_unread(v, slot, turn)) {
-		tarn__bell_ring(&v->q->space, v->client->fence);
+	if (tarn__unlikely(r < 0) && !end_unread(v, slot, turn, r))
 		return r;
-	}
 	if (tarn__unlikely(!tarn__mpmc_release(&v->m, slot, turn))) {
 		if (r == 0)
 			tarn_parcel_fini(ret);
@@ -697,6 +712,7 @@ static int sleep_for_any(tarn_object *const *queues, size_t n, tarn_parcel *ret,
 			 uint64_t deadline)
 {
 	const uint32_t *word[ANY_MOST];
+	tarn_client *client = tarn_object_client(queues[0]);
 	uint32_t *w, seen[ANY_MOST];
 	uint64_t now, until;
 	int r;
@@ -715,7 +731,7 @@ static int sleep_for_any(tarn_object *const *queues, size_t n, tarn_parcel *ret,
 		return -ETIMEDOUT;
 	until = deadline - now > TARN__SLICE_NS ? now + TARN__SLICE_NS : deadline;
 	tarn__futex_wait_any(word, seen, (unsigned)n, until);
-	r = tarn__client_health(tarn_object_client(queues[0]), NULL);
+	r = tarn__client_health(client, tarn__lane_mine(client));
 	return r < 0 ? r : 1;
 }
 
@@ -817,6 +833,21 @@ int tarn_queue_task_done(tarn_object *queue)
 			  "process got is open.");
 }
 
+/* Items that were lost, and that none of those who join was told of yet. A server that is killed while it counts
+ * has its successor count again, from where it began: then told is ahead for a while, and nothing is told. */
+static uint64_t lost_since(struct tarn__queue *q)
+{
+	/* Relaxed: the slots, which the caller has seen settled by SYNC mpmc, were so after they were counted; and
+	 * who is told needs no more than that nobody else is. */
+	uint64_t told = tarn__load_relaxed(&q->lost_told), lost = tarn__load_relaxed(&q->lost);
+
+	while ((int64_t)(lost - told) > 0)
+		if (__atomic_compare_exchange_n(&q->lost_told, &told, lost, false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return lost - told;
+	return 0;
+}
+
 int tarn_queue_join(tarn_object *queue, int64_t timeout_ns)
 {
 	struct tarn__pause p;
@@ -835,8 +866,7 @@ int tarn_queue_join(tarn_object *queue, int64_t timeout_ns)
 			return tarn__fail_waited(r, timeout_ns, "Not all items of the queue are done");
 	}
 	tarn__pause_end(&p);
-	/* Relaxed: a number for one of those who join. */
-	lost = __atomic_exchange_n(&v.q->lost, 0, __ATOMIC_RELAXED);
+	lost = lost_since(v.q);
 	return lost == 0 ? 0 : tarn__fail(-EOWNERDEAD, "%llu items were open when their consumers died.",
 					  (unsigned long long)lost);
 }

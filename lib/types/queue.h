@@ -11,7 +11,8 @@ enum tarn__queue_method {
 			    * way: posted before the slot is published */
 	TARN__QUEUE_TAKEN, /* turn: the references of the item that the caller took there, in order;
 			    * nil: they have not come yet, ask again */
-	TARN__QUEUE_DONE,  /* turn: the item that the caller took there is done */
+	TARN__QUEUE_DONE,  /* turn: the item that the caller took there is done. Of queues that do not keep
+			    * items: what it refers to; the caller releases the slot */
 	TARN__QUEUE_GROW,  /* number of a run, a block or nil: TARN__GROW_... */
 	TARN__QUEUE_TAKE,  /* turn, id of a block: the caller has taken the item there with that, the last one of
 			    * the item that it has not named yet. One way: posted before the slot is released.

@@ -39,8 +39,8 @@ struct tarn__store {
 	uint64_t used;                /* bytes in chunks */
 	uint64_t committed, roots_committed; /* as in the segment's head */
 	/* A budget that others take part in, see tarn__store_share(). */
-	uint64_t taken, most;
-	const uint64_t *others;
+	uint64_t taken;
+	const uint64_t *others, *most;
 
 	/* What is freed in the background. */
 	pthread_cond_t work, settled;

@@ -41,7 +41,9 @@ static uint64_t taken_with(const struct tarn__store *s, uint64_t bytes)
 static int reserve(struct tarn__store *s, uint64_t bytes)
 {
 	/* Relaxed: the budget has a margin, see the server's. */
-	if (s->others != NULL && taken_with(s, bytes) + tarn__load_relaxed(s->others) > s->most)
+	const uint64_t most = s->most != NULL ? tarn__load_relaxed(s->most) : 0;
+
+	if (most != 0 && taken_with(s, bytes) + tarn__load_relaxed(s->others) > most)
 		return -ENOSPC;
 	return tarn__segment_reserve(&s->segment, s->committed, bytes);
 }
@@ -431,7 +433,7 @@ void tarn__root_restore(struct tarn__view_root *line, const struct tarn__view_ro
 	line_write(line, to, to->version > odd ? to->version : odd + 1);
 }
 
-const uint64_t *tarn__store_share(struct tarn__store *s, const uint64_t *others, uint64_t most)
+const uint64_t *tarn__store_share(struct tarn__store *s, const uint64_t *others, const uint64_t *most)
 {
 	s->taken = tarn__segment_resident(&s->segment); /* a dead server's */
 	s->most = most;

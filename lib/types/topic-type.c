@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "inside.h"
 #include "memory.h"
 #include "stash.h"
 #include "tarn/topic.h"
@@ -312,20 +313,33 @@ static void repair(struct view *v, uint32_t client)
 	}
 }
 
-/* Should the server be killed in it its successor does it again: so the client's name is taken out when
- * all else is done. (Killed after it counted the death, it is counted twice.) */
-static void departed(tarn_context *ctx, void *self, uint32_t client)
+static uint32_t *place_of(struct tarn__topic *t, uint32_t client)
 {
-	struct tarn__topic *t = self;
-	uint32_t *place = NULL;
-	bool read = false;
-	struct view v;
-
-	for (unsigned k = 0; k < TARN__TOPIC_PUBLISHERS && place == NULL; k++) {
+	for (unsigned k = 0; k < TARN__TOPIC_PUBLISHERS; k++) {
 		uint32_t who = tarn__load32_relaxed(&t->publisher[k]);
 
 		if (who != 0 && (who & ~TARN__TOPIC_LEFT) == client)
-			place = &t->publisher[k];
+			return &t->publisher[k];
+	}
+	return NULL;
+}
+
+/*
+ * Should the server be killed in it its successor does it again: so the client's name is taken out when all else is
+ * done. Subscribers are told of each death once: it is counted in a transaction of its own, where they do not look
+ * (and a count that is not committed is taken back), and then shown, which may be done twice.
+ */
+static void departed(tarn_context *ctx, void *self, uint32_t client)
+{
+	struct tarn__topic *t = self;
+	uint32_t *place = place_of(t, client);
+	bool dies = place != NULL && tarn__load32_relaxed(place) == client, read = false;
+	struct view v;
+
+	if (dies && tarn__departed_from(ctx) == 0) {
+		tarn__self_store(ctx, &t->deaths, tarn__load_relaxed(&t->deaths) + 1);
+		tarn__departed_again(ctx, 1);
+		return;
 	}
 	if (place != NULL && view_open(ctx, self, &v))
 		repair(&v, client);
@@ -336,8 +350,8 @@ static void departed(tarn_context *ctx, void *self, uint32_t client)
 		read = true;
 	}
 	/* SYNC died, release: what it published was published before. */
-	if (place != NULL && tarn__load32_relaxed(place) == client)
-		__atomic_fetch_add(&t->died, 1, __ATOMIC_RELEASE);
+	if (dies)
+		__atomic_store_n(&t->died, (uint32_t)tarn__load_relaxed(&t->deaths), __ATOMIC_RELEASE);
 	/* What it was woken for, or was to wake others for, is looked at again. Anybody can have
 	 * closed the topic. */
 	if (place != NULL || read || tarn__load32_relaxed(&t->closed) != 0) {

@@ -156,7 +156,7 @@ static int publish(const struct view *v, const struct tarn__item_out *item, int6
 	if (r < 0) {
 		tarn__mpmc_abandon(&v->m, slot, turn);
 	} else if (!tarn__mpmc_publish(&v->m, slot, turn)) {
-		r = tarn__client_health(v->client, NULL);
+		r = tarn__client_health(v->client, tarn__lane_mine(v->client));
 		r = r < 0 ? r : tarn__fail(-TARN_EPROTO, "A slot of the topic was written to by "
 					   "somebody else.");
 	}

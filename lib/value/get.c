@@ -191,7 +191,9 @@ static int get_element(struct getter *g, const tarn_value *v)
 	if (r == NO_LETTER)
 		return fail_format(g, "no letter for a value");
 	g->at++;
-	return r < 0 ? fail_at(g, r) : 0;
+	if (r < 0)
+		return fail_at(g, r);
+	return 0;
 }
 
 /* Side by side, up to @end: the top of the parcel, or a list's entries. */
@@ -273,10 +275,10 @@ static int get_bracket(struct getter *g, const tarn_value *v)
 	bool list = *g->at == '[';
 	int r;
 
-	if (tarn_value_kind(*v) != (list ? TARN_KIND_LIST : TARN_KIND_MAP))
-		return fail_at(g, tarn__fail_kind(v, list ? "list" : "map"));
 	if (g->depth == TARN_DEPTH_MAX)
 		return fail_format(g, "too many brackets");
+	if (tarn_value_kind(*v) != (list ? TARN_KIND_LIST : TARN_KIND_MAP))
+		return fail_at(g, tarn__fail_kind(v, list ? "list" : "map"));
 	g->at++;
 	g->depth++;
 	r = list ? get_sequence(g, v, ']') : get_map(g, v);

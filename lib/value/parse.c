@@ -281,11 +281,15 @@ static int parse_separator(struct parser *p, char end)
 	if (*p->at == ',') {
 		p->at++;
 		skip_blanks(p);
-		return *p->at == end ? fail_here(p, "a value after the comma") : 0;
+		if (*p->at == end)
+			return fail_here(p, "a value after the comma");
+		return 0;
 	}
 	if (*p->at == '\0' && end != '\0')
 		return fail_here(p, end == ']' ? "a ']'" : "a '}'");
-	return *p->at == end || p->at > before ? 0 : fail_here(p, "a comma or a blank");
+	if (*p->at != end && p->at == before)
+		return fail_here(p, "a comma or a blank");
+	return 0;
 }
 
 static int parse_list(struct parser *p, enum tarn_kind kind)

@@ -2,6 +2,7 @@
 #include "arena.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,6 +73,32 @@ void arena_start_thread(struct arena *a, const struct arena_kind *kind,
 	inspect(a);
 }
 
+void arena_start_kept(struct arena *a, const struct arena_kind *kind,
+		      const tarn_server_options *options)
+{
+	char line[160];
+	int ready[2];
+
+	prepare(a, kind, options);
+	snprintf(a->name, sizeof a->name, "kept-%d", (int)getpid());
+	a->options.name = a->name;
+	a->options.keep = true;
+	PLAIN_EQ(pipe(ready), 0);
+	a->keeper = plain_fork();
+	if (a->keeper == 0) {
+		close(ready[0]);
+		a->options.ready_fd = ready[1];
+		int r = tarn_server_run(&a->options);
+		PLAIN_CHECKF(r == 0, "server: %s", tarn_error_last()->message);
+		_exit(0);
+	}
+	a->pid = a->keeper;
+	close(ready[1]);
+	PLAIN_CHECK(read(ready[0], line, sizeof line) > 0);
+	close(ready[0]);
+	inspect(a);
+}
+
 /* ---- ending ---- */
 
 void arena_check(struct arena *a)
@@ -123,6 +150,9 @@ void arena_end(struct arena *a)
 	if (a->server != NULL) {
 		PLAIN_EQ(tarn_server_shutdown(a->server, 30 * SECOND), 0);
 		a->server = tarn_server_unref(a->server);
+	} else if (a->keeper != 0) {
+		PLAIN_EQ(kill(a->keeper, SIGTERM), 0);
+		PLAIN_EQ(plain_reap(a->keeper), 0);
 	} else {
 		tarn_server_stop();
 		PLAIN_EQ(pthread_join(a->thread, NULL), 0);

@@ -32,6 +32,7 @@ struct arena {
 	pthread_t thread;
 	tarn_server_options options;
 	int result;          /* of the thread */
+	pid_t keeper;        /* a child of ours; 0: none */
 	char name[108];
 	int pid;
 	unsigned fds;        /* of this process, before */
@@ -65,6 +66,10 @@ void arena_start(struct arena *a, const struct arena_kind *kind,
 /* The same in a thread of this process: what ThreadSanitizer and valgrind can look at. */
 void arena_start_thread(struct arena *a, const struct arena_kind *kind,
 			const tarn_server_options *options);
+/* The same with a keeper that is a fork of this process, which has no other thread yet: the server and its
+ * successors lie at the same addresses as this process and see what it shares. */
+void arena_start_kept(struct arena *a, const struct arena_kind *kind,
+		      const tarn_server_options *options);
 
 /* No finding of the full check; clients may be there. */
 void arena_check(struct arena *a);

@@ -15,7 +15,7 @@
  *	Sequence         note(q): throws unless it is the one after the last; inline or slowly
  *	Sleeper          sleep(q ns): q; wait(): until it is told that it is canceled; hang
  *	Thrower          throws in many ways
- *	Caller           nested(O, s): calls a method of another object; again(O, O), depth(q): q
+ *	Caller           call(O, s): calls a method of another object; down(O, q): q, of each other, so deep
  *	Maker            results with objects and blocks at any depth
  *	Canary           made and destroyed are counted: see Counts
  *	Counts           created(): q, destroyed(): q of Canaries in the server

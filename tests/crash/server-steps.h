@@ -16,6 +16,7 @@ struct steps {
 	int64_t left;  /* stores until the server dies; 0: it does not */
 	int64_t again; /* and its successor after that many */
 	uint64_t kills;
+	uint64_t object, in_object; /* the server dies so many times at the first store of a method of that */
 };
 
 /* Starts such a server, with a keeper; each successor runs the full check first. */
@@ -26,5 +27,8 @@ void steps_end(struct steps *steps);
  * @twice: also while its successor takes over. Returns how many stores they are. */
 uint64_t steps_run(struct steps *steps, bool twice, unsigned parts, void (*part)(void *world, unsigned number),
 		   void *world);
+
+/* Lives for so long that the deaths before it do not count as in a row: else the keeper would give up. */
+void steps_rest(void);
 
 #endif

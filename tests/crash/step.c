@@ -45,9 +45,6 @@ void step_end_here(void)
 	stop_here();
 }
 
-/* ---- an image that is executed ---- */
-
-#ifndef STEP_NO_IMAGES
 static bool is_traced(void)
 {
 	static const char key[] = "TracerPid:\t";
@@ -61,6 +58,16 @@ static bool is_traced(void)
 	return at != NULL && at[sizeof key - 1] != '0';
 }
 
+void step_await_tracer(void)
+{
+	while (!is_traced())
+		nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
+	stop_here();
+}
+
+/* ---- an image that is executed ---- */
+
+#ifndef STEP_NO_IMAGES
 static void await_tracer(int argc, char **argv, char **envp)
 {
 	const size_t n = strlen(STEP_VARIABLE);
@@ -68,11 +75,8 @@ static void await_tracer(int argc, char **argv, char **envp)
 	(void)argc, (void)argv;
 	while (*envp != NULL && (strncmp(*envp, STEP_VARIABLE, n) != 0 || (*envp)[n] != '='))
 		envp++;
-	if (*envp == NULL)
-		return;
-	while (!is_traced())
-		nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
-	stop_here();
+	if (*envp != NULL)
+		step_await_tracer();
 }
 
 __attribute__((section(".preinit_array"), used)) static void (*const before_all)(int, char **, char **) =
@@ -95,6 +99,30 @@ bool step_seize(pid_t pid)
 	PLAIN_CHECK(waitpid(pid, &status, __WALL) == pid);
 	PLAIN_CHECKF(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP, "%x", status);
 	return true;
+}
+
+bool step_hold(pid_t pid)
+{
+	int status;
+
+	if (ptrace(PTRACE_SEIZE, pid, 0, OPTIONS) != 0)
+		return false;
+	PLAIN_CHECKF(ptrace(PTRACE_INTERRUPT, pid, 0, 0) == 0, "%s", strerror(errno));
+	PLAIN_CHECK(waitpid(pid, &status, __WALL) == pid);
+	PLAIN_CHECKF(WIFSTOPPED(status), "%x", status);
+	return true;
+}
+
+int step_kill(pid_t pid)
+{
+	int status = 0;
+
+	kill(pid, SIGKILL);
+	do
+		/* One that was seized stops once more in its end, where it takes no signal any more. */
+		ptrace(PTRACE_CONT, pid, 0, 0);
+	while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+	return status;
 }
 
 /* ---- mappings ---- */
@@ -166,6 +194,11 @@ static void modules_read(pid_t pid)
 	}
 	if (f != NULL)
 		fclose(f);
+}
+
+void step_names_are_mine(void)
+{
+	modules_read(getpid());
 }
 
 /* The library's text: libtarn.so, or the program itself, which comes first. */
@@ -313,6 +346,34 @@ static cpu_set_t pin(pid_t pid)
 	return before;
 }
 
+/* The processor's first breakpoint; of this thread alone. */
+static bool break_at(pid_t pid, uint64_t address)
+{
+	const size_t registers = offsetof(struct user, u_debugreg);
+	const size_t control = registers + 7 * sizeof(((struct user *)0)->u_debugreg[0]);
+
+	return ptrace(PTRACE_POKEUSER, pid, control, 0) == 0 &&
+	       ptrace(PTRACE_POKEUSER, pid, registers, address) == 0 &&
+	       ptrace(PTRACE_POKEUSER, pid, control, address != 0) == 0;
+}
+
+/* Whether it is a string instruction that writes memory of the process's own from here on; the address behind it.
+ * These are thousands of steps that nobody sees. */
+static uint64_t behind_private_string(const unsigned char code[16], const struct user_regs_struct *r,
+				      const struct ranges *shared)
+{
+	const bool wide = code[0] == 0xf3 && code[1] == 0x48;
+	const unsigned char op = code[wide ? 2 : 1];
+	const uint64_t bytes = r->rcx * (wide ? 8 : 4);
+
+	if (code[0] != 0xf3 || (op & 0xfe) != 0xaa || r->rcx < 16)
+		return 0; /* not rep stos */
+	for (unsigned i = 0; i < shared->n; i++)
+		if (r->rdi < shared->r[i].to && r->rdi + bytes > shared->r[i].from)
+			return 0;
+	return r->rip + (wide ? 3 : 2);
+}
+
 void step_write_down(pid_t pid, struct step_trace *ret,
 		     void (*look)(void *arg, const struct step_insn *insn, uint64_t address),
 		     void *arg)
@@ -348,7 +409,11 @@ void step_write_down(pid_t pid, struct step_trace *ret,
 		if (why != 0)
 			keep(ret, (struct step_point){ r.rip, *n, why, ret->instructions });
 		++*n;
-		enum stop s = resume(pid, PTRACE_SINGLESTEP, 0, 0, &child);
+		const uint64_t behind = behind_private_string(code, &r, &shared);
+		const bool skips = behind != 0 && (why & STEP_LIBRARY) == 0 && break_at(pid, behind);
+		enum stop s = resume(pid, skips ? PTRACE_CONT : PTRACE_SINGLESTEP, 0, 0, &child);
+		if (skips && s != STOP_END)
+			break_at(pid, 0);
 		if (look != NULL)
 			look(arg, &in, r.rip);
 		if (s == STOP_END)
@@ -366,17 +431,6 @@ void step_trace_free(struct step_trace *t)
 {
 	free(t->point);
 	*t = (struct step_trace){ 0 };
-}
-
-/* The processor's first breakpoint; of this thread alone. */
-static bool break_at(pid_t pid, uint64_t address)
-{
-	const size_t registers = offsetof(struct user, u_debugreg);
-	const size_t control = registers + 7 * sizeof(((struct user *)0)->u_debugreg[0]);
-
-	return ptrace(PTRACE_POKEUSER, pid, control, 0) == 0 &&
-	       ptrace(PTRACE_POKEUSER, pid, registers, address) == 0 &&
-	       ptrace(PTRACE_POKEUSER, pid, control, address != 0) == 0;
 }
 
 bool step_threads_can(pid_t pid)

@@ -53,6 +53,8 @@ struct step_insn step_decode(const unsigned char code[16], const struct user_reg
 /* In the child: from here on the parent steps, and to here. False: ptrace is not allowed. */
 bool step_begin_here(void);
 void step_end_here(void);
+/* In any process: waits for somebody who seizes it, and begins there. */
+void step_await_tracer(void);
 
 /* A process that is executed with this in its environment begins by waiting for its tracer, before the
  * constructors of any library run. Not under sanitizers, which are not there yet. */
@@ -67,6 +69,11 @@ void step_end_here(void);
 /* Becomes the tracer of one, which is then where it begins; it comes to its end before the kernel
  * takes its memory from it. False: it may not be traced. */
 bool step_seize(pid_t pid);
+/* The same of a process that is doing something, or sleeps: it is stopped where it is, and whoever wants the
+ * end sends SIGSTOP to that thread. Its other threads run on. */
+bool step_hold(pid_t pid);
+/* Kills a traced process by SIGKILL, and waits until it is dead: its status. */
+int step_kill(pid_t pid);
 /* Programs that are executed from now on lie at the same addresses each time. False: that is not allowed. */
 bool step_same_addresses(void);
 
@@ -91,7 +98,8 @@ enum step_end step_run_to(pid_t pid, const struct step_trace *t, const struct st
 /* Whether the processor's breakpoints can be used on this stopped process. */
 bool step_threads_can(pid_t pid);
 
-/* "file+0x123" of an address in the process that was written down last. */
+/* "file+0x123" of an address in the process that was written down last, or of this one. */
+void step_names_are_mine(void);
 const char *step_name(uint64_t address);
 
 #endif

@@ -15,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -72,11 +71,8 @@ static void start(struct survivor *v, const struct operation *o, tarn_token *ret
 static void end(struct survivor *v, const struct operation *o, const tarn_token *kept, pid_t pid,
 		const char *what)
 {
-	int status;
+	int status = step_kill(pid);
 
-	kill(pid, SIGKILL);
-	while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status))
-		;
 	PLAIN_CHECKF(WIFSIGNALED(status), "%s: status %x", what, status);
 	survivor_finish(v, o, kept, pid, what);
 	survivor_rest(v, what);
@@ -96,16 +92,22 @@ static bool write_down(struct survivor *v, const struct operation *o, struct ste
 	return can;
 }
 
-static enum step_end one(struct survivor *v, const struct operation *o, const struct step_trace *trace,
-			 const struct step_point *p, unsigned try, const char *what, struct tally *t)
+struct victim {
+	struct survivor *v;
+	const struct operation *o;
+};
+
+static enum step_end one(void *victim, const struct step_trace *trace, const struct step_point *p, unsigned try,
+			 const char *what)
 {
+	struct survivor *v = ((struct victim *)victim)->v;
+	const struct operation *o = ((struct victim *)victim)->o;
 	tarn_token kept;
 	pid_t pid, forked;
 
 	start(v, o, &kept, &pid);
 	enum step_end e = step_run_to(pid, trace, p, o->threads, try, &forked);
 
-	t->kills++;
 	end(v, o, &kept, pid, what);
 	if (forked != 0) {
 		/* Ours now, as a subreaper's; it may still be at work. */
@@ -119,25 +121,15 @@ static enum step_end one(struct survivor *v, const struct operation *o, const st
 static void operation(struct survivor *v, const struct operation *o, struct steps steps, uint64_t random,
 		      struct tally *sum)
 {
-	struct tally t = { 0 };
+	struct victim x = { v, o };
 	struct step_trace trace;
-	struct plan plan;
 
 	if (!write_down(v, o, &trace)) {
 		scene_note("%-28s not done: the processor's breakpoints cannot be used here", o->name);
 		return;
 	}
-	plan = plan_begin(o->name, &trace, steps, random);
-	for (const struct step_point *p; (p = plan_next(&plan, &t)) != NULL;) {
-		char what[256];
-
-		plan_name(&plan, p, what, sizeof what);
-		enum step_end e = one(v, o, &trace, p, 0, what, &t);
-		for (unsigned i = 1; i < STEP_TRIES && e == STEP_STRAYED; i++)
-			e = one(v, o, &trace, p, i, what, &t);
-		plan_note(&t, e);
-	}
-	plan_end(&plan, &t, sum);
+	struct plan plan = plan_begin(o->name, &trace, steps, random);
+	plan_run(&plan, one, &x, sum);
 	step_trace_free(&trace);
 }
 
@@ -159,33 +151,11 @@ static void job(uint64_t *next, uint64_t seed, struct tally *sum)
 	survivor_close(&v);
 }
 
-#define JOBS_MOST 64u
 #define TIME 20000 /* the long mode's */
 
 PLAIN_TEST_TIMEOUT(t4_a_client_killed_at_any_store_or_system_call_leaves_nothing, TIME)
 {
-	struct {
-		uint64_t next;
-		struct tally sum;
-	} *all = scene_shared(sizeof *all);
-	const uint64_t seed = plan_number("TARN_KILL_SEED", scene_now());
-	const uint64_t jobs = plan_number("TARN_KILL_JOBS", 1);
-	pid_t pid[JOBS_MOST];
-
-	PLAIN_CHECK(jobs >= 1 && jobs <= JOBS_MOST);
-	scene_note("TARN_KILL_SEED=%llu", (unsigned long long)seed);
-	for (uint64_t i = 0; i < jobs; i++) {
-		pid[i] = jobs > 1 ? plain_fork() : 0; /* alone it may say why it skips */
-		if (pid[i] != 0)
-			continue;
-		PLAIN_CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);
-		job(&all->next, seed, &all->sum);
-		if (jobs > 1)
-			_exit(0);
-	}
-	for (uint64_t i = 0; jobs > 1 && i < jobs; i++)
-		PLAIN_EQ(plain_reap(pid[i]), 0);
-	plan_sum(&all->sum);
+	plan_jobs(job);
 }
 
 /* ---- the harness itself: no store escapes it ---- */

@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -251,48 +250,41 @@ static pid_t begin_stepped(const struct parent *parent, struct order *o)
 
 static void end(const struct parent *parent, struct order *o, pid_t pid)
 {
-	int status;
-
-	kill(pid, SIGKILL);
-	do
-		/* It stops once more in its end, where it takes no signal any more. */
-		ptrace(PTRACE_CONT, pid, 0, 0);
-	while (waitpid(pid, &status, __WALL) == pid && WIFSTOPPED(status));
+	step_kill(pid);
 	o->what = FINISH;
 	tell(parent, o);
 }
 
-static enum step_end one(const struct parent *parent, struct order *o, const struct step_trace *trace,
-			 const struct step_point *p, unsigned try, struct tally *t)
+struct kills {
+	const struct parent *parent;
+	struct order o;
+};
+
+static enum step_end one(void *arg, const struct step_trace *trace, const struct step_point *p, unsigned try,
+			 const char *what)
 {
-	pid_t pid = begin_stepped(parent, o), none;
+	struct kills *k = arg;
+
+	snprintf(k->o.name, sizeof k->o.name, "%s", what);
+	pid_t pid = begin_stepped(k->parent, &k->o), none;
 	enum step_end e = step_run_to(pid, trace, p, false, try, &none);
 
-	t->kills++;
-	end(parent, o, pid);
+	end(k->parent, &k->o, pid);
 	return e;
 }
 
-static void kind(const struct parent *parent, size_t k, struct steps steps, uint64_t seed, struct tally *sum)
+static void kind(const struct parent *parent, size_t n, struct steps steps, uint64_t seed, struct tally *sum)
 {
-	struct order o = { .kind = k };
+	struct kills k = { parent, { .kind = n } };
 	struct step_trace trace;
-	struct tally t = { 0 };
 
-	snprintf(o.name, sizeof o.name, "%s", kinds[k].name);
-	pid_t pid = begin_stepped(parent, &o);
+	snprintf(k.o.name, sizeof k.o.name, "%s", kinds[n].name);
+	pid_t pid = begin_stepped(parent, &k.o);
 	step_write_down(pid, &trace, NULL, NULL);
-	end(parent, &o, pid);
+	end(parent, &k.o, pid);
 
-	struct plan plan = plan_begin(kinds[k].name, &trace, steps, seed);
-	for (const struct step_point *p; (p = plan_next(&plan, &t)) != NULL;) {
-		plan_name(&plan, p, o.name, sizeof o.name);
-		enum step_end e = one(parent, &o, &trace, p, 0, &t);
-		for (unsigned i = 1; i < STEP_TRIES && e == STEP_STRAYED; i++)
-			e = one(parent, &o, &trace, p, i, &t);
-		plan_note(&t, e);
-	}
-	plan_end(&plan, &t, sum);
+	struct plan plan = plan_begin(kinds[n].name, &trace, steps, seed);
+	plan_run(&plan, one, &k, sum);
 	step_trace_free(&trace);
 }
 

@@ -334,4 +334,34 @@ PLAIN_TEST_TIMEOUT(k4_own_types_go_on_when_successors_are_killed_too, 1800)
 	run(&arena_posix_epoll, true);
 }
 
+/* After the eighth time it was not begun again: the taker had no claim, and was evicted when it used the block. */
+PLAIN_TEST_TIMEOUT(k4_what_was_taken_is_its_takers_however_often_the_server_is_killed_in_that, 300)
+{
+	struct world w = { 0 };
+	tarn_parcel p;
+
+	w.steps = steps_start(&w.a, &arena_posix_epoll);
+	w.c = arena_client(&w.a, NULL);
+	w.d = arena_client(&w.a, NULL);
+	OK(tarn_queue_new(w.c, &(tarn_queue_options){ .maxsize = 8 }, &w.ring));
+	w.ring_d = passed(w.ring, w.d);
+	put(&w, w.ring);
+	arena_settle(w.c);
+	w.steps->object = tarn_object_id(w.ring);
+	__atomic_store_n(&w.steps->in_object, 9, __ATOMIC_RELEASE);
+	OK(tarn_queue_get(w.ring_d, &p, TARN_FOREVER));
+	OK(tarn_client_ping(w.d, TARN_FOREVER));
+	PLAIN_EQ(w.steps->kills, 9);
+	item_is(&p, w.n);
+	tarn_parcel_fini(&p);
+	arena_settle(w.d);
+	tarn_object_unref(w.ring);
+	tarn_object_unref(w.ring_d);
+	arena_settle(w.d);
+	tarn_client_close(w.d);
+	tarn_client_close(w.c);
+	arena_end(&w.a);
+	steps_end(w.steps);
+}
+
 PLAIN_MAIN()

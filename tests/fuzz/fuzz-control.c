@@ -109,6 +109,7 @@ static unsigned some_kind(struct input *in)
 		TARN__CTL_ATTACH,
 		TARN__CTL_LANE_OPEN,
 		TARN__CTL_LANE_CLOSE,
+		TARN__CTL_RING,
 		TARN__CTL_DETACH,
 		TARN__CTL_STAT,
 		TARN__CTL_CLIENTS,

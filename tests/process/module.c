@@ -1,6 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A module for tarnd --load: one type. */
+/* A module for tarnd --load: one type. And an entry, that a program which loads it later than at its start has. */
+#include <tarn/process.h>
 #include <tarn/type.h>
+
+TARN_WORKER(loaded_later)
+{
+	(void)worker;
+	return 0;
+}
 
 static int doubled(tarn_context *ctx, void *self)
 {

@@ -4,13 +4,12 @@
  */
 #include <dirent.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -20,6 +19,7 @@
 #include "lib/control.h"
 #include "shm/layout.h"
 #include "tests/common/box.h"
+#include "tests/common/relay.h"
 #include "tests/common/scene.h"
 #include "tests/common/seccomp.h"
 #include "tests/common/user.h"
@@ -100,6 +100,55 @@ PLAIN_TEST(l16_only_who_knows_the_key_is_let_in)
 	tarn_inspector_close(in);
 	try(s.name, &with_key);
 	PLAIN_CHECK(scene_logged(&s, "did not know the authkey"));
+	scene_close(&s);
+}
+
+static unsigned lines_with(const struct scene *s, const char *text)
+{
+	char line[1024];
+	unsigned n = 0;
+	FILE *f = fopen(s->log, "re");
+
+	PLAIN_CHECK(f != NULL);
+	while (fgets(line, sizeof line, f) != NULL)
+		n += strstr(line, text) != NULL;
+	fclose(f);
+	return n;
+}
+
+/* Who may connect and does not know the key was a line in the log for each time that he tried. */
+PLAIN_TEST(who_does_not_know_the_key_cannot_fill_the_log)
+{
+	struct scene s = keyed(NULL);
+	const unsigned tries = 100;
+	tarn_client *c;
+
+	for (unsigned i = 0; i < tries; i++)
+		FAILS(tarn_client_open(s.name, &with_wrong, &c), TARN_EAUTH);
+	PLAIN_CHECK(lines_with(&s, "did not know the authkey") > 0);
+	PLAIN_CHECK(lines_with(&s, "did not know the authkey") < tries);
+	scene_close(&s);
+}
+
+/* A process's name may be any bytes, which were written to the terminal that the log goes to. */
+PLAIN_TEST(names_of_clients_do_nothing_to_a_terminal)
+{
+	tarn_server_options o = small;
+
+	o.log_level = 7;
+	struct scene s = scene_open(&o);
+	pid_t child = plain_fork();
+
+	if (child == 0) {
+		tarn_client *c;
+
+		PLAIN_EQ(prctl(PR_SET_NAME, "a\033[2J\rb", 0, 0, 0), 0);
+		OK(tarn_client_open(s.name, NULL, &c));
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(child), 0);
+	PLAIN_WAIT_FOR(scene_logged(&s, "(a?[2J?b, "));
+	PLAIN_CHECK(!scene_logged(&s, "\033"));
 	scene_close(&s);
 }
 
@@ -223,52 +272,17 @@ PLAIN_TEST(l16_proofs_that_were_recorded_or_turned_around_prove_nothing)
 	scene_close(&s);
 }
 
-/* Plays the server towards the client: everything passes by here. */
-struct relay {
-	pthread_t thread;
-	const char *real;
-	int listener;
-	unsigned messages, seen;
-};
-
 static bool contains(const void *hay, size_t bytes, const char *needle)
 {
 	return memmem(hay, bytes, needle, strlen(needle)) != NULL;
 }
 
-static void *relay_main(void *arg)
+static void look_for_the_key(struct relay *r, bool of_server, void *data, size_t bytes, int *fds, unsigned *n_fds)
 {
-	struct relay *r = arg;
-	int client = accept4(r->listener, NULL, NULL, SOCK_CLOEXEC), server;
+	unsigned *seen = r->arg;
 
-	PLAIN_CHECK(client >= 0);
-	OK(tarn__control_connect(r->real, 0, &server));
-	for (;;) {
-		struct pollfd p[2] = { { .fd = client, .events = POLLIN },
-				       { .fd = server, .events = POLLIN } };
-		char data[4096];
-		int fds[8];
-
-		PLAIN_CHECK(poll(p, 2, -1) > 0);
-		for (int i = 0; i < 2; i++) {
-			unsigned n_fds = 0;
-
-			if (p[i].revents == 0)
-				continue;
-			int n = tarn__control_recv(p[i].fd, data, sizeof data, fds, 8, &n_fds, 0);
-			if (n <= 0)
-				goto out;
-			r->messages++;
-			r->seen += contains(data, (size_t)n, key);
-			tarn__control_send(p[1 - i].fd, data, (size_t)n, fds, n_fds, 0);
-			for (unsigned k = 0; k < n_fds; k++)
-				close(fds[k]);
-		}
-	}
-out:
-	close(client);
-	close(server);
-	return NULL;
+	(void)of_server, (void)fds, (void)n_fds;
+	*seen += contains(data, bytes, key);
 }
 
 /* Files of the arena that the server has open contain @text. */
@@ -329,18 +343,14 @@ static void not_in_proc(pid_t pid, const char *what)
 PLAIN_TEST(l16_the_key_is_in_no_message_and_nowhere_in_the_arena)
 {
 	struct scene s = keyed(NULL);
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	struct relay r = { .real = s.name };
+	unsigned seen = 0;
+	struct relay r;
 	pid_t server = tarn_server_pid(s.server);
 	tarn_client *c;
 	tarn_block *b;
 
-	snprintf(a.sun_path, sizeof a.sun_path, "%s/relay", plain_dir());
-	r.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	PLAIN_EQ(bind(r.listener, (struct sockaddr *)&a, sizeof a), 0);
-	PLAIN_EQ(listen(r.listener, 1), 0);
-	PLAIN_EQ(pthread_create(&r.thread, NULL, relay_main, &r), 0);
-	OK(tarn_client_open(a.sun_path, &with_key, &c));
+	relay_open(&r, s.name, look_for_the_key, &seen);
+	OK(tarn_client_open(r.at.sun_path, &with_key, &c));
 	OK(tarn_block_new(c, 1000, 0, &b));
 	OK(tarn_client_flush(c, true, TARN_FOREVER));
 	PLAIN_EQ(in_the_arena(server, key), 0);
@@ -349,13 +359,11 @@ PLAIN_TEST(l16_the_key_is_in_no_message_and_nowhere_in_the_arena)
 	memset(tarn_block_data(b), 0, 1000);
 	tarn_block_unref(b);
 	tarn_client_close(c);
-	pthread_join(r.thread, NULL);
+	relay_close(&r);
 	PLAIN_CHECKF(r.messages >= 6, "%u messages", r.messages);
-	PLAIN_EQ(r.seen, 0);
+	PLAIN_EQ(seen, 0);
 	not_in_proc(server, "environ");
 	not_in_proc(server, "cmdline");
-	close(r.listener);
-	unlink(a.sun_path);
 	scene_close(&s);
 }
 
@@ -609,6 +617,11 @@ static void client_far_away(void *arg)
 			tarn_block_unref(b);
 	}
 	OK(tarn_client_flush(c, true, TARN_FOREVER));
+	tarn_inspector *in;
+	OK(tarn_inspector_open(f->name, 0, &in));
+	FAILS(tarn_inspector_pid(in), ESRCH);
+	SAID("in a process namespace that is not to be seen from here");
+	tarn_inspector_close(in);
 	scene_say(f->step, 1);
 	scene_await(f->step, 2); /* and dies with a block */
 }

@@ -320,9 +320,9 @@ struct fake_group {
 	uint64_t want;
 };
 
-static void read_fake(void *arg)
+/* The calling process is in it. */
+static void join_fake(const struct fake_group *g)
 {
-	const struct fake_group *g = arg;
 	char root[128], path[400], info[1024], command[500], self[64];
 
 	snprintf(root, sizeof root, "%s/cg", plain_dir());
@@ -343,6 +343,13 @@ static void read_fake(void *arg)
 	put(path, info);
 	snprintf(self, sizeof self, "/proc/%d/mountinfo", (int)getpid());
 	mount_fake(path, self);
+}
+
+static void read_fake(void *arg)
+{
+	const struct fake_group *g = arg;
+
+	join_fake(g);
 	PLAIN_CHECKF(tarn__place_memory() == g->want, "%llu", (unsigned long long)tarn__place_memory());
 }
 
@@ -378,6 +385,63 @@ PLAIN_TEST(limits_of_both_versions_of_cgroups_are_found_also_above)
 
 		in_a_box(&(struct box){ .shared_shm = true }, read_fake, &g);
 	}
+}
+
+/* ---- a limit that is changed later ---- */
+
+static const struct fake_group changing = { "0::/\n", "30 20 0:25 / %s rw - cgroup2 cgroup2 rw\n", ".", "memory.max",
+					    "536870912\n", NULL, 0 };
+
+static void set_limit(uint64_t bytes)
+{
+	char path[200], text[32];
+
+	snprintf(path, sizeof path, "%s/cg/./memory.max", plain_dir());
+	snprintf(text, sizeof text, "%llu\n", (unsigned long long)bytes);
+	put(path, text);
+}
+
+static uint64_t take_more(tarn_client *c, tarn_block **held, unsigned *n, uint64_t most)
+{
+	int r = 0;
+
+	while (*n * 4 * MIB < most && (r = tarn_block_new(c, 4 * MIB, 0, &held[*n])) == 0)
+		++*n;
+	PLAIN_CHECKF(r == 0 || r == -ENOMEM || r == -ENOSPC, "%s", tarn_error_name(r));
+	return *n * 4 * MIB;
+}
+
+/* The kernel would not refuse, but kill: it is the server that has to see it in time. */
+static void lowered(void *arg)
+{
+	const tarn_server_options o = { .arena_bytes = 400 * MIB, .name = "lowered" };
+	tarn_block *held[100];
+	unsigned n = 0;
+	tarn_client *c;
+	pid_t pid = plain_fork();
+
+	(void)arg;
+	if (pid == 0) {
+		join_fake(&changing);
+		_exit(tarn_server_run(&o) == 0 ? 0 : 1);
+	}
+	while (tarn_client_open("lowered", NULL, &c) < 0)
+		usleep(1000);
+	PLAIN_EQ(take_more(c, held, &n, 100 * MIB), 100 * MIB);
+	set_limit(160 * MIB);
+	PLAIN_CHECKF(take_more(c, held, &n, 400 * MIB) <= 140 * MIB, "%u blocks", n);
+	PLAIN_CHECKF(n * 4 * MIB >= 100 * MIB, "%u blocks", n);
+	/* And raised: it is looked at again in a while. */
+	set_limit(512 * MIB);
+	PLAIN_WAIT_FOR(take_more(c, held, &n, 200 * MIB) == 200 * MIB);
+	while (n > 0)
+		tarn_block_unref(held[--n]);
+	tarn_client_close(c);
+	plain_kill(pid);
+}
+PLAIN_TEST_TIMEOUT(a_limit_of_the_memory_cgroup_that_is_changed_later_counts_too, 60)
+{
+	in_a_box(&(struct box){ .shared_shm = true }, lowered, NULL);
 }
 
 PLAIN_MAIN()

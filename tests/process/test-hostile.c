@@ -4,6 +4,7 @@
  * log; what others have stays right; what they had comes back when they die.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,10 @@
 
 #include "lib/client/channel.h"
 #include "lib/client/handle.h"
+#include "lib/client/lane.h"
+#include "tarn/queue.h"
+#include "tarn/sync.h"
+#include "tarn/topic.h"
 #include "tests/common/scene.h"
 
 #define VICTIM_BLOCKS 20
@@ -216,6 +221,127 @@ PLAIN_TEST(a_server_may_be_told_to_kill_whoever_breaks_a_rule)
 		PLAIN_WAIT_FOR(scene_client_gone(&v.s, child));
 		victim_check(&v);
 	}
+	victim_close(&v);
+}
+
+/* ---- waiting in place ---- */
+
+/* Breaks a rule, which the server sees when somebody rings, and is about to wait for what never comes. */
+static void offend(const struct victim *v, tarn_client *c)
+{
+	post(lane_of(c), tarn__header((enum tarn__message)255, 1, 0, 7), 0, 0, 0, 0);
+	scene_say(v->step, 1);
+}
+
+static int wait_for_lock(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+
+	OK(tarn_lock_new(c, 0, &o));
+	OK(tarn_lock_acquire(o, 0));
+	offend(v, c);
+	return tarn_lock_acquire(o, TARN_FOREVER);
+}
+static int wait_for_permit(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+
+	OK(tarn_sem_new(c, 0, &o));
+	offend(v, c);
+	return tarn_sem_acquire(o, TARN_FOREVER);
+}
+static int wait_for_event(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+
+	OK(tarn_event_new(c, 0, &o));
+	offend(v, c);
+	return tarn_event_wait(o, TARN_FOREVER);
+}
+static int wait_for_notice(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+
+	OK(tarn_cond_new(c, NULL, &o));
+	OK(tarn_cond_acquire(o, 0));
+	offend(v, c);
+	return tarn_cond_wait(o, TARN_FOREVER);
+}
+static int wait_for_parties(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+
+	OK(tarn_barrier_new(c, 2, &o));
+	offend(v, c);
+	return tarn_barrier_wait(o, TARN_FOREVER, NULL);
+}
+static int wait_for_item(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o;
+	tarn_parcel p;
+
+	OK(tarn_queue_new(c, NULL, &o));
+	offend(v, c);
+	return tarn_queue_get(o, &p, TARN_FOREVER);
+}
+static int wait_for_items(const struct victim *v, tarn_client *c)
+{
+	tarn_object *o[2];
+	tarn_parcel p;
+	size_t i;
+
+	OK(tarn_queue_new(c, NULL, &o[0]));
+	OK(tarn_queue_new(c, NULL, &o[1]));
+	offend(v, c);
+	return tarn_queue_get_any(o, 2, &p, &i, TARN_FOREVER);
+}
+static int wait_for_news(const struct victim *v, tarn_client *c)
+{
+	tarn_subscription *s;
+	tarn_object *o;
+	tarn_parcel p;
+
+	OK(tarn_topic_new(c, NULL, &o));
+	OK(tarn_topic_subscribe(o, NULL, &s));
+	offend(v, c);
+	return tarn_subscription_recv(s, &p, TARN_FOREVER);
+}
+static int wait_for_block(const struct victim *v, tarn_client *c)
+{
+	tarn_channel *ch;
+	tarn_block *b;
+
+	OK(tarn_channel_new(c, 4, NULL, &ch));
+	OK(tarn_channel_bind(ch, TARN_PRODUCER));
+	OK(tarn_channel_bind(ch, TARN_CONSUMER));
+	offend(v, c);
+	return tarn_channel_recv(ch, &b, NULL, TARN_FOREVER);
+}
+
+/* All but the last looked only whether the server was gone, and waited for ever. */
+PLAIN_TEST(o7_who_is_put_out_while_it_waits_in_place_is_told_so)
+{
+	static int (*const wait[])(const struct victim *, tarn_client *) = {
+		wait_for_lock, wait_for_permit, wait_for_event, wait_for_notice, wait_for_parties,
+		wait_for_item, wait_for_items, wait_for_news,  wait_for_block,
+	};
+	struct victim v = victim_open(NULL);
+
+	for (unsigned i = 0; i < sizeof wait / sizeof *wait; i++) {
+		*v.step = 0;
+		pid_t child = plain_fork();
+
+		if (child == 0) {
+			FAILS(wait[i](&v, scene_client(&v.s)), TARN_EEVICTED);
+			_exit(0);
+		}
+		scene_await(v.step, 1);
+		OK(tarn_client_ping(v.c, TARN_FOREVER)); /* rings */
+		PLAIN_EQ(plain_reap(child), 0);
+		v.s.evictions++;
+		PLAIN_WAIT_FOR(scene_client_gone(&v.s, child));
+	}
+	victim_check(&v);
 	victim_close(&v);
 }
 
@@ -601,6 +727,95 @@ PLAIN_TEST(i7_lies_in_a_channel_are_passed_over)
 	tarn_channel_unref(ch);
 	victim_check(&v);
 	victim_close(&v);
+}
+
+/* ---- rings that are taken away ---- */
+
+/* A client whose rings another one takes from the doorbell, all of them: it wakes nobody with them. */
+static tarn_client *robbed_client(const struct scene *s)
+{
+	tarn_client *c = scene_client(s);
+	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	PLAIN_CHECK(nowhere >= 0 && dup2(nowhere, c->doorbell) >= 0);
+	close(nowhere);
+	return c;
+}
+static void await_sleep(const tarn_client *c)
+{
+	PLAIN_WAIT_FOR(tarn__load_relaxed(&c->ctrl->server_state) == 1);
+}
+
+PLAIN_TEST(t11_who_waits_is_heard_though_its_rings_are_taken_away)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = robbed_client(&s);
+
+	for (unsigned i = 0; i < 3; i++) {
+		await_sleep(c);
+		OK(tarn_client_ping(c, TARN_FOREVER));
+	}
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* Who has a descriptor for answers cannot ring again. */
+PLAIN_TEST(t11_calls_in_the_background_are_heard_though_their_rings_are_taken_away)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = robbed_client(&s);
+	struct pollfd p = { .events = POLLIN };
+	tarn_pending *call;
+	tarn_object *q;
+
+	OK(tarn_queue_new(c, NULL, &q));
+	OK(tarn_client_event_fd(c, &p.fd));
+	for (unsigned i = 0; i < 3; i++) {
+		await_sleep(c);
+		OK(tarn_call_start(q, "qsize", NULL, &call));
+		while (tarn_call_poll(call) == 0) {
+			PLAIN_EQ(poll(&p, 1, -1), 1);
+			OK(tarn_client_event_clear(c));
+		}
+		tarn_call_free(call);
+	}
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* The one that leaves does not wait, and the one that waits asks nothing: nobody rang again. */
+PLAIN_TEST(t11_a_receiver_hears_that_its_sender_has_left_though_that_ring_is_taken_away)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = robbed_client(&s);
+	uint32_t *step = scene_shared(sizeof *step);
+	tarn_channel *ch;
+	tarn_block *b;
+
+	OK(tarn_channel_new(c, 4, "left", &ch));
+	OK(tarn_channel_bind(ch, TARN_PRODUCER));
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		tarn_client *mine = robbed_client(&s);
+		tarn_channel *in;
+
+		OK(tarn_channel_open(mine, "left", TARN_FOREVER, &in));
+		OK(tarn_channel_bind(in, TARN_CONSUMER));
+		FAILS(tarn_channel_recv(in, &b, NULL, 0), EAGAIN);
+		scene_say(step, 1);
+		FAILS(tarn_channel_recv(in, &b, NULL, TARN_FOREVER), TARN_ECLOSED);
+		tarn_channel_unref(in);
+		tarn_client_close(mine);
+		_exit(0);
+	}
+	scene_await(step, 1);
+	await_sleep(c);
+	OK(tarn_channel_close(ch));
+	PLAIN_EQ(plain_reap(pid), 0);
+	tarn_channel_unref(ch);
+	tarn_client_close(c);
+	scene_close(&s);
 }
 
 PLAIN_MAIN()

@@ -771,6 +771,16 @@ ARENA_TEST(k4_private_objects_are_lost_and_say_so)
 	FAILS(tarn_call(o, "get", NULL, &p, TARN_FOREVER), TARN_ESTALE);
 	says("TARN_TYPE_PRIVATE");
 	FAILS(tarn_call(o, "get_slowly", NULL, &p, TARN_FOREVER), TARN_ESTALE);
+	/* Nor can a method that calls it in place. */
+	tarn_object *caller = NEW(c, "Caller", "");
+	tarn_builder b;
+	tarn_builder_init(&b);
+	OK(tarn_put(&b, "Os", o, "get"));
+	PLAIN_CHECK(tarn_call(caller, "call", &b, &p, TARN_FOREVER) < 0);
+	says("TARN_TYPE_PRIVATE");
+	says("lost with the process of its server");
+	tarn_builder_fini(&b);
+	tarn_object_unref(caller);
 	tarn_object_describe(o, text, sizeof text, TARN_FOREVER);
 	tarn_object_row *row;
 	size_t rows;
@@ -1222,6 +1232,37 @@ ARENA_TEST(k7_an_item_is_delivered_again_though_the_server_is_killed_when_it_is_
 	PLAIN_EQ(plain_reap(pid), -SIGKILL);
 	await_successor(c, server);
 	PLAIN_WAIT_FOR(tarn__load_acquire(&q->retries) << 32 != 0);
+	tarn_object_unref(o);
+	arena_settle(c);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+/* The slot says by then that its item is counted: that is taken back, as the count. */
+ARENA_TEST(k7_a_lost_item_is_counted_once_though_the_server_is_killed_when_it_counts)
+{
+	struct tarn__queue *q;
+	struct arena a;
+	tarn_object *o = NULL;
+	pid_t server, pid;
+
+	kept_start(&a, kind);
+	tarn_client *c = arena_client(&a, NULL);
+	OK(tarn_object_newf(c, "DeadlyQueue", &o, "Q", UINT64_C(4)));
+	OK(tarn_object_publish(o, "o", 0));
+	q = words_of(o, &deadly_queue);
+	q->flags |= TARN__QUEUE_KEEP | TARN__QUEUE_JOIN;
+	server = server_of(c);
+	arm("words");
+	pid = plain_fork();
+	if (pid == 0)
+		take_and_die(arena_client(&a, NULL));
+	PLAIN_EQ(plain_reap(pid), -SIGKILL);
+	await_successor(c, server);
+	PLAIN_WAIT_FOR(tarn__load_acquire(&q->lost) != 0);
+	tarn_client_close(arena_client(&a, NULL)); /* of which it is told behind that */
+	arena_settle(c);
+	PLAIN_EQ(tarn__load_acquire(&q->lost), 1);
 	tarn_object_unref(o);
 	arena_settle(c);
 	tarn_client_close(c);

@@ -3,6 +3,7 @@
  * T12: each resource that runs out is its own error with a sentence, never a signal, and
  * everything comes back. (Full /dev/shm: lib/client/test-full.c; lanes: test-lanes.c.)
  */
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,6 +211,38 @@ PLAIN_TEST(t12_many_handles_fit_into_little_address_space)
 	struct scene s = scene_open(NULL);
 
 	in_a_child(&s, little_for_handles);
+	scene_close(&s);
+}
+
+/* Objects among descriptors are waited for with a thread. That there is none is no time that is over. */
+static void no_thread_to_wait_with(const struct scene *s)
+{
+	tarn_client *c = scene_client(s);
+	tarn_object *event;
+	int ends[2];
+
+	OK(tarn_event_new(c, 0, &event));
+	PLAIN_EQ(pipe(ends), 0);
+	const tarn_waitable w[] = { tarn_waitable_object(event), tarn_waitable_fd(ends[0], POLLIN) };
+	FAILS(tarn_wait(w, 2, TARN_WAIT_FIRST, 0, NULL), EAGAIN);
+	struct rlimit before = limit(RLIMIT_AS, address_space() + (1u << 20));
+	FAILS(tarn_wait(w, 2, TARN_WAIT_FIRST, TARN_FOREVER, NULL), ENOMEM);
+	PLAIN_CHECKF(strstr(tarn_error_last()->message, "thread") != NULL, "%s", tarn_error_last()->message);
+	lift(RLIMIT_AS, &before);
+	FAILS(tarn_wait(w, 2, TARN_WAIT_FIRST, 1000000, NULL), ETIMEDOUT);
+	OK(tarn_event_set(event));
+	OK(tarn_wait(w, 2, TARN_WAIT_FIRST, TARN_FOREVER, NULL));
+	tarn_object_unref(event);
+	tarn_client_close(c);
+}
+
+PLAIN_TEST(t12_a_wait_that_gets_no_thread_is_not_late)
+{
+	if (SANITIZED || getenv("TARN_VALGRIND") != NULL)
+		PLAIN_SKIP("their allocator needs more");
+	struct scene s = scene_open(NULL);
+
+	in_a_child(&s, no_thread_to_wait_with);
 	scene_close(&s);
 }
 

@@ -611,4 +611,58 @@ PLAIN_TEST(creators_destructors_and_executors_are_told_what_they_cannot_do)
 	scene_close(&s);
 }
 
+/* ---- forks while something is done for the first time ---- */
+
+/* The library's own way to it: in its first call of a kind it said what to do at forks, with locks held that a fork
+ * beside it did not know of. */
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *dso);
+extern void *__dso_handle;
+static struct {
+	uint32_t armed, at_it, forked;
+} first;
+
+int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+	if (__atomic_load_n(&first.armed, __ATOMIC_ACQUIRE) != 0) {
+		scene_say(&first.at_it, 1);
+		scene_await(&first.forked, 1);
+	}
+	return __register_atfork(prepare, parent, child, __dso_handle);
+}
+
+static void *spawn_first(void *arg)
+{
+	tarn_process *p;
+
+	OK(tarn_process_spawn(arg, &(tarn_process_options){ .program = "/bin/true" }, &p));
+	OK(tarn_process_join(p, TARN_FOREVER));
+	tarn_process_unref(p);
+	scene_say(&first.at_it, 1);
+	return NULL;
+}
+
+PLAIN_TEST(a_fork_beside_the_very_first_spawn_leaves_the_child_no_lock_of_it)
+{
+	if (ARENA_ASAN)
+		PLAIN_SKIP("%s", "a fork of several threads can wait for the sanitizer's allocator for ever");
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	pthread_t thread;
+
+	__atomic_store_n(&first.armed, 1, __ATOMIC_RELEASE);
+	PLAIN_EQ(pthread_create(&thread, NULL, spawn_first, c), 0);
+	scene_await(&first.at_it, 1);
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		first.armed = 0;
+		spawn_first(scene_client(&s));
+		_exit(0);
+	}
+	scene_say(&first.forked, 1);
+	PLAIN_EQ(plain_reap(pid), 0);
+	pthread_join(thread, NULL);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 PLAIN_MAIN()

@@ -470,6 +470,8 @@ PLAIN_TEST(p3_a_token_of_an_object_is_nothing_else)
 
 	OK(tarn_object_export(m, &many, &t));
 	FAILS(tarn_block_import(u.c, &t, &b), TARN_EKIND);
+	PLAIN_CHECK(strcmp(tarn_error_last()->message,
+			   "The token stands for an object, a block was asked for.") == 0);
 	FAILS(tarn_channel_import(u.c, &t, &ch), TARN_EKIND);
 	t.bytes[30] ^= 1;
 	FAILS(tarn_object_import(u.c, &t, &got), EINVAL);

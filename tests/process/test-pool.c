@@ -4,6 +4,7 @@
  * program again.
  */
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <unistd.h>
 
 #include "lib/process/cpu.h"
+#include "tests/common/arena.h"
 #include "tests/common/tasks.h"
 #include "tests/common/types.h"
 
@@ -787,6 +789,155 @@ PLAIN_TEST(u11_a_runner_whose_process_is_killed_says_so_at_once)
 	tarn_builder_fini(&b);
 	tarn_runner_unref(r);
 	user_close(&u);
+}
+
+/* ---- sizes, forks ---- */
+
+/* It became none, with a result of no elements. */
+PLAIN_TEST(a_map_in_one_chunk_however_large_is_one_task)
+{
+	struct user u = user_open(&three);
+	tarn_parcel list;
+	tarn_builder b;
+
+	tarn_builder_init(&b);
+	tarn_put(&b, "[iii]", 1, 2, 3);
+	tarn_parcel items;
+	OK(tarn_parcel_from(&b, &items));
+	tarn_builder_fini(&b);
+	for (size_t less = 0; less < 5; less++) {
+		OK(tarn_pool_map(u.pool, "square", tarn_parcel_at(&items, 0), SIZE_MAX - less, TARN_FOREVER, &list));
+		PLAIN_EQ(tarn_value_count(tarn_parcel_at(&list, 0)), 3);
+		tarn_parcel_fini(&list);
+	}
+	tarn_parcel_fini(&items);
+	user_close(&u);
+}
+
+static uint32_t looks; /* 0: no more; by the test */
+
+static void *look_on_and_on(void *arg)
+{
+	int pids[3];
+
+	while (__atomic_load_n(&looks, __ATOMIC_RELAXED) != 0)
+		tarn_pool_pids(arg, pids, 3);
+	return NULL;
+}
+
+/* Its threads are not there, and their locks are as they were at some moment. */
+PLAIN_TEST(a_forked_child_waits_for_nothing_of_its_parents_pool)
+{
+	if (ARENA_ASAN)
+		PLAIN_SKIP("%s", "a fork of several threads can wait for the sanitizer's allocator for ever");
+	struct user u = user_open(&three);
+	tarn_pool_result *r = task_begin(u.pool, 1);
+	const tarn_parcel *values;
+	pthread_t thread;
+	int pids[3];
+
+	__atomic_store_n(&looks, 1, __ATOMIC_RELAXED);
+	PLAIN_EQ(pthread_create(&thread, NULL, look_on_and_on, u.pool), 0);
+	for (unsigned i = 0; i < 20; i++) {
+		pid_t pid = plain_fork();
+
+		if (pid == 0) {
+			PLAIN_EQ(tarn_pool_pids(u.pool, pids, 3), 0);
+			PLAIN_CHECK(!tarn_pool_result_ready(r));
+			FAILS(tarn_pool_result_wait(r, TARN_FOREVER), TARN_EFORKED);
+			FAILS(tarn_pool_result_get(r, TARN_FOREVER, &values), TARN_EFORKED);
+			tarn_pool_result_unref(r);
+			tarn_pool_unref(u.pool);
+			_exit(0);
+		}
+		PLAIN_EQ(plain_reap(pid), 0);
+	}
+	__atomic_store_n(&looks, 0, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	task_go(1);
+	OK(tarn_pool_result_wait(r, TARN_FOREVER));
+	tarn_pool_result_unref(r);
+	user_close(&u);
+}
+
+static void *call_it(void *arg)
+{
+	tarn_builder args;
+
+	task_args(&args, 2);
+	OK(tarn_runner_call(arg, &args, TARN_FOREVER, NULL));
+	tarn_builder_fini(&args);
+	return NULL;
+}
+
+/* Whoever calls has it locked. */
+PLAIN_TEST(a_forked_child_waits_for_no_runner_of_its_parents)
+{
+	if (ARENA_ASAN)
+		PLAIN_SKIP("%s", "a fork of several threads can wait for the sanitizer's allocator for ever");
+	struct user u = user_open(NULL);
+	tarn_runner *r;
+	pthread_t thread;
+
+	OK(tarn_runner_new(u.c, &(tarn_runner_options){ .call = "begin_and_wait" }, &r));
+	OK(tarn_runner_start(r));
+	PLAIN_EQ(pthread_create(&thread, NULL, call_it, r), 0);
+	PLAIN_WAIT_FOR(task_begun(2));
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		FAILS(tarn_runner_call(r, NULL, TARN_FOREVER, NULL), TARN_EFORKED);
+		FAILS(tarn_runner_rejoin(r, TARN_FOREVER, NULL), TARN_EFORKED);
+		FAILS(tarn_runner_join(r, TARN_FOREVER), TARN_EFORKED);
+		tarn_runner_unref(r);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(pid), 0);
+	task_go(2);
+	pthread_join(thread, NULL);
+	OK(tarn_runner_join(r, TARN_FOREVER));
+	tarn_runner_unref(r);
+	user_close(&u);
+}
+
+static int run_until_told(struct tarn_worker *worker)
+{
+	while (tarn_worker_check(worker) == 0)
+		usleep(1000);
+	return tarn_error_last()->code;
+}
+
+static int run_no_more(struct tarn_worker *worker)
+{
+	return tarn_put_int(tarn_worker_result(worker), 3);
+}
+
+PLAIN_TEST(a_forked_child_waits_for_no_thread_of_its_parents)
+{
+	if (ARENA_ASAN)
+		PLAIN_SKIP("%s", "a fork of several threads can wait for the sanitizer's allocator for ever");
+	tarn_thread *runs, *ended;
+
+	OK(tarn_thread_spawn(&(tarn_thread_options){ .fn = run_until_told }, &runs));
+	OK(tarn_thread_spawn(&(tarn_thread_options){ .fn = run_no_more }, &ended));
+	PLAIN_WAIT_FOR(tarn_thread_done(ended));
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		FAILS(tarn_thread_join(runs, TARN_FOREVER), TARN_EFORKED);
+		FAILS(tarn_thread_join(ended, TARN_FOREVER), TARN_EFORKED);
+		FAILS(tarn_thread_terminate(runs), TARN_EFORKED);
+		const tarn_waitable it = { .kind = TARN_WAITABLE_THREAD, .of.thread = runs };
+		FAILS(tarn_wait(&it, 1, TARN_WAIT_ALL, TARN_FOREVER, NULL), TARN_EFORKED);
+		PLAIN_CHECK(!tarn_thread_done(runs) && tarn_thread_done(ended));
+		tarn_thread_unref(runs);
+		tarn_thread_unref(ended);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(pid), 0);
+	OK(tarn_thread_terminate(runs));
+	OK(tarn_thread_join(runs, TARN_FOREVER));
+	OK(tarn_thread_join(ended, TARN_FOREVER));
+	tarn_thread_unref(runs);
+	tarn_thread_unref(ended);
 }
 
 PLAIN_MAIN()

@@ -997,4 +997,64 @@ PLAIN_TEST(t13_what_is_to_be_delivered_again_is_found_also_if_a_server_died_befo
 	scene_close(&s);
 }
 
+/* ---- evicted, and living on ---- */
+
+/* Is evicted and takes an item all the same, of which it can read nothing. */
+static void take_evicted(const struct scene *s, uint32_t *step)
+{
+	const uint64_t nonsense[7] = { tarn__header((enum tarn__message)255, 1, 0, 7) };
+	tarn_client *mine;
+	tarn_parcel p;
+	tarn_object *q = find(s, &mine);
+
+	PLAIN_EQ(tarn_queue_size(q), 1); /* from here on it asks for nothing */
+	tarn__requests_post(&tarn__lane_mine(mine)->requests, nonsense);
+	PLAIN_WAIT_FOR(tarn_client_ping(mine, TARN_FOREVER) == -TARN_EEVICTED);
+	FAILS(tarn_queue_get(q, &p, TARN_FOREVER), TARN_EEVICTED);
+	PLAIN_CHECK(strstr(tarn_error_last()->message, "detached") != NULL);
+	scene_say(step, 1);
+	for (;;)
+		pause();
+}
+
+/* The slot was released with what it refers to: that was the queue's until it ended, and so was its run. */
+static void evicted_takes(size_t maxsize)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, maxsize, 0), *other = queue_new(c, 1, 0), *more = queue_new(c, 1, 0);
+	struct tarn__queue *in = tarn__object_instance(q, &tarn__type_queue);
+	uint32_t *step = scene_shared(sizeof *step);
+	int64_t n;
+
+	OK(tarn_object_publish(q, "q", 0));
+	OK(tarn_queue_putf(q, 0, "OO", other, more));
+	scene_settle(&s);
+	PLAIN_EQ(scene_count(&s, tarn_object_id(other)), 2);
+	pid_t pid = plain_fork();
+	if (pid == 0)
+		take_evicted(&s, step);
+	scene_await(step, 1);
+	s.evictions = 1;
+	scene_settle(&s);
+	PLAIN_EQ(scene_count(&s, tarn_object_id(other)), 1);
+	PLAIN_EQ(scene_count(&s, tarn_object_id(more)), 1);
+	/* It works on while that client lives, and needs no more memory. */
+	for (int64_t k = 0; k < 5 * (int64_t)TARN__QUEUE_RUN; k++) {
+		OK(tarn_queue_putf(q, 0, "q", k));
+		OK(tarn_queue_getf(q, 0, "q", &n));
+		PLAIN_EQ(n, k);
+	}
+	PLAIN_CHECK(maxsize != 0 || tarn__load_relaxed(&in->runs_made) <= 2);
+	plain_kill(pid);
+	PLAIN_WAIT_FOR(scene_client_gone(&s, pid));
+	tarn_object_unref(more);
+	tarn_object_unref(other);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+PLAIN_TEST(t12_an_evicted_consumer_leaves_nothing_with_an_unbounded_queue) { evicted_takes(0); }
+PLAIN_TEST(t12_an_evicted_consumer_leaves_nothing_with_a_ring) { evicted_takes(4); }
+
 PLAIN_MAIN()

@@ -1026,4 +1026,44 @@ PLAIN_TEST(a_server_in_this_directory_is_found_from_any_other)
 	tarn_server_unref(server);
 }
 
+/* The kernel's signal for who writes to a pipe that nobody reads ended the program that served in a thread of its own, as soon
+ * as a client with a descriptor for events was gone. */
+PLAIN_TEST(a_client_that_reads_no_events_any_more_ends_no_server)
+{
+	const tarn_server_options o = { .arena_bytes = 16u << 20, .name = "events" };
+	const tarn_client_options patient = { .connect_timeout_ns = TARN_FOREVER };
+	pid_t pid = plain_fork();
+	tarn_inspector *in;
+	tarn_client *c;
+	int fd;
+
+	if (pid == 0) {
+		sigset_t before, after;
+
+		signal(SIGPIPE, SIG_DFL);
+		sigprocmask(SIG_SETMASK, NULL, &before);
+		OK(tarn_server_run(&o));
+		/* As it was, and without a signal that was kept back. */
+		sigprocmask(SIG_SETMASK, NULL, &after);
+		for (int n = 1; n < NSIG; n++)
+			PLAIN_EQ(sigismember(&before, n), sigismember(&after, n));
+		_exit(7);
+	}
+	OK(tarn_client_open("events", &patient, &c));
+	OK(tarn_client_event_fd(c, &fd));
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	PLAIN_EQ(dup2(null, fd), fd); /* the library's to close, still */
+	close(null);
+	for (int i = 0; i < 3; i++) {
+		OK(tarn_client_ping(c, TARN_FOREVER));
+		tarn_client_event_clear(c);
+	}
+	tarn_client_close(c);
+	smoke("events");
+	OK(tarn_inspector_open("events", 0, &in));
+	OK(tarn_inspector_shutdown(in));
+	tarn_inspector_close(in);
+	PLAIN_EQ(plain_reap(pid), 7);
+}
+
 PLAIN_MAIN()

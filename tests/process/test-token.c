@@ -14,6 +14,7 @@
 #include "lib/client/client.h"
 #include "shm/hash.h"
 #include "tests/common/scene.h"
+#include "tests/common/user.h"
 
 /* A client with a block of 1000 known bytes. */
 struct issuer {
@@ -276,10 +277,14 @@ PLAIN_TEST(p4_a_token_holds_the_arenas_name_an_id_a_nonce_and_nothing_else)
 	issuer_close(&u);
 }
 
+/* Who has found out where the sockets are. */
 static void become_nobody(void)
 {
-	PLAIN_EQ(setgid(65534), 0);
-	PLAIN_EQ(setuid(65534), 0);
+	char *runtime = strdup(getenv("XDG_RUNTIME_DIR"));
+
+	user_become(65534, 65534, 65534);
+	PLAIN_EQ(setenv("XDG_RUNTIME_DIR", runtime, 1), 0);
+	free(runtime);
 }
 
 /* Tries @name as another user: attaching and asking. */

@@ -6,7 +6,7 @@
 # proves nothing. The lines before a patch:
 #
 #	What: one sentence
-#	Program: test-sync-schedules	(else test-schedules)
+#	Program: test-sync-schedules	(or test-queue-schedules; else test-schedules)
 #	Found by: names or patterns of the scenarios that are played
 #	Only with: pso			with memories that are stronger nothing may be found (also: tso)
 set -euo pipefail
@@ -63,7 +63,8 @@ restore() {
 # In the sources, as in a clone: a compiler cache knows most of it already.
 build=sources/build
 if ! { { [ -e $build/build.ninja ] || meson setup $build sources -Dbench=false -Dexamples=false; } &&
-	ninja -j2 -C $build tests/schedules/test-schedules tests/schedules/test-sync-schedules; } >log 2>&1; then
+	ninja -j2 -C $build tests/schedules/test-schedules tests/schedules/test-sync-schedules \
+		tests/schedules/test-queue-schedules; } >log 2>&1; then
 	tail -n 30 log >&2
 	echo "1..1"
 	echo "not ok 1 - the copy is built"

@@ -4,102 +4,14 @@
  * searched with up to three switches as far as its number of runs goes, and then by random priorities;
  * with stores seen at once, with store buffers (TSO) and with stores out of order (PSO).
  *
- *	TARN_SCHED_RUNS=N      in each of the six ways (default 400)
- *	TARN_SCHED_MEMORY=M    only "at-once", "tso", "pso", or several with commas
- *	TARN_SCHED_SWITCHES=N  of the search (default 3)
- *	TARN_SCHED_SEED=N      of the random runs; printed
+ * scenario.h says how to make it longer.
  *
  * tests/schedules/patches.sh puts each trap back and expects it to be found.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "tests/common/plain.h"
-#include "world.h"
-
-/* ---- the search of one scenario ---- */
-
-struct scenario {
-	unsigned clients;
-	void (*begin)(void);
-	void (*end)(void);
-};
-
-static void begin(void *arg)
-{
-	const struct scenario *o = arg;
-
-	world_open(o->clients);
-	o->begin();
-}
-
-static void end(void *arg)
-{
-	const struct scenario *o = arg;
-
-	if (o->end != NULL)
-		o->end();
-	if (world->slept_out != 0 && !world->may_sleep)
-		sched_fail("a waiter was not woken: its time slice ended");
-	world_close();
-}
-
-static uint64_t number(const char *name, uint64_t otherwise)
-{
-	const char *text = getenv(name);
-
-	return text != NULL && *text != '\0' ? strtoull(text, NULL, 10) : otherwise;
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-static void search(const struct scenario *o)
-{
-	uint64_t budget = number("TARN_SCHED_RUNS", 400), seed = number("TARN_SCHED_SEED", now());
-	unsigned most = (unsigned)number("TARN_SCHED_SWITCHES", SCHED_SWITCHES);
-	struct sched_play play = world_play;
-
-	play.begin = begin;
-	play.end = end;
-	play.arg = (void *)(uintptr_t)o;
-	for (enum sched_memory memory = SCHED_AT_ONCE; memory < SCHED_MEMORIES; memory++) {
-		if (!sched_memory_is_wanted(memory))
-			continue;
-		struct sched_stats all = { 0 }, random = { 0 };
-		unsigned done = 0;
-		/* Few switches first: what they find is short. */
-		for (unsigned n = 0; n <= most && all.runs < budget; n++) {
-			enum sched_verdict v = sched_search(&play, memory, n, budget - all.runs, &all);
-
-			PLAIN_CHECKF(v != SCHED_FAILED, "%s", sched_failure());
-			if (v == SCHED_SOME)
-				break;
-			done = n;
-		}
-		PLAIN_CHECKF(sched_random(&play, memory, seed, budget, &random) != SCHED_FAILED, "%s",
-			     sched_failure());
-		fprintf(stderr, "# %s: all runs of up to %u switches, %llu searched; %llu random, seed "
-			"%llu; up to %llu steps\n", sched_memory_name(memory), done,
-			(unsigned long long)all.runs, (unsigned long long)random.runs,
-			(unsigned long long)seed,
-			(unsigned long long)(all.longest > random.longest ? all.longest
-									  : random.longest));
-	}
-}
-
-#define SCENARIO(name, clients, begin, end)                         \
-	PLAIN_TEST_TIMEOUT(name, 3600)                              \
-	{                                                           \
-		static const struct scenario o = { clients, begin, end }; \
-		search(&o);                                         \
-	}
+#include "scenario.h"
 
 /* ---- what they are made of ---- */
 
@@ -196,7 +108,7 @@ static void h1_end(void)
 	world_drop(world->b[1]);
 	all_freed();
 }
-SCENARIO(h1_h7_a_send_on_one_lane_and_the_last_drop_on_another, 2, h1_begin, h1_end)
+SCENARIO(h1_h7_a_send_on_one_lane_and_the_last_drop_on_another, .clients = 2, .begin = h1_begin, .end = h1_end)
 
 /* The same of a block that the process has long received, and has on a second lane. */
 static void h1_old_begin(void)
@@ -215,7 +127,7 @@ static void h1_old_begin(void)
 	world_thread(0, h1_b);
 	world_thread(1, h1_r);
 }
-SCENARIO(h1_the_same_with_a_block_that_came_long_ago, 2, h1_old_begin, all_freed)
+SCENARIO(h1_the_same_with_a_block_that_came_long_ago, .clients = 2, .begin = h1_old_begin, .end = all_freed)
 
 /* ---- H3: the second token of a block that one has ---- */
 
@@ -243,7 +155,7 @@ static void h3_begin(void)
 	world_thread(0, h3_p);
 	world_thread(1, h3_q);
 }
-SCENARIO(h3_a_second_token_is_absorbed, 2, h3_begin, all_freed)
+SCENARIO(h3_a_second_token_is_absorbed, .clients = 2, .begin = h3_begin, .end = all_freed)
 
 /* ---- H4: two threads receive the same block at the same time ---- */
 
@@ -271,7 +183,7 @@ static void h4_begin(void)
 	world_thread(1, h4_q0);
 	world_thread(1, h4_q1);
 }
-SCENARIO(h4_two_threads_receive_a_block_first, 2, h4_begin, all_freed)
+SCENARIO(h4_two_threads_receive_a_block_first, .clients = 2, .begin = h4_begin, .end = all_freed)
 
 /* ---- H5, H6: the producer dies while the consumer reads ---- */
 
@@ -306,7 +218,7 @@ static void h5_begin(void)
 	world_thread(1, h5_q);
 	world_thread(2, h5_killer);
 }
-SCENARIO(h5_h6_a_producer_dies_while_its_consumer_reads, 2, h5_begin, all_freed)
+SCENARIO(h5_h6_a_producer_dies_while_its_consumer_reads, .clients = 2, .begin = h5_begin, .end = all_freed)
 
 /* With a third one, who is sent the same block: a count that is too small frees it under him. */
 static void h6_r(void)
@@ -345,7 +257,7 @@ static void h6_begin(void)
 	world_thread(1, h6_r);
 	world_thread(3, h5_killer);
 }
-SCENARIO(h6_a_consumer_keeps_what_it_read_of_a_dead_producer, 3, h6_begin, all_freed)
+SCENARIO(h6_a_consumer_keeps_what_it_read_of_a_dead_producer, .clients = 3, .begin = h6_begin, .end = all_freed)
 
 /* The consumer comes late, when the death is noticed and half an epoch is over. */
 static void h5_late_q(void)
@@ -367,7 +279,8 @@ static void h5_late_begin(void)
 	world_thread(1, h5_late_q);
 	world_thread(2, h5_killer);
 }
-SCENARIO(h5_a_consumer_reads_while_its_producer_is_reclaimed, 2, h5_late_begin, all_freed)
+SCENARIO(h5_a_consumer_reads_while_its_producer_is_reclaimed, .clients = 2,
+	 .begin = h5_late_begin, .end = all_freed)
 
 /* The consumer is stopped somewhere in its receive while all of the reclaim happens. */
 static void h6_slow_begin(void)
@@ -382,7 +295,8 @@ static void h6_slow_begin(void)
 	world_thread(2, h5_killer);
 	world_server();
 }
-SCENARIO(h6_a_consumer_is_stopped_while_its_producer_is_reclaimed, 2, h6_slow_begin, all_freed)
+SCENARIO(h6_a_consumer_is_stopped_while_its_producer_is_reclaimed, .clients = 2,
+	 .begin = h6_slow_begin, .end = all_freed)
 
 /* ---- H8: forwarded before the owner was heard ---- */
 
@@ -413,7 +327,7 @@ static void h8_begin(void)
 	world_thread(1, h8_q);
 	world_thread(2, h8_r);
 }
-SCENARIO(h8_a_block_is_forwarded_before_its_owner_was_heard, 3, h8_begin, all_freed)
+SCENARIO(h8_a_block_is_forwarded_before_its_owner_was_heard, .clients = 3, .begin = h8_begin, .end = all_freed)
 
 /* ---- H9: sends to a consumer that died ---- */
 
@@ -450,7 +364,7 @@ static void h9_begin(void)
 	world_thread(1, h9_q);
 	world_thread(2, h9_killer);
 }
-SCENARIO(h9_sends_to_a_consumer_that_died_leave_nothing, 2, h9_begin, all_freed)
+SCENARIO(h9_sends_to_a_consumer_that_died_leave_nothing, .clients = 2, .begin = h9_begin, .end = all_freed)
 
 /* ---- H11: a token that leaves through memory which nobody synchronises ---- */
 
@@ -520,7 +434,8 @@ static void h11_begin(void)
 	world_thread(0, h11_p);
 	world_thread(1, h11_q);
 }
-SCENARIO(h11_a_token_leaves_through_memory_that_nobody_synchronises, 2, h11_begin, all_freed)
+SCENARIO(h11_a_token_leaves_through_memory_that_nobody_synchronises, .clients = 2,
+	 .begin = h11_begin, .end = all_freed)
 
 /* ---- H18: a channel whose table of tickets would be full ---- */
 
@@ -555,7 +470,7 @@ static void h18_begin(void)
 	world_thread(1, h18_q);
 	world_thread(2, h18_r);
 }
-SCENARIO(h18_a_channel_that_is_full_holds_up_no_freeing, 3, h18_begin, all_freed)
+SCENARIO(h18_a_channel_that_is_full_holds_up_no_freeing, .clients = 3, .begin = h18_begin, .end = all_freed)
 
 /* ---- H19, H20: the server dies anywhere, a successor goes on ---- */
 
@@ -597,7 +512,7 @@ static void h19_end(void)
 	world->crash_points = false;
 	all_freed();
 }
-SCENARIO(h19_h20_the_server_dies_and_a_successor_goes_on, 2, h19_begin, h19_end)
+SCENARIO(h19_h20_the_server_dies_and_a_successor_goes_on, .clients = 2, .begin = h19_begin, .end = h19_end)
 
 /* ---- H20: who was answered is not un-answered by a rollback ---- */
 
@@ -640,7 +555,7 @@ static void h20_begin(void)
 	world_thread(2, h20_r);
 	world_thread(3, h19_killer);
 }
-SCENARIO(h20_an_answer_stands_whenever_the_server_dies, 3, h20_begin, h19_end)
+SCENARIO(h20_an_answer_stands_whenever_the_server_dies, .clients = 3, .begin = h20_begin, .end = h19_end)
 
 /* ---- H24: sleeping and waking ---- */
 
@@ -660,7 +575,7 @@ static void h24_begin(void)
 	world_thread(0, h24_p);
 	world_thread(1, h24_q);
 }
-SCENARIO(h24_who_asks_a_server_that_falls_asleep_is_answered, 2, h24_begin, NULL)
+SCENARIO(h24_who_asks_a_server_that_falls_asleep_is_answered, .clients = 2, .begin = h24_begin)
 
 static void h24_send(void)
 {
@@ -684,6 +599,6 @@ static void h24_channel_begin(void)
 	world_thread(0, h24_send);
 	world_thread(1, h24_receive);
 }
-SCENARIO(h24_both_ends_of_a_channel_wake_each_other, 2, h24_channel_begin, all_freed)
+SCENARIO(h24_both_ends_of_a_channel_wake_each_other, .clients = 2, .begin = h24_channel_begin, .end = all_freed)
 
 PLAIN_MAIN()

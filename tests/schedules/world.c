@@ -15,6 +15,7 @@
 #include "lib/server/claims.h"
 #include "lib/server/heap.h"
 #include "lib/server/ledger.h"
+#include "lib/types/store.h"
 #include "schedshim.h"
 #undef mmap
 #undef munmap
@@ -27,6 +28,7 @@
 #undef clock_gettime
 #undef pthread_mutex_lock
 #undef pthread_mutex_unlock
+#undef __atomic_load_n
 
 #define KEYS 16u
 #define SEGMENTS 24u
@@ -128,6 +130,22 @@ void tarn__segment_close(struct tarn__segment *s)
 
 uint64_t world_outside[8];
 
+/* A place where another may go on, but for the server's part of what comes by the control socket. */
+static void point(void)
+{
+	if (!world->answers)
+		sched_point();
+}
+
+static bool lies_in(const void *p, const struct tarn__segment *s)
+{
+	return (uintptr_t)p - (uintptr_t)s->base < s->bytes;
+}
+static bool in_view(const void *p)
+{
+	return world->s != NULL && world->s->store != NULL && lies_in(p, &world->s->view_segment);
+}
+
 static bool is_shared(const void *p)
 {
 	if ((const uint64_t *)p >= world_outside && (const uint64_t *)p < world_outside + 8)
@@ -176,10 +194,11 @@ static int answer_attach(struct tarn__answer *ret, int *fds, uint32_t *ret_clien
 	const struct peer *p = s->peer[*ret_client];
 	const uint64_t value[] = { *ret_client, s->st.client[*ret_client].incarnation,
 				   h->arena_bytes, h->max_objects + 1, p->lanes.bytes,
-				   h->arena_bytes, TARN__CTRL_BYTES };
-	/* No containers here: VIEW is what nobody reads. */
+				   h->arena_bytes, s->store != NULL ? s->view_segment.bytes : TARN__CTRL_BYTES };
+	/* Without containers VIEW is what nobody reads. */
 	const int all[TARN__CONTROL_FDS] = { s->ctrl_segment.fd, s->st.dir_segment.fd, s->st.data.fd,
-					     p->lanes.fd, DOORBELL_FD, s->ctrl_segment.fd };
+					     p->lanes.fd, DOORBELL_FD,
+					     s->store != NULL ? s->view_segment.fd : s->ctrl_segment.fd };
 
 	memcpy(ret->value, value, sizeof value);
 	memcpy(fds, all, sizeof all);
@@ -226,12 +245,11 @@ int __wrap_tarn__control_ask(int fd, const struct tarn__request *ask, struct tar
 	/* The server does this between two messages. */
 	while (sched_is_running() && world->s->st.head->undo.n != 0)
 		sched_yield_now();
-	bool points = world->crash_points;
-
-	world->crash_points = false;
+	/* Nobody else goes on meanwhile: who asks may be killed, but the server's part of it is not. */
+	world->answers = true;
 	int r = answer(fd, ask, ret, ret_fds);
 
-	world->crash_points = points;
+	world->answers = false;
 	if (r == 0 && ask->kind == TARN__CTL_DETACH)
 		wait_reclaimed(connection[fd - CONNECTION_FD]);
 	return r;
@@ -288,7 +306,7 @@ int tarn__loop_wait(struct tarn__loop *loop, int64_t timeout_ns)
 		rung = 0;
 		return n;
 	}
-	sched_point();
+	point();
 	while (rung == 0 && !world->s->stopping)
 		if (!sched_block(&the_loop, timeout_ns < 0 ? UINT64_MAX
 						      : sched_clock() + (uint64_t)timeout_ns))
@@ -310,7 +328,7 @@ bool tarn__membarrier(void)
 }
 void tarn__sleep_barrier(bool fence)
 {
-	sched_point();
+	point();
 	if (fence)
 		sched_drain();
 	else
@@ -322,7 +340,7 @@ int tarn__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline)
 		ss_yield();
 		return 0;
 	}
-	sched_point();
+	point();
 	sched_drain();
 	if (__atomic_load_n(word, __ATOMIC_RELAXED) != value)
 		return 0;
@@ -337,7 +355,7 @@ int tarn__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline)
 }
 int tarn__futex_wake(const uint32_t *word, int n)
 {
-	sched_point();
+	point();
 	sched_drain();
 	return (int)sched_wake(word, (unsigned)n);
 }
@@ -354,28 +372,49 @@ void tarn__spin_init(struct tarn__spin *s, unsigned default_us)
 
 /* ---- shared words ---- */
 
+/* Where each access is a place to go on at, ordered or not, but for what nobody changes. */
+static bool is_watched(const void *p)
+{
+	if (!world->watch_data || !(lies_in(p, &world->s->st.data) || in_view(p)))
+		return false;
+	for (unsigned i = 0; i < WORLD_STILL; i++)
+		if ((uintptr_t)p - (uintptr_t)world->still[i].at < world->still[i].bytes)
+			return false;
+	return true;
+}
+
+void world_still(const void *at, size_t bytes)
+{
+	unsigned i = 0;
+
+	while (world->still[i].bytes != 0)
+		MUST_BE(++i < WORLD_STILL);
+	world->still[i].at = at;
+	world->still[i].bytes = bytes;
+}
+
 uint64_t shim_load64(const uint64_t *p, bool ordered)
 {
-	if (ordered && is_shared(p))
-		sched_point();
+	if ((ordered && is_shared(p)) || is_watched(p))
+		point();
 	return sched_load(p, 8);
 }
 uint32_t shim_load32(const uint32_t *p, bool ordered)
 {
-	if (ordered)
-		sched_point();
+	if (ordered || is_watched(p))
+		point();
 	return (uint32_t)sched_load(p, 4);
 }
 void shim_store64(uint64_t *p, uint64_t v, bool ordered)
 {
-	if (ordered)
-		sched_point();
+	if (ordered || is_watched(p))
+		point();
 	sched_store(p, 8, v, ordered);
 }
 void shim_store32(uint32_t *p, uint32_t v, bool ordered)
 {
-	if (ordered)
-		sched_point();
+	if (ordered || is_watched(p))
+		point();
 	sched_store(p, 4, v, ordered);
 }
 void shim_pause(void)
@@ -387,19 +426,37 @@ void shim_pause(void)
 
 void ss_rmw(const void *p, unsigned bytes, int order)
 {
-	sched_point();
+	point();
 	sched_rmw(p, bytes, order);
 }
+/* What containers have is written plainly, that is at once, between fences: so these have to let out what
+ * was stored before. */
 void ss_fence(int order)
 {
-	sched_point();
+	point();
 	sched_fence(order);
-}
-/* Of a store to a private word. */
-void ss_order(int order)
-{
-	if (order != __ATOMIC_RELAXED)
+	if (order == __ATOMIC_RELEASE && world->s->store != NULL)
 		sched_release();
+}
+/* Of a store that is done in place, at once. */
+void ss_order(const void *p, int order)
+{
+	if (is_shared(p)) {
+		point();
+		sched_drain();
+	} else if (order != __ATOMIC_RELAXED) {
+		sched_release();
+	}
+}
+bool ss_is_shared(const void *p)
+{
+	return is_shared(p);
+}
+uint64_t ss_load(const void *p, unsigned bytes, int order)
+{
+	if (order != __ATOMIC_RELAXED || is_watched(p))
+		point();
+	return sched_load(p, bytes);
 }
 int ss_mutex_unlock(pthread_mutex_t *m)
 {
@@ -408,7 +465,7 @@ int ss_mutex_unlock(pthread_mutex_t *m)
 }
 int ss_mutex_lock(pthread_mutex_t *m)
 {
-	sched_point();
+	point();
 	sched_drain();
 	while (pthread_mutex_trylock(m) != 0) {
 		if (!sched_is_running()) {
@@ -490,7 +547,7 @@ ssize_t ss_write(int fd, const void *bytes, size_t n)
 {
 	if (fd != DOORBELL_FD)
 		return write(fd, bytes, n);
-	sched_point();
+	point();
 	sched_drain();
 	rung = 1;
 	sched_wake(&the_loop, 1);
@@ -502,7 +559,7 @@ ssize_t ss_pread(int fd, void *bytes, size_t n, off_t at)
 
 	if (i < 0)
 		return -1;
-	sched_point();
+	point();
 	sched_drain();
 	memcpy(bytes, segment[i].base + at, n);
 	return (ssize_t)n;
@@ -534,25 +591,47 @@ int ss_clock_gettime(clockid_t clock, struct timespec *ret)
 void tarn__meta_hook(void)
 {
 	if (world->crash_points)
-		sched_point();
+		point();
 }
 
 /* ---- threads of a process ---- */
 
-static struct tarn__here here[SCHED_THREADS + 1];
+/* All that the library has for each thread: __thread is a section here (meson.build), and each coroutine has
+ * a copy of it while others run. */
+extern unsigned char __start_tarn_thread[], __stop_tarn_thread[];
+static unsigned char *of_thread[SCHED_THREADS + 1], *at_first;
 
+static void threads_forget(void)
+{
+	const size_t bytes = (size_t)(__stop_tarn_thread - __start_tarn_thread);
+
+	if (at_first == NULL) {
+		at_first = malloc((SCHED_THREADS + 2) * bytes);
+		MUST_BE(at_first != NULL);
+		memcpy(at_first, __start_tarn_thread, bytes);
+		for (unsigned i = 0; i <= SCHED_THREADS; i++)
+			of_thread[i] = at_first + (i + 1) * bytes;
+	}
+	for (unsigned i = 0; i <= SCHED_THREADS; i++)
+		memcpy(of_thread[i], at_first, bytes);
+	memcpy(__start_tarn_thread, at_first, bytes);
+}
+static void switch_to(unsigned thread)
+{
+	const size_t bytes = (size_t)(__stop_tarn_thread - __start_tarn_thread);
+
+	memcpy(of_thread[now_thread], __start_tarn_thread, bytes);
+	memcpy(__start_tarn_thread, of_thread[thread], bytes);
+	now_thread = thread;
+}
 static void switch_out(unsigned thread)
 {
-	here[thread] = tarn__here;
-	tarn__here = here[SCHED_THREADS];
-	now_thread = SCHED_THREADS;
+	(void)thread;
+	switch_to(SCHED_THREADS);
 }
 static void switch_in(unsigned thread)
 {
-	if (now_thread == SCHED_THREADS)
-		here[SCHED_THREADS] = tarn__here;
-	tarn__here = here[thread];
-	now_thread = thread;
+	switch_to(thread);
 }
 
 /* ---- the world ---- */
@@ -602,9 +681,7 @@ static void forget(void)
 	memset(world_outside, 0, sizeof world_outside);
 	memset(connection, 0, sizeof connection);
 	memset(specific, 0, sizeof specific);
-	for (unsigned i = 0; i <= SCHED_THREADS; i++)
-		here[i] = (struct tarn__here){ .serial = 1 };
-	tarn__here = here[SCHED_THREADS];
+	threads_forget();
 	n_connections = 0;
 	n_keys = 0;
 	now_thread = SCHED_THREADS;
@@ -612,10 +689,21 @@ static void forget(void)
 	world = &w;
 }
 
-void world_open(unsigned clients)
+static void contents_open(struct server *s)
+{
+	const uint64_t roots = s->st.head->max_objects + 1;
+
+	MUST(tarn__segment_create(s->backing, "view", 4u << 20, &s->view_segment));
+	/* Not as random as the server's: a run is to be had again. */
+	MUST(tarn__store_new(&s->view_segment, roots, 1, &s->store));
+}
+
+void world_open(unsigned clients, bool contents)
 {
 	forget();
 	world->s = server_new();
+	if (contents)
+		contents_open(world->s);
 	/* There is no socket whose other end could be asked. */
 	const tarn_client_options o = { .any_server_user = true };
 
@@ -638,7 +726,8 @@ void world_settle(void)
 	for (unsigned i = 0; i < 2000; i++)
 		if (!tarn__epoch(world->s) && tarn__quiet(world->s) && !world->s->sweeping)
 			break;
-	if (tarn__verify(&world->s->st, say, text) != 0)
+	if (tarn__verify(&world->s->st, say, text) != 0 ||
+	    tarn__contents_verify(world->s->store, &world->s->st, false, say, text) != 0)
 		sched_fail("full check: %s", text);
 	if (world->s->evictions != 0)
 		sched_fail("somebody honest was evicted");
@@ -665,6 +754,8 @@ void world_close(void)
 		if (s->peer[i] != NULL)
 			tarn__peer_free(s, i);
 	tarn__segment_close(&s->ctrl_segment);
+	if (s->store != NULL)
+		tarn__contents_close(s);
 	tarn__state_close(&s->st);
 	free(s->view);
 	free(s);

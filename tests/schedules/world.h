@@ -13,6 +13,7 @@
 #include "tarn/tarn.h"
 
 #define WORLD_CLIENTS 4u
+#define WORLD_STILL 3u
 #define WORLD_FOREVER (100ll * 1000000000)
 
 struct world {
@@ -28,7 +29,13 @@ struct world {
 	uint64_t slept_out; /* waits that a time slice ended, not a wake-up; */
 	bool may_sleep;     /* which is allowed where somebody dies */
 	unsigned more_epochs; /* so many more than one before the server lets others go on */
+	bool answers;       /* the server does, on the control socket */
 	bool crash_points;  /* the server may stop after any store to META */
+	bool watch_data;    /* relaxed accesses to DATA and VIEW are places to go on at, too, but for these: */
+	struct {
+		const void *at;
+		size_t bytes;
+	} still[WORLD_STILL];
 };
 extern struct world *world;
 /* Memory that is not Tarn's and that all have: a mapped file. Its stores are buffered, too. */
@@ -36,8 +43,9 @@ extern uint64_t world_outside[8];
 
 #define SERVER 99u /* its process number */
 
-/* With as many clients; in the caller's context, where waits run the server's epochs. */
-void world_open(unsigned clients);
+/* With as many clients; in the caller's context, where waits run the server's epochs. @contents: with VIEW,
+ * for containers. */
+void world_open(unsigned clients, bool contents);
 /* All clients are closed or dead: settles, checks that nothing is left, and ends it. */
 void world_close(void);
 
@@ -50,6 +58,8 @@ void world_thread(unsigned client, void (*run)(void));
  * itself with its sleep. */
 void world_server(void);
 void world_reactor(void);
+/* With watch_data: nobody changes these bytes any more. */
+void world_still(const void *at, size_t bytes);
 /* The server dies where it is, and a successor goes on with META. */
 void world_server_killed(void);
 /* Process @client dies where it is. */

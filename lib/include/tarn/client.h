@@ -4,10 +4,11 @@
  *
  * A process opens a client once and uses it from any number of threads. Each
  * thread that works gets its own pair of rings to the server (a lane) on first
- * use; it is handed on when the thread ends. A process may be a client of several
- * servers at once.
+ * use; it is handed on when the thread ends. The 1025th at a time is told -EUSERS.
+ * A process may be a client of several servers at once.
  *
- * Timeouts are nanoseconds: TARN_FOREVER waits without limit, 0 only looks,
+ * Timeouts are nanoseconds: TARN_FOREVER waits without limit, and so does any other negative
+ * number (who computes what is left of a deadline makes it 0 when that is over), 0 only looks,
  * anything else is relative to now. Every wait also ends when the server or the
  * peer dies. One rule for all that wait, which other comments do not repeat: who only
  * looked and would have to wait gets -EAGAIN, who waited in vain -ETIMEDOUT. What

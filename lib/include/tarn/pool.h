@@ -78,7 +78,7 @@ TARN_EXPORT int tarn_pool_close(tarn_pool *pool);
 TARN_EXPORT int tarn_pool_terminate(tarn_pool *pool);
 /* Waits for the end of all workers. -TARN_ESTATE neither closed nor terminated; -ETIMEDOUT. */
 TARN_EXPORT int tarn_pool_join(tarn_pool *pool, int64_t timeout_ns);
-/* Process ids of the workers that live now, up to @n of them; returns how many there are. */
+/* Process ids of the workers that live now, up to @n of them; returns how many there are. In a forked child: none. */
 TARN_EXPORT unsigned tarn_pool_pids(tarn_pool *pool, int *ret_pids, unsigned n);
 
 /* ---- results that come later ---- */
@@ -90,7 +90,7 @@ TARN_EXPORT tarn_pool_result *tarn_pool_result_unref(tarn_pool_result *result);
 TARN_EXPORT bool tarn_pool_result_ready(const tarn_pool_result *result);
 /* 1 it succeeded, 0 it failed, -TARN_ESTATE it is not ready. */
 TARN_EXPORT int tarn_pool_result_successful(const tarn_pool_result *result);
-/* 0 ready, -ETIMEDOUT. */
+/* 0 ready, -ETIMEDOUT; -TARN_EFORKED in a forked child, whose copy changes no more. */
 TARN_EXPORT int tarn_pool_result_wait(tarn_pool_result *result, int64_t timeout_ns);
 /* What came of it, as often as one likes; lives as long as the result does. -TARN_EREMOTE it failed
  * (of several items: the first that did), -ETIMEDOUT. */

@@ -85,7 +85,7 @@ enum tarn_wait_until {
  * Waits, up to @timeout_ns, until it is as @until says, and tells of each of the @n things
  * whether it is done (@ret_done may be NULL). 0, also if @n is 0; -ETIMEDOUT, with @ret_done
  * as it is then; -TARN_ESTATE a process was not started, -EPERM a call of another thread, -TARN_EKIND an
- * object that cannot be waited for, -EBADF, -TARN_ESRVDOWN.
+ * object that cannot be waited for, -EBADF, -TARN_ESRVDOWN, -TARN_EFORKED a parent's process or thread, -ENOMEM.
  */
 TARN_EXPORT int tarn_wait(const tarn_waitable *what, size_t n, enum tarn_wait_until until,
 			  int64_t timeout_ns, bool *ret_done);

@@ -1142,3 +1142,37 @@ Test(attack, the_dead_do_not_leave_more_slowly_than_they_come)
 	cr_assert(zero(ptr, s->leaving));
 	all_gone(s);
 }
+
+static int connect_to(const struct server *s)
+{
+	struct sockaddr_un a;
+	int length = tarn__control_address(s->name, 0, &a);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	cr_assert(zero(int, connect(fd, (const struct sockaddr *)&a, (socklen_t)length)));
+	return fd;
+}
+
+/* Whoever connects on and on, and need not be allowed to ask anything, kept the server at it for as long as he liked. */
+Test(attack, those_who_connect_are_let_in_some_at_a_time)
+{
+	struct server *s = fake_server(16);
+	const unsigned all = 100;
+	unsigned rounds = 0;
+	int fd[100];
+
+	listening(s);
+	for (unsigned i = 0; i < all; i++)
+		fd[i] = connect_to(s);
+	for (unsigned had = 0; had < all; rounds++) {
+		cr_assert(ge(int, tarn__loop_wait(s->loop, 0), 1));
+		cr_assert(gt(u32, s->n_visitors, had));
+		cr_assert(le(u32, s->n_visitors, had + 20));
+		had = s->n_visitors;
+	}
+	cr_expect(ge(u32, rounds, 5));
+	for (unsigned i = 0; i < all; i++)
+		close(fd[i]);
+	tarn__listen_close(s);
+	fake_server_free(s);
+}

@@ -655,3 +655,38 @@ Test(dump, no_lie_in_header_or_extents_harms_the_reader)
 	close(fd);
 	teardown(&w);
 }
+
+static void says(const struct file *f, int code, const char *text)
+{
+	struct dump d;
+	int fd = file_of(f->bytes, f->n);
+
+	cr_assert(eq(int, dump_load(fd, &d), code));
+	cr_assert(strstr(tarn_error_last()->message, text) != NULL, "%s", tarn_error_last()->message);
+	close(fd);
+}
+
+Test(dump, what_is_no_dump_of_this_version_says_what_it_is)
+{
+	struct world w;
+
+	setup(&w);
+	int fd = write_dump(w.s);
+	struct file f = read_file(fd);
+	struct dump_header *h = (void *)f.bytes, right = *h;
+
+	h->version = 77;
+	says(&f, -TARN_EVERSION, "a dump of format 77; this program reads format");
+	*h = right;
+	h->layout = 0x1234;
+	says(&f, -TARN_EVERSION, "another version of libtarn (layout 0000000000001234, here ");
+	*h = right;
+	h->magic[0] ^= 1;
+	says(&f, -TARN_EPROTO, "It is not a dump of Tarn");
+	*h = right;
+	f.n -= 1;
+	says(&f, -TARN_EPROTO, "The dump is cut short");
+	free(f.bytes);
+	close(fd);
+	teardown(&w);
+}

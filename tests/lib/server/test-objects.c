@@ -1192,6 +1192,47 @@ Test(objects, d9_references_beyond_the_reserved_slots_are_fetched)
 	scene_close(&k);
 }
 
+/* What cannot be put by until it is fetched, because of all that its caller waits for already, is not sent. */
+Test(objects, d9_references_that_would_wait_behind_too_many_calls_are_an_error)
+{
+	struct scene k = scene_open();
+	uint64_t words[40], ref[40], number[600];
+	unsigned n = 0;
+	uint32_t host = fake_host(k.s);
+	struct fake_lane ha = fake_lane(k.s, host);
+	uint64_t id = make(&k, &k.pa, 1);
+
+	for (unsigned i = 0; i < 20; i++) {
+		words[2 * i] = tarn__slot_head(TARN_KIND_OBJECT, i, 0);
+		words[2 * i + 1] = 0;
+		ref[2 * i] = i == 0 ? id : make(&k, &k.pa, 1);
+		ref[2 * i + 1] = 0;
+	}
+	for (unsigned i = 0; i < 600; i++) {
+		struct tarn__job *job;
+
+		fake_post_values(&k.qa, TARN__MSG_CALL, 0, id, SLOW, 0, 4, NULL);
+		tarn__epoch(k.s);
+		job = fake_job(k.s);
+		if (job != NULL)
+			number[n++] = job->number;
+		while (!fake_no_reply(&k.qa))
+			fake_reply(&k.qa);
+	}
+	const struct fake_values v = { words, 40, 20, ref, 20 };
+	fake_post_values(&ha, TARN__MSG_RESULT, 0, number[0], 0, 0, 0, &v);
+	tarn__epoch(k.s);
+	struct fake_answer a = fake_answer(&k.qa);
+	cr_assert(eq(int, a.error, TARN_ERESULT));
+	cr_assert(strstr(fake_sentence(&a), "too many calls are under way") != NULL, "%s", fake_sentence(&a));
+	for (unsigned i = 1; i < n; i++) {
+		fake_post_values(&ha, TARN__MSG_RESULT, 0, number[i], 0, 0, 0, NULL);
+		tarn__epoch(k.s);
+		cr_assert(zero(int, fake_answer(&k.qa).error));
+	}
+	scene_close(&k);
+}
+
 /* Posts calls of a method that nobody runs until no more of them are taken; how many were. */
 static uint64_t take_records(struct scene *k, struct fake_lane *l, uint64_t id, bool waits)
 {

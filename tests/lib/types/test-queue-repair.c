@@ -13,56 +13,137 @@ TestSuite(queue_repair, .timeout = 20);
 
 #define DEAD 7u
 #define RUNS 2u
-enum { QUEUE = 1, TABLE, SLOTS, KEPT }; /* ids */
+enum { QUEUE = 1, TABLE, SLOTS, MORE, KEPT }; /* ids */
 
 /* A queue of runs of one slot each, of which there is one. */
 static struct data {
 	TARN__ALIGNED_LINE struct tarn__queue q;
 	TARN__ALIGNED_LINE struct tarn__mpmc_run run[RUNS];
 	TARN__ALIGNED_LINE unsigned char slot[TARN__QUEUE_STRIDE];
+	TARN__ALIGNED_LINE unsigned char more[TARN__QUEUE_STRIDE];
 } data;
 static struct host host = { .data = (unsigned char *)&data };
 static const struct tarn__served served = { .type = &tarn__type_queue };
+
+/* ---- a server that is killed ---- */
+
+#define NEVER UINT_MAX
+#define MOST 64u
 static jmp_buf killed;
-static bool to_be_killed;
-static unsigned dropped;
+static unsigned kill_in; /* so many steps on */
+static struct {
+	uint64_t *word, was;
+} note[MOST]; /* of words that are put back */
+static struct {
+	uint64_t *word, value;
+} store[MOST]; /* behind the commit */
+static unsigned notes, stores, dropped, dropping, held, holding; /* done, and not committed yet */
+static uint64_t from;                             /* where departed() goes on */
+
+/* Before something is done that counts only with the commit, or that is made good by who begins again. */
+static void step(void)
+{
+	if (kill_in != NEVER && kill_in-- == 0) {
+		kill_in = NEVER;
+		longjmp(killed, 1);
+	}
+}
 
 static int look(struct tarn__run *run, uint64_t id, struct tarn__look *ret)
 {
 	(void)run;
-	if (id != TABLE && id != SLOTS)
+	if (id != TABLE && id != SLOTS && id != MORE)
 		return -TARN_ESTALE;
-	*ret = id == TABLE ? (struct tarn__look){ .offset = offsetof(struct data, run),
-						  .size = sizeof data.run }
-			   : (struct tarn__look){ .offset = offsetof(struct data, slot),
-						  .size = sizeof data.slot };
+	*ret = id == TABLE ? (struct tarn__look){ .offset = offsetof(struct data, run), .size = sizeof data.run }
+	       : id == SLOTS ? (struct tarn__look){ .offset = offsetof(struct data, slot), .size = sizeof data.slot }
+			     : (struct tarn__look){ .offset = offsetof(struct data, more), .size = sizeof data.more };
 	return 0;
 }
 
-/* The first store to META. */
 static int drop(struct tarn__run *run, uint64_t id)
 {
 	(void)run;
-	if (to_be_killed)
-		longjmp(killed, 1);
+	step();
 	cr_assert(eq(u64, id, KEPT));
-	dropped++;
+	cr_assert(eq(u32, dropped + dropping, 0)); /* it is held once */
+	dropping++;
 	return 0;
+}
+
+static int hold(struct tarn__run *run, uint64_t id)
+{
+	(void)run;
+	step();
+	cr_assert(eq(u64, id, MORE));
+	holding++;
+	return 0;
+}
+
+static void note_word(struct tarn__run *run, const uint64_t *word)
+{
+	(void)run;
+	step();
+	cr_assert(lt(u32, notes, MOST));
+	note[notes].word = (uint64_t *)(uintptr_t)word;
+	note[notes++].was = *word;
 }
 
 static void later(struct tarn__run *run, uint64_t *word, uint64_t value)
 {
 	(void)run;
-	*word = value;
+	step();
+	cr_assert(lt(u32, stores, MOST));
+	store[stores].word = word;
+	store[stores++].value = value;
 }
 
-static const struct tarn__reactor_ops ops = { .look = look, .drop = drop, .later = later };
+static int give(struct tarn__run *run, uint64_t id)
+{
+	(void)run;
+	return id == KEPT ? 0 : -TARN_ESTALE;
+}
+
+static unsigned dropped_late;
+
+static int drop_late(struct tarn__run *run, uint64_t id)
+{
+	(void)run, (void)id;
+	dropped_late++;
+	return 0;
+}
+
+static const struct tarn__reactor_ops ops = { .look = look, .drop = drop, .hold = hold, .note = note_word,
+					      .later = later, .give = give, .drop_late = drop_late };
+
+static void commit(uint64_t next)
+{
+	step();
+	dropped += dropping;
+	held += holding;
+	from = next;
+	dropping = holding = notes = 0;
+	for (unsigned k = 0; k < stores; k++) {
+		step();
+		*store[k].word = store[k].value;
+	}
+	stores = 0;
+}
+
+/* The next server: what was not committed is not, and words that were noted are as they were. */
+static void succeed(void)
+{
+	while (notes > 0) {
+		notes--;
+		*note[notes].word = note[notes].was;
+	}
+	dropping = holding = stores = 0;
+}
 
 static tarn_context *begin(struct tarn__run *run, enum tarn__deed deed)
 {
 	static tarn_context ctx;
 
-	*run = (struct tarn__run){ .ops = &ops };
+	*run = (struct tarn__run){ .ops = &ops, .from = from };
 	tarn__context_init(&ctx, &host, &served, NULL, deed, QUEUE, &data.q);
 	ctx.run = run;
 	return &ctx;
@@ -72,7 +153,22 @@ static void departed(void)
 {
 	struct tarn__run run;
 
-	tarn__type_queue.departed(begin(&run, TARN__DEED_DEPARTED), &data.q, DEAD);
+	do {
+		tarn__type_queue.departed(begin(&run, TARN__DEED_DEPARTED), &data.q, DEAD);
+		commit(run.again);
+	} while (from != 0);
+}
+
+/* As a producer does, who has been waiting for a slot. */
+static void use_what_is_free(void)
+{
+	struct tarn__queue_slot *s = (void *)data.slot;
+
+	if (tarn__mpmc_state(s->word) != TARN__MPMC_FREE)
+		return;
+	s->word = tarn__mpmc_word(s->word >> 16, TARN__MPMC_FULL, DEAD + 1);
+	s->head = tarn__item_head(2, 1, 0, 0);
+	s->payload[0] = s->payload[1] = 0;
 }
 
 /* What the server says to whoever needs run 1, and brings no block for it. */
@@ -85,35 +181,35 @@ static uint64_t grow(void)
 
 	cr_assert(tarn__parcel_lend_plain(&ctx->args, words, 4, 2));
 	cr_assert(zero(int, tarn__type_queue.methods[TARN__QUEUE_GROW].fn(ctx, &data.q)));
+	commit(0);
 	return ctx->result.room[ctx->result.first + 1];
 }
 
-/* The one item was taken by one who died, or had been claimed by one. It refers to a block. */
-static void prepare(enum tarn__mpmc_state state)
+/* A queue of one slot, whose item was taken by one who died, or was claimed by one. It refers to a block. */
+static void prepare(enum tarn__mpmc_state state, uint32_t flags, uint64_t runs)
 {
 	struct tarn__queue_slot *s = (void *)data.slot;
 
-	data.q = (struct tarn__queue){ .n = 1,
-				       .stride = TARN__QUEUE_STRIDE,
-				       .runs = RUNS,
-				       .ring_id = TABLE,
-				       .ring_offset = offsetof(struct data, run) };
+	data.q = (struct tarn__queue){ .n = 1, .stride = TARN__QUEUE_STRIDE, .runs = runs, .flags = flags,
+				       .ring_id = runs != 0 ? TABLE : SLOTS,
+				       .ring_offset = runs != 0 ? offsetof(struct data, run)
+								: offsetof(struct data, slot) };
 	data.q.tail.turn = data.q.head.turn = 1;
 	tarn__queue_use(&data.q, DEAD);
-	data.run[0] = (struct tarn__mpmc_run){ .id = SLOTS,
-					       .offset = offsetof(struct data, slot),
-					       .number = 1 };
+	data.run[0] = (struct tarn__mpmc_run){ .id = SLOTS, .offset = offsetof(struct data, slot), .number = 1 };
 	data.run[1] = (struct tarn__mpmc_run){ .number = 0 };
 	s->word = tarn__mpmc_word(0, state, DEAD);
 	s->stash = tarn__stash_word(0, 1);
 	s->head = tarn__item_head(0, 0, 1, 0);
 	s->payload[0] = KEPT;
-	dropped = 0;
+	notes = stores = dropped = dropping = held = holding = 0;
+	from = 0;
+	kill_in = NEVER;
 }
 
 Test(queue_repair, t12_what_a_dead_consumer_had_is_dropped_once)
 {
-	prepare(TARN__MPMC_TAKE);
+	prepare(TARN__MPMC_TAKE, 0, RUNS);
 	departed();
 	cr_assert(eq(u32, dropped, 1));
 	departed();
@@ -121,25 +217,146 @@ Test(queue_repair, t12_what_a_dead_consumer_had_is_dropped_once)
 	cr_assert(eq(u32, dropped, 1));
 }
 
-/* The slot was done by then, and looked as if its taker's message were on its way, for ever: the run was never used
- * again, and kept what it had. */
+/* The slot was another's when what it refers to was still the queue's: a run was never used again, of a ring's slot
+ * nobody knew the ids any more. */
+static void repair_killed(enum tarn__mpmc_state state, uint32_t flags, uint64_t runs)
+{
+	const unsigned lost = state == TARN__MPMC_TAKE && (flags & TARN__QUEUE_JOIN) ? 1 : 0;
+	volatile unsigned steps = 0;
+
+	for (volatile unsigned k = 0, more = 1; more != 0; k++) {
+		prepare(state, flags, runs);
+		kill_in = k;
+		if (setjmp(killed) == 0) {
+			departed();
+			more = 0; /* there is no step number k */
+		} else {
+			succeed();
+			use_what_is_free();
+			departed();
+		}
+		kill_in = NEVER;
+		cr_assert(eq(u32, dropped, 1), "killed at step %u: dropped %u times", k, dropped);
+		cr_assert(eq(u64, data.q.lost, lost), "killed at step %u: %u were lost", k, (unsigned)data.q.lost);
+		if (runs != 0 && state == TARN__MPMC_TAKE)
+			cr_assert(eq(u64, grow(), TARN__GROW_THERE), "killed at step %u", k);
+		steps = k;
+	}
+	cr_assert(ge(u32, steps, 3));
+}
 Test(queue_repair, t12_a_server_that_is_killed_in_a_repair_leaves_the_run_to_be_used_again)
 {
-	prepare(TARN__MPMC_TAKE);
-	to_be_killed = true;
-	if (setjmp(killed) == 0)
-		departed();
-	to_be_killed = false;
-	departed(); /* the next server's */
-	cr_assert(eq(u64, grow(), TARN__GROW_THERE));
-	cr_assert(eq(u32, dropped, 1));
+	repair_killed(TARN__MPMC_TAKE, 0, RUNS);
+}
+Test(queue_repair, t12_a_server_that_is_killed_in_a_repair_leaves_nothing_with_a_ring)
+{
+	repair_killed(TARN__MPMC_TAKE, 0, 0);
+}
+Test(queue_repair, t12_a_server_that_is_killed_in_a_repair_drops_what_was_being_put)
+{
+	repair_killed(TARN__MPMC_CLAIM, 0, 0);
+	repair_killed(TARN__MPMC_CLAIM, 0, RUNS);
+}
+Test(queue_repair, t13_a_server_that_is_killed_in_a_repair_counts_each_item_that_is_lost_once)
+{
+	repair_killed(TARN__MPMC_TAKE, TARN__QUEUE_KEEP | TARN__QUEUE_JOIN, RUNS);
 }
 
 /* What was taken by a living one is waited for. */
 Test(queue_repair, t12_a_run_whose_takers_message_is_on_its_way_is_not_used_yet)
 {
-	prepare(TARN__MPMC_DONE);
+	prepare(TARN__MPMC_DONE, 0, RUNS);
 	departed();
 	cr_assert(eq(u64, grow(), TARN__GROW_BLOCK));
 	cr_assert(eq(u32, dropped, 0));
+}
+
+/* ---- a run more ---- */
+
+/* What the server says to whoever brings a block for it. */
+static uint64_t grow_with_a_block(void)
+{
+	const uint64_t words[] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 1,
+				   tarn__slot_head(TARN_KIND_BLOCK, 0, 0), sizeof data.more };
+	struct tarn_block *b;
+	struct tarn__look at;
+	struct tarn__run run;
+	tarn_context *ctx = begin(&run, TARN__DEED_METHOD);
+
+	cr_assert(zero(int, look(&run, MORE, &at)));
+	b = tarn__context_lend(ctx, MORE, &at);
+	cr_assert(tarn__parcel_lend(&ctx->args, words, 4, 2, &b, 1, false) == 0);
+	cr_assert(zero(int, tarn__type_queue.methods[TARN__QUEUE_GROW].fn(ctx, &data.q)));
+	commit(0);
+	return ctx->result.room[ctx->result.first + 1];
+}
+
+/* Behind its commit it had a block for a run that nobody found, until the queue ended, and another was asked for. */
+Test(queue_repair, q2_a_server_that_is_killed_when_a_queue_has_grown_leaves_no_block_unused)
+{
+	volatile unsigned steps = 0;
+
+	for (volatile unsigned k = 0, more = 1; more != 0; k++) {
+		prepare(TARN__MPMC_FULL, 0, RUNS);
+		kill_in = k;
+		if (setjmp(killed) == 0) {
+			cr_assert(eq(u64, grow_with_a_block(), TARN__GROW_TAKEN));
+			more = 0;
+		} else {
+			succeed();
+			if (held == 0)
+				cr_assert(eq(u64, grow(), TARN__GROW_BLOCK));
+			const bool has = held != 0;
+			cr_assert(eq(u64, has ? grow() : grow_with_a_block(),
+				     has ? TARN__GROW_THERE : TARN__GROW_TAKEN), "killed at step %u", k);
+		}
+		kill_in = NEVER;
+		cr_assert(eq(u32, held, 1), "killed at step %u", k);
+		cr_assert(eq(u64, data.run[1].number, 2));
+		cr_assert(eq(u64, data.run[1].offset, offsetof(struct data, more)));
+		steps = k;
+	}
+	cr_assert(ge(u32, steps, 4));
+}
+
+/* ---- what a consumer says that it took ---- */
+
+static void take(uint64_t id)
+{
+	const uint64_t words[] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 0,
+				   tarn__slot_head(TARN_KIND_UINT, 0, 0), id };
+	struct tarn__queue_slot *s = (void *)data.slot;
+	struct tarn__run run;
+	tarn_context *ctx = begin(&run, TARN__DEED_METHOD);
+
+	ctx->caller.client = DEAD;
+	cr_assert(tarn__parcel_lend_plain(&ctx->args, words, 4, 2));
+	cr_assert(zero(int, tarn__type_queue.methods[TARN__QUEUE_TAKE].fn(ctx, &data.q)));
+	commit(0);
+	s->word = tarn__mpmc_word(0, TARN__MPMC_DONE, 0);
+	data.q.head.turn = 1;
+}
+
+/* The queue waited for what its taker had said already, and the run was never used again. */
+Test(queue_repair, t12_what_is_taken_under_a_dead_id_leaves_the_run_to_be_used_again)
+{
+	prepare(TARN__MPMC_TAKE, 0, RUNS);
+	take(KEPT + 1);
+	cr_assert(eq(u64, grow(), TARN__GROW_THERE));
+}
+
+/* Another item's reference to the same block went with it. */
+Test(queue_repair, t12_what_could_not_be_kept_is_not_let_go_when_it_is_taken)
+{
+	struct tarn__queue_slot *s = (void *)data.slot;
+
+	dropped_late = 0;
+	prepare(TARN__MPMC_TAKE, 0, RUNS);
+	take(KEPT);
+	cr_assert(eq(u32, dropped_late, 1));
+	prepare(TARN__MPMC_TAKE, 0, RUNS);
+	s->stash = tarn__stash_word(0, TARN__STASH_FAILED);
+	take(KEPT);
+	cr_assert(eq(u32, dropped_late, 1));
+	cr_assert(eq(u64, grow(), TARN__GROW_THERE));
 }
