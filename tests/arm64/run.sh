@@ -3,8 +3,8 @@
 #
 # Runs a program of arm64, and what it starts, by qemu-user: in namespaces of its own, where the kernel is
 # told how (binfmt_misc, which user namespaces have since Linux 6.7). So nothing of this machine changes,
-# nobody need be root, and nothing of it outlives this script. The program is process 1 there and has a
-# /dev/shm of its own.
+# nobody need be root, and nothing of it outlives this script: a shell is process 1 there, which
+# adopts orphans and ends with the program. /dev/shm is one of its own.
 set -euo pipefail
 
 if [ $# -lt 1 ] || [ "$1" = --help ]; then
@@ -30,4 +30,5 @@ exec unshare --user --map-root-user --mount --pid --fork --kill-child sh -c '
 	printf %s "$TARN_ARM64_FORMAT" >/proc/sys/fs/binfmt_misc/register || exit 126
 	unset TARN_ARM64_FORMAT
 	ulimit -c 0
-	exec "$@"' sh "$@"
+	"$@"
+	exit $?' sh "$@"
