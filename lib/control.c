@@ -333,10 +333,21 @@ static int connect_once(const struct sockaddr_un *a, socklen_t length, int *ret_
 	return 0;
 }
 
+/* The kernel refuses also where a file or a directory is. */
+static bool is_no_socket(const struct sockaddr_un *a)
+{
+	struct stat st;
+
+	return a->sun_path[0] != '\0' && stat(a->sun_path, &st) == 0 && !S_ISSOCK(st.st_mode);
+}
+
 static int fail_connect(const char *name, const struct sockaddr_un *a, int r, bool waited)
 {
 	const char *path = a->sun_path[0] != '\0' ? a->sun_path : "its abstract socket";
 
+	if (r == -ECONNREFUSED && is_no_socket(a))
+		return tarn__fail(waited ? -ETIMEDOUT : -ENOENT, "No server '%s': %s is there, but is no socket%s.",
+				  name, path, waited ? ", also after waiting" : "");
 	if (r == -EACCES || r == -EPERM)
 		return tarn__fail(-EACCES, "Not allowed to connect to server '%s' at %s.", name, path);
 	if (r == -EPROTOTYPE || r == -ENOTSOCK)

@@ -100,7 +100,7 @@ static inline bool tarn__guard_is_due(const struct tarn__guard *g)
  * is due now. */
 static inline bool tarn__guard_departed(struct tarn__guard *g, uint32_t client, bool marked)
 {
-	uint32_t w = tarn__load32_acquire(&g->word);
+	uint32_t w = tarn__word_newest(&g->word);
 	bool dead = false, done = false;
 
 	for (unsigned i = 0; !done && i < TARN__GUARD_TRIES; i++) {

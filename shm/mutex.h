@@ -93,7 +93,7 @@ static inline uint32_t tarn__mutex_drop(struct tarn__mutex *m, uint32_t me)
 /* The server: @client is gone. A liar may change the word for ever; an honest client does not. */
 static inline void tarn__mutex_departed(struct tarn__mutex *m, uint32_t client)
 {
-	uint32_t w = tarn__load32_acquire(&m->word);
+	uint32_t w = tarn__word_newest(&m->word);
 	bool dead = false;
 
 	for (unsigned i = 0; !dead && i < 1000 && tarn__owner_client(w) == client; i++)

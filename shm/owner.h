@@ -31,6 +31,13 @@ static inline uint32_t tarn__owner_lane(uint32_t word)
 	return (word & TARN__OWNER_MASK) >> TARN__OWNER_LANE_SHIFT;
 }
 
+/* For the server, when a client is gone: a read-modify-write reads the newest, where a load might return what the word
+ * was before a living client changed it and woke the dead one, who cannot pass that on any more. */
+static inline uint32_t tarn__word_newest(uint32_t *word)
+{
+	return __atomic_fetch_or(word, 0, __ATOMIC_ACQUIRE);
+}
+
 static inline bool tarn__word_swap(uint32_t *word, uint32_t *seen, uint32_t to, int order)
 {
 	return __atomic_compare_exchange_n(word, seen, to, false, order, __ATOMIC_RELAXED);

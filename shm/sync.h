@@ -121,7 +121,7 @@ static inline void tarn__event_departed(struct tarn__event *e)
 {
 	/* It may have set it and owed the wakes. With WAITERS in the word nobody has since. */
 	if (tarn__load32_relaxed(&e->contended) != 0 &&
-	    !(tarn__load32_acquire(&e->word) & TARN__EVENT_WAITERS))
+	    !(tarn__word_newest(&e->word) & TARN__EVENT_WAITERS))
 		tarn__futex_wake(&e->word, INT_MAX);
 }
 
@@ -214,6 +214,8 @@ static inline void tarn__cond_departed(struct tarn__cond *c, uint32_t client)
 					tarn__cond_pass(c, head);
 				if (tarn__word_swap(slot, &w, 0, __ATOMIC_ACQ_REL))
 					break;
+				/* Called meanwhile: acquire, for whoever waited when it was. */
+				w = tarn__load32_acquire(slot);
 			}
 		} else if ((w & TARN__SLOT_CALLED) && rewakes < TARN__COND_REWAKES) {
 			rewakes++; /* the dead one may have owed it */
@@ -290,7 +292,7 @@ static inline void tarn__barrier_repair(void *self)
 
 static inline void tarn__barrier_departed(struct tarn__barrier *b, uint32_t client)
 {
-	const uint32_t used = tarn__slots_used(&b->slots);
+	uint32_t used = tarn__slots_used(&b->slots);
 	bool marked = false;
 
 	for (uint32_t i = 0; i < used; i++) {
@@ -309,7 +311,9 @@ static inline void tarn__barrier_departed(struct tarn__barrier *b, uint32_t clie
 	if (!tarn__guard_departed(&b->guard, client, marked))
 		return;
 	/* One of those who wait sets it right, and wakes all others. Its word is changed, not only
-	 * woken: it may be about to sleep. */
+	 * woken: it may be about to sleep. Counted again: with the guard's mark we see all who left it
+	 * before, and who enters it from now on finds the mark. */
+	used = tarn__slots_used(&b->slots);
 	for (uint32_t i = 0; i < used; i++) {
 		uint32_t *slot = &b->slots.slot[i], w = tarn__load32_acquire(slot);
 

@@ -46,6 +46,8 @@ static int unpack(const tarn_token *token, struct wire *ret)
 {
 	struct wire w;
 
+	if (token == NULL)
+		return tarn__fail(-EINVAL, "There is no token.");
 	memcpy(&w, token, sizeof w);
 	if (memcmp(w.magic, "tarn", 4) != 0)
 		return tarn__fail(-EINVAL, "These 64 bytes are not a token: they do not begin with "

@@ -254,6 +254,8 @@ static void list_methods(const struct tarn__type *t, char *text, size_t bytes)
 
 int tarn__type_method(const struct tarn__type *t, const char *method)
 {
+	if (tarn__unlikely(method == NULL))
+		method = ""; /* of which there is none */
 	uint64_t hash = hash_text(method);
 	char names[300];
 

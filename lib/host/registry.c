@@ -306,6 +306,8 @@ int tarn_type_register(tarn_registry *registry, const tarn_type *type)
 
 int tarn_type_unregister(tarn_registry *registry, const char *name)
 {
+	if (name == NULL)
+		name = ""; /* of which there is none */
 	pthread_mutex_lock(&registry->mutex);
 	struct tarn__entry **at = find(registry, name), *e = *at;
 	unsigned i = 0;
@@ -330,7 +332,7 @@ const tarn_type *tarn_type_find(const tarn_registry *registry, const char *name)
 	tarn_registry *r = (tarn_registry *)(uintptr_t)registry;
 
 	pthread_mutex_lock(&r->mutex);
-	const struct tarn__entry *e = *find(r, name);
+	const struct tarn__entry *e = name != NULL ? *find(r, name) : NULL;
 	const tarn_type *type = e != NULL ? e->type : NULL;
 	pthread_mutex_unlock(&r->mutex);
 	return type;
@@ -397,6 +399,8 @@ int tarn_registry_load(tarn_registry *registry, const char *path)
 {
 	char file[4096], why[400];
 
+	if (path == NULL || *path == '\0')
+		return tarn__fail(-EINVAL, "The path of a module is missing.");
 	/* A plain name is meant as a file here, not as one of the system's libraries. */
 	snprintf(file, sizeof file, "%s%s", strchr(path, '/') == NULL ? "./" : "", path);
 	void *handle = dlopen(file, RTLD_NOW | RTLD_LOCAL);

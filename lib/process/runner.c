@@ -108,7 +108,8 @@ static int fill(struct tarn_runner *r, const tarn_runner_options *o)
 int tarn_runner_new(tarn_client *client, const tarn_runner_options *options,
 		    tarn_runner **ret_runner)
 {
-	int r = check(options);
+	static const tarn_runner_options none;
+	int r = check(options != NULL ? options : &none);
 
 	if (r < 0)
 		return r;

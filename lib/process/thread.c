@@ -183,6 +183,10 @@ static int start(struct tarn_thread *t, const tarn_thread_options *o)
 
 int tarn_thread_spawn(const tarn_thread_options *options, tarn_thread **ret_thread)
 {
+	static const tarn_thread_options none;
+
+	if (options == NULL)
+		options = &none;
 	if (options->name != NULL && strlen(options->name) >= NAME)
 		return tarn__fail(-ENAMETOOLONG, "The name of a thread has %zu bytes; at most %u are "
 				  "possible.", strlen(options->name), NAME - 1);

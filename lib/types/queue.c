@@ -787,9 +787,10 @@ int tarn_queue_attempts(tarn_object *queue, uint64_t number)
 	if (r < 0)
 		return r;
 	s = (const void *)slot_in_hand(&v, number);
+	if (s == NULL)
+		return fail_not_open(number);
 	/* Relaxed: it is in our hands. */
-	return s != NULL ? (int)tarn__item_losses(tarn__load_relaxed(&s->head)) + 1
-			 : fail_not_open(number);
+	return (int)tarn__item_losses(tarn__load_relaxed(&s->head)) + 1;
 }
 
 int tarn_queue_ack(tarn_object *queue, uint64_t number)

@@ -148,8 +148,9 @@ static int add_stack(tarn_fault *f, const void *caller)
 	if (frames == NULL) {
 		for (size_t i = 0; i < n; i++)
 			free(found[i].module);
-		return n_all > TARN_FRAMES_MAX
-			? tarn__fail(-E2BIG, "More than %u frames.", TARN_FRAMES_MAX) : no_memory();
+		if (n_all > TARN_FRAMES_MAX)
+			return tarn__fail(-E2BIG, "More than %u frames.", TARN_FRAMES_MAX);
+		return no_memory();
 	}
 	for (size_t i = 0; i < n; i++)
 		frames[f->n_frames + i] = found[n - 1 - i];

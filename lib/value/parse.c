@@ -376,6 +376,8 @@ int tarn_value_parse(const char *text, tarn_builder *builder, tarn_resolve_fn *r
 	struct parser p = { text, text, builder, resolve, user };
 	int r = builder->error;
 
+	if (text == NULL)
+		return tarn__builder_fail(builder, tarn__fail(-EINVAL, "There is no text to read values from."));
 	skip_blanks(&p);
 	while (r == 0 && *p.at != '\0') {
 		r = parse_value(&p);

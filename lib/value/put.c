@@ -98,6 +98,8 @@ int tarn__put_v(tarn_builder *builder, const char *format, va_list args)
 	unsigned depth = builder->depth;
 	int r = builder->error;
 
+	if (tarn__unlikely(format == NULL))
+		return tarn__builder_fail(builder, tarn__fail(-EINVAL, "The format of the values is missing."));
 	va_copy(a.list, args);
 	for (const char *p = format; *p != '\0' && r == 0; p++) {
 		if (*p == ' ' || *p == ',' || *p == ':')

@@ -4,6 +4,7 @@
  * anything but counters. What the dead one knew by itself, that something is still to be done, must be found by
  * the next one in META; elsewhere (test-server-steps.c) the work that goes on would remind it.
  */
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,6 +154,57 @@ static void ask(struct world *w)
 PLAIN_TEST_TIMEOUT(k3_a_question_that_a_killed_server_had_read_is_asked_again, 120)
 {
 	play(&(struct scenario){ NULL, ask, NULL, NULL, 1 });
+}
+
+/* ---- lanes that are closed ---- */
+
+/* More than a client keeps for its next threads. */
+#define THREADS (TARN__PARKED_MAX + 3)
+
+static struct {
+	tarn_client *c;
+	pthread_t thread[THREADS];
+	pthread_barrier_t ready, end;
+} crew;
+
+/* What is left in the lane must mean nothing to whoever has it next. */
+static void *use_a_lane(void *arg)
+{
+	tarn_block *b = arena_block(crew.c, 300000);
+	tarn_token token;
+
+	OK(tarn_block_export(b, NULL, &token));
+	OK(tarn_token_revoke(crew.c, &token));
+	tarn_block_unref(b);
+	OK(tarn_client_ping(crew.c, TARN_FOREVER));
+	pthread_barrier_wait(&crew.ready);
+	pthread_barrier_wait(&crew.end);
+	return arg;
+}
+static void begin_threads(struct world *w)
+{
+	crew.c = w->c;
+	PLAIN_EQ(pthread_barrier_init(&crew.ready, NULL, THREADS + 1), 0);
+	PLAIN_EQ(pthread_barrier_init(&crew.end, NULL, THREADS + 1), 0);
+	for (unsigned i = 0; i < THREADS; i++)
+		PLAIN_EQ(pthread_create(&crew.thread[i], NULL, use_a_lane, NULL), 0);
+	pthread_barrier_wait(&crew.ready);
+}
+static void end_threads(struct world *w)
+{
+	pthread_barrier_wait(&crew.end);
+	for (unsigned i = 0; i < THREADS; i++)
+		PLAIN_EQ(pthread_join(crew.thread[i], NULL), 0);
+	pthread_barrier_destroy(&crew.ready);
+	pthread_barrier_destroy(&crew.end);
+	arena_settle(w->d); /* so many epochs as a lane waits for its end */
+	arena_settle(w->d);
+}
+
+/* The memory of a lane was to be made a hole when the server was killed: that is done again at its next use. */
+PLAIN_TEST_TIMEOUT(k3_a_lane_that_a_killed_server_was_closing_is_empty_for_the_next_thread, 120)
+{
+	play(&(struct scenario){ begin_threads, end_threads, NULL, NULL, 5 });
 }
 
 /* ---- what is no store to META ---- */

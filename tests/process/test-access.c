@@ -533,6 +533,7 @@ static void identities_without_peerpidfd(void)
 	OK(ask_attach(fd, TARN__CTL_ATTACH, 0, &a));
 	PLAIN_EQ(a.n_fds, 0);
 	FAILS(ask_attach(fd, TARN__CTL_HERE, a.value[0], &a), ESRCH);
+	SAID("the process that speaks is not the one that connected");
 	close(fd);
 	/* It is dead, and its number free for others. */
 	plain_kill(child);

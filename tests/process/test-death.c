@@ -430,6 +430,37 @@ PLAIN_TEST(o12_a_closed_client_leaves_nothing_though_the_process_lives)
 	scene_close(&s);
 }
 
+/* Also what lies in a channel that another one holds, and of which it takes a while to drop all. */
+PLAIN_TEST(o12_what_a_closed_client_was_sent_is_free_when_close_returns)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *d = scene_client(&s);
+
+	for (int i = 0; i < 10; i++) {
+		tarn_client *c = scene_client(&s);
+		tarn_channel *out, *in;
+		tarn_token t;
+		tarn_block *b;
+
+		OK(tarn_channel_new(d, 512, NULL, &out));
+		OK(tarn_channel_export(out, NULL, &t));
+		OK(tarn_channel_import(c, &t, &in));
+		OK(tarn_channel_bind(out, TARN_PRODUCER));
+		OK(tarn_channel_bind(in, TARN_CONSUMER));
+		for (uint64_t k = 0; k < 400; k++) {
+			OK(tarn_block_new(d, 100, 0, &b));
+			OK(tarn_channel_give(out, b, k, 0));
+		}
+		OK(tarn_client_flush(d, true, TARN_FOREVER));
+		PLAIN_EQ(scene_stat(&s).tickets, 400);
+		tarn_client_close(c);
+		PLAIN_EQ(scene_stat(&s).tickets, 0);
+		tarn_channel_unref(out);
+	}
+	tarn_client_close(d);
+	scene_close(&s);
+}
+
 /* ---- D17 ---- */
 
 static void busy_client(const struct scene *s, uint32_t *ready)

@@ -78,6 +78,9 @@ static void no_tarn_at(const char *path)
 	WRONG(tarn_client_open(path, NULL, &c), EINVAL, path, "not of a Tarn server");
 	close(fd);
 	WRONG(tarn_client_open(path, NULL, &c), ENOENT, path, "nobody listens");
+	/* One is not told to start a server where none can be. */
+	WRONG(tarn_client_open(plain_dir(), NULL, &c), ENOENT, plain_dir(), "is no socket");
+	PLAIN_CHECK(strstr(tarn_error_last()->message, "tarnd") == NULL);
 	PLAIN_EQ(unlink(path), 0);
 }
 
@@ -289,6 +292,10 @@ PLAIN_TEST(mistakes_with_processes_pools_and_threads_are_named)
 	WRONG(tarn_runner_new(c, &(tarn_runner_options){ .call = "no such" }, &runner), ENOENT, "no such");
 	WRONG(tarn_runner_new(c, &(tarn_runner_options){ .call = "nothing_at_all", .name = text }, &runner),
 	      ENAMETOOLONG, "name of a runner", "100 bytes", "at most");
+	WRONG(tarn_runner_new(c, NULL, &runner), EINVAL, "A runner needs an entry that is called");
+	OK(tarn_thread_spawn(NULL, &thread)); /* all by default: it runs nothing */
+	OK(tarn_thread_join(thread, TARN_FOREVER));
+	tarn_thread_unref(thread);
 	WRONG(tarn_thread_spawn(&(tarn_thread_options){ .name = text }, &thread), ENAMETOOLONG, "100 bytes");
 	tarn_waitable w = { .kind = (enum tarn_waitable_kind)77, .fd = -1 };
 	WRONG(tarn_wait(&w, 1, TARN_WAIT_FIRST, 0, &done), EINVAL, "77 is no kind");

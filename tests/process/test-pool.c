@@ -846,6 +846,8 @@ PLAIN_TEST(a_forked_child_waits_for_nothing_of_its_parents_pool)
 			PLAIN_CHECK(!tarn_pool_result_ready(r));
 			FAILS(tarn_pool_result_wait(r, TARN_FOREVER), TARN_EFORKED);
 			FAILS(tarn_pool_result_get(r, TARN_FOREVER, &values), TARN_EFORKED);
+			PLAIN_CHECKF(strstr(tarn_error_last()->message, "a result of the process that this one was forked from") !=
+				     NULL, "%s", tarn_error_last()->message);
 			tarn_pool_result_unref(r);
 			tarn_pool_unref(u.pool);
 			_exit(0);
@@ -925,6 +927,8 @@ PLAIN_TEST(a_forked_child_waits_for_no_thread_of_its_parents)
 		FAILS(tarn_thread_join(runs, TARN_FOREVER), TARN_EFORKED);
 		FAILS(tarn_thread_join(ended, TARN_FOREVER), TARN_EFORKED);
 		FAILS(tarn_thread_terminate(runs), TARN_EFORKED);
+		PLAIN_CHECKF(strstr(tarn_error_last()->message, "is of the process that this one was forked from") != NULL,
+			     "%s", tarn_error_last()->message);
 		const tarn_waitable it = { .kind = TARN_WAITABLE_THREAD, .of.thread = runs };
 		FAILS(tarn_wait(&it, 1, TARN_WAIT_ALL, TARN_FOREVER, NULL), TARN_EFORKED);
 		PLAIN_CHECK(!tarn_thread_done(runs) && tarn_thread_done(ended));

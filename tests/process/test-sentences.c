@@ -30,6 +30,14 @@
 /* @call fails with @code, and says each of the texts. */
 #define WRONG(call, code, ...) ARENA_FAILS(call, -(code), __VA_ARGS__)
 
+/* Everything after the first mistake with a builder fails with that one. */
+#define PUT_WRONG(call, code, ...)                      \
+	do {                                            \
+		WRONG(call, code, __VA_ARGS__);         \
+		PLAIN_EQ(tarn_builder_error(&b), -(code)); \
+		tarn_builder_reset(&b);                 \
+	} while (0)
+
 static char *many(size_t n)
 {
 	char *text = malloc(n + 1);
@@ -206,6 +214,10 @@ PLAIN_TEST(a_text_or_bytes_that_are_no_token_are_told_where)
 	      "0 for no deadline");
 	WRONG(tarn_block_export(b, &(tarn_export_options){ .uses = TARN_USES_UNLIMITED, .outlive_issuer = true }, &t),
 	      EINVAL, "");
+	/* A block that the server does not have (any more): no caller of ours can hold one. */
+	b->id += UINT64_C(1) << 40;
+	WRONG(tarn_block_wait_sealed(b, TARN_FOREVER), TARN_ESTALE, "The block is no more");
+	b->id -= UINT64_C(1) << 40;
 	OK(tarn_block_export(b, NULL, &t));
 	tarn_token_format(&t, text);
 	WRONG(tarn_token_parse(NULL, &u), EINVAL, "no text to parse as a token");
@@ -325,6 +337,41 @@ PLAIN_TEST(what_an_object_has_not_is_told_with_what_it_has)
 	tarn_object_unref(lock);
 	tarn_object_unref(o);
 	free(text);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* No text where one is needed: as empty text, not the end of the program. */
+PLAIN_TEST(a_text_that_is_missing_is_a_mistake_like_others)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_registry *r = tarn_registry_new();
+	tarn_object *o, *q;
+	tarn_pending *p;
+	tarn_builder b;
+	tarn_block *block;
+	unsigned n;
+
+	OK(tarn_event_new(c, 0, &o));
+	OK(tarn_queue_new(c, NULL, &q));
+	WRONG(tarn_object_new(c, NULL, NULL, &o), EINVAL, "The name of a type is missing");
+	WRONG(tarn_call(o, NULL, NULL, NULL, 0), TARN_ENOMETHOD, "'tarn.Event' has no method ''");
+	WRONG(tarn_call_start(o, NULL, NULL, &p), TARN_ENOMETHOD, "'tarn.Event' has no method ''");
+	WRONG(tarn_method_find(o, NULL, &n), TARN_ENOMETHOD, "'tarn.Event' has no method ''");
+	WRONG(tarn_queue_putf(q, 0, NULL), EINVAL, "The format of the values is missing");
+	tarn_builder_init(&b);
+	PUT_WRONG(tarn_put(&b, NULL), EINVAL, "The format of the values is missing");
+	PUT_WRONG(tarn_value_parse(NULL, &b, NULL, NULL), EINVAL, "There is no text to read values from");
+	tarn_builder_fini(&b);
+	WRONG(tarn_block_import(c, NULL, &block), EINVAL, "There is no token");
+	WRONG(tarn_registry_load(r, NULL), EINVAL, "The path of a module is missing");
+	WRONG(tarn_registry_load(r, ""), EINVAL, "The path of a module is missing");
+	WRONG(tarn_type_unregister(r, NULL), TARN_ENOTYPE, "The registry has no type");
+	PLAIN_CHECK(tarn_type_find(r, NULL) == NULL);
+	tarn_registry_free(r);
+	tarn_object_unref(q);
+	tarn_object_unref(o);
 	tarn_client_close(c);
 	scene_close(&s);
 }
@@ -575,6 +622,7 @@ PLAIN_TEST(pools_and_processes_say_what_there_is_not)
 	tarn_client *c = scene_client(&s);
 	tarn_pool_result *result;
 	tarn_process *process;
+	tarn_runner *runner;
 	tarn_pool *pool, *guest;
 	tarn_object *shared;
 	tarn_parcel p;
@@ -585,6 +633,12 @@ PLAIN_TEST(pools_and_processes_say_what_there_is_not)
 	WRONG(tarn_process_join(process, 0), TARN_ESTATE, "Process idle was not started");
 	WRONG(tarn_process_kill(process), TARN_ESTATE, "Process idle was not started");
 	tarn_process_unref(process);
+	OK(tarn_runner_new(c, &(tarn_runner_options){ .call = "nothing_of_note", .name = "resting" }, &runner));
+	WRONG(tarn_runner_restart(runner, NULL, 0), TARN_ESTATE, "Runner resting was not started");
+	WRONG(tarn_runner_rejoin(runner, 0, &p), TARN_ESTATE, "Runner resting was not started");
+	WRONG(tarn_runner_call(runner, NULL, 0, &p), TARN_ESTATE, "Runner resting was not started");
+	WRONG(tarn_runner_join(runner, 0), TARN_ESTATE, "Runner resting was not started");
+	tarn_runner_unref(runner);
 	WRONG(tarn_process_new(c, &(tarn_process_options){ .entry = "nowhere" }, &process), ENOENT,
 	      "no entry \"nowhere\"", "TARN_WORKER(nowhere)", "linked with");
 	WRONG(tarn_pool_new(c, &(tarn_pool_options){ .workers = 1, .initializer = "nowhere" }, &pool), ENOENT,
@@ -662,14 +716,6 @@ PLAIN_TEST(a_worker_that_runs_main_spawns_no_others)
 }
 
 /* ---- values ---- */
-
-/* Everything after the first mistake with a builder fails with that one. */
-#define PUT_WRONG(call, code, ...)                      \
-	do {                                            \
-		WRONG(call, code, __VA_ARGS__);         \
-		PLAIN_EQ(tarn_builder_error(&b), -(code)); \
-		tarn_builder_reset(&b);                 \
-	} while (0)
 
 PLAIN_TEST(mistakes_in_building_values_are_named)
 {
@@ -821,6 +867,8 @@ PLAIN_TEST(mistakes_in_reading_values_are_named_with_their_place)
 	WRONG(tarn_value_uint(tarn_parcel_at(&p, 1), &u), TARN_EKIND, "Expected uint, found bool");
 	WRONG(tarn_value_int(none, &q), ENOENT, "There is no such value");
 	WRONG(tarn_put_value(&b, none), ENOENT, "There is no such value");
+	WRONG(tarn_value_block(none, &block), ENOENT, "There is no such value");
+	none.head = tarn__slot_head(TARN_KIND_BLOCK, 0, 0); /* made by hand */
 	WRONG(tarn_value_block(none, &block), ENOENT, "There is no such value");
 	tarn_builder_reset(&b);
 	WRONG(tarn_value_parse("[<nothing>]", &b, resolve_to_nothing, NULL), EINVAL,

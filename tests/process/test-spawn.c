@@ -1063,6 +1063,8 @@ PLAIN_TEST(a_forked_child_has_no_part_in_its_parents_processes)
 		/* It looked at its descriptor again and again for a state that did not change. */
 		const tarn_waitable it = { .kind = TARN_WAITABLE_PROCESS, .of.process = p };
 		FAILS(tarn_wait(&it, 1, TARN_WAIT_ALL, TARN_FOREVER, NULL), TARN_EFORKED);
+		PLAIN_CHECKF(strstr(tarn_error_last()->message, "forked from: that one waits") != NULL, "%s",
+			     tarn_error_last()->message);
 		tarn_process_unref(p);
 		/* It may have some of its own. */
 		struct user mine = { .s = u.s, .c = scene_client(&u.s) };

@@ -293,13 +293,17 @@ static void is_refused(const char *name, const tarn_token *t)
 	tarn_client *c = NULL;
 	tarn_inspector *in = NULL;
 	tarn_stat st;
-	char text[TARN_TOKEN_TEXT_BYTES];
+	char stolen[TARN_TOKEN_TEXT_BYTES];
 	tarn_token back;
 
-	tarn_token_format(t, text);
-	OK(tarn_token_parse(text, &back)); /* it has the text, all of it */
+	tarn_token_format(t, stolen);
+	OK(tarn_token_parse(stolen, &back)); /* it has the text, all of it */
 	become_nobody();
 	FAILS(tarn_client_open(name, NULL, &c), EACCES);
+	/* By the server, or by a mode of a socket or of the folder. */
+	const char *text = name[0] == '@' ? "user 65534 may not attach"
+			   : name[0] == '/' ? "Not allowed to connect to server" : "Cannot look at";
+	PLAIN_CHECKF(strstr(tarn_error_last()->message, text) != NULL, "%s", tarn_error_last()->message);
 	PLAIN_CHECK(c == NULL);
 	PLAIN_CHECKF(tarn_inspector_open(name, 0, &in) < 0 || tarn_inspector_stat(in, &st) < 0,
 		     "another user may ask");

@@ -67,7 +67,8 @@ void scenario_play(const struct scenario *o)
 	if (o->check != NULL)
 		play.check = check;
 	for (enum sched_memory memory = SCHED_AT_ONCE; memory < SCHED_MEMORIES; memory++) {
-		if (!sched_memory_is_wanted(memory))
+		/* What containers have is written plainly: a memory in which loads return old values has none of it. */
+		if (!sched_memory_is_wanted(memory) || (o->contents && memory > SCHED_PSO))
 			continue;
 		struct sched_stats all = { 0 }, random = { 0 };
 		unsigned done = 0;

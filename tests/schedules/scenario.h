@@ -4,9 +4,10 @@
  * to three switches as far as its number of runs goes, then by random priorities.
  *
  *	TARN_SCHED_RUNS=N      in each of these ways (default 400, with Tarn's types 300)
- *	TARN_SCHED_MEMORY=M    only "at-once", "tso", "pso", or several with commas
+ *	TARN_SCHED_MEMORY=M    only "at-once", "tso", "pso", "views", or several with commas
  *	TARN_SCHED_SWITCHES=N  of the search (default 3)
  *	TARN_SCHED_SEED=N      of the random runs; printed
+ *	TARN_SCHED_TRACE=N     with views: the last N accesses before a failure
  */
 #ifndef TARN_TESTS_SCENARIO_H
 #define TARN_TESTS_SCENARIO_H

@@ -23,9 +23,6 @@
 #include "tests/shim/shim.h"
 
 void ss_fence(int order);
-void ss_order(const void *p, int order);
-bool ss_is_shared(const void *p);
-uint64_t ss_load(const void *p, unsigned bytes, int order);
 int ss_mutex_lock(pthread_mutex_t *m);
 int ss_mutex_unlock(pthread_mutex_t *m);
 int ss_key_create(pthread_key_t *key, void (*destructor)(void *));
@@ -44,10 +41,6 @@ int ss_close(int fd);
 int ss_clock_gettime(clockid_t clock, struct timespec *ret);
 
 #include "rmwshim.h"
-#define __atomic_store_n(p, v, order) (ss_order((p), order), __atomic_store_n(p, v, order))
-#define __atomic_load_n(p, order)                                                                    \
-	(ss_is_shared(p) ? (__typeof__(__atomic_load_n(p, order)))(uintptr_t)ss_load((p), sizeof *(p), order) \
-			 : __atomic_load_n(p, order))
 #define __atomic_thread_fence(order) ss_fence(order)
 #define pthread_mutex_unlock ss_mutex_unlock
 #define pthread_mutex_lock ss_mutex_lock

@@ -9,6 +9,11 @@
 #include <string.h>
 #include <ucontext.h>
 
+#include "rmwshim.h"
+#include "views.h"
+#undef __atomic_load_n
+#undef __atomic_store_n
+
 #define STACK_BYTES (256u << 10)
 #define BUFFER 32u
 #define TSO_BUFFER 12u /* of it: what waits longer is seen in the order of the program anyway */
@@ -55,6 +60,7 @@ static struct {
 	uint32_t step;
 	enum sched_memory memory;
 	uint32_t n_stores; /* that were buffered in this run */
+	bool missed; /* a compare-and-swap that saw an old value: it is not done */
 	bool failed;
 	char why[700];
 	/* search */
@@ -88,32 +94,36 @@ static uint64_t mixed(uint64_t h)
 
 /* ---- memories ---- */
 
+enum sched_memory sched_memory_now(void)
+{
+	return sched.memory;
+}
+
 const char *sched_memory_name(enum sched_memory memory)
 {
-	return memory == SCHED_PSO   ? "stores out of order (PSO)"
+	return memory == SCHED_VIEWS ? "loads of old values (views)"
+	       : memory == SCHED_PSO ? "stores out of order (PSO)"
 	       : memory == SCHED_TSO ? "with store buffers (TSO)"
 				     : "stores seen at once";
 }
 
 bool sched_memory_is_wanted(enum sched_memory memory)
 {
-	static const char *const name[SCHED_MEMORIES] = { "at-once", "tso", "pso" };
+	static const char *const name[SCHED_MEMORIES] = { "at-once", "tso", "pso", "views" };
 	const char *only = getenv("TARN_SCHED_MEMORY");
 
 	return only == NULL || *only == '\0' || strstr(only, name[memory]) != NULL;
 }
 
-static void perform(const struct store *s)
+/* True: the running thread reads and writes by way of views.c. */
+static bool by_views(void)
 {
-	if (s->bytes == 8)
-		__atomic_store_n((uint64_t *)s->p, s->v, __ATOMIC_RELAXED);
-	else
-		__atomic_store_n((uint32_t *)s->p, (uint32_t)s->v, __ATOMIC_RELAXED);
+	return sched.memory == SCHED_VIEWS && sched.current >= 0;
 }
 
 static void leave(struct thread *t, unsigned i)
 {
-	perform(&t->buffer[i]);
+	views_put_in_place(t->buffer[i].p, t->buffer[i].bytes, t->buffer[i].v);
 	t->n_buffer--;
 	memmove(t->buffer + i, t->buffer + i + 1, (t->n_buffer - i) * sizeof t->buffer[0]);
 }
@@ -178,6 +188,9 @@ void sched_drain_all(void)
 {
 	for (unsigned i = 0; i < sched.n; i++)
 		drain_some(&sched.t[i], BUFFER);
+	/* Those that have ended, too: they left their processor by way of the kernel. */
+	if (by_views())
+		views_membarrier((unsigned)sched.current);
 }
 
 static bool is_release(int order)
@@ -193,7 +206,9 @@ void sched_release(void)
 
 void sched_fence(int order)
 {
-	if (order == __ATOMIC_SEQ_CST)
+	if (by_views())
+		views_fence((unsigned)sched.current, order);
+	else if (order == __ATOMIC_SEQ_CST)
 		sched_drain();
 	else if (is_release(order) && sched.current >= 0)
 		sched.t[sched.current].group++;
@@ -201,6 +216,10 @@ void sched_fence(int order)
 
 void sched_rmw(const void *p, unsigned bytes, int order)
 {
+	if (by_views()) {
+		views_rmw_begin(p, bytes);
+		return;
+	}
 	if (sched.memory != SCHED_PSO || is_release(order)) {
 		sched_drain();
 		return;
@@ -218,10 +237,32 @@ void sched_rmw(const void *p, unsigned bytes, int order)
 		}
 }
 
-uint64_t sched_load(const void *p, unsigned bytes)
+void sched_rmw_end(int order, bool stored)
+{
+	if (by_views() && !sched.missed)
+		views_rmw_end((unsigned)sched.current, order, stored);
+	sched.missed = false;
+}
+
+bool sched_swap_misses(const void *p, unsigned bytes, void *seen, int order)
+{
+	uint64_t was = views_in_place(seen, bytes), v;
+
+	if (!by_views() || !sched.play->is_shared(p))
+		return false;
+	v = views_load((unsigned)sched.current, p, bytes, order, true);
+	sched.missed = v != was;
+	if (sched.missed)
+		views_put_in_place(seen, bytes, v);
+	return sched.missed;
+}
+
+static uint64_t load(const void *p, unsigned bytes, int order)
 {
 	struct thread *t = sched.current >= 0 ? &sched.t[sched.current] : NULL;
 
+	if (by_views())
+		return views_load((unsigned)sched.current, p, bytes, order, sched.play->is_shared(p));
 	for (unsigned i = t != NULL ? t->n_buffer : 0; i-- > 0;) {
 		const struct store *s = &t->buffer[i];
 
@@ -232,19 +273,45 @@ uint64_t sched_load(const void *p, unsigned bytes)
 			break;
 		}
 	}
-	return bytes == 8 ? __atomic_load_n((const uint64_t *)p, __ATOMIC_RELAXED)
-			  : __atomic_load_n((const uint32_t *)p, __ATOMIC_RELAXED);
+	return views_in_place(p, bytes);
 }
 
-void sched_store(void *p, unsigned bytes, uint64_t v, bool release)
+uint64_t sched_load(const void *p, unsigned bytes)
 {
-	struct store s = { .p = p, .bytes = bytes, .v = v, .release = release };
+	return load(p, bytes, __ATOMIC_ACQUIRE);
+}
+uint64_t sched_load_relaxed(const void *p, unsigned bytes)
+{
+	return load(p, bytes, __ATOMIC_RELAXED);
+}
+
+uint64_t sched_newest(const void *p, unsigned bytes)
+{
+	return by_views() ? views_load((unsigned)sched.current, p, bytes, __ATOMIC_RELAXED, false)
+			  : load(p, bytes, __ATOMIC_RELAXED);
+}
+
+void sched_copy(void *to, const void *from, size_t bytes)
+{
+	if (by_views())
+		views_copy((unsigned)sched.current, to, from, bytes);
+	else
+		memcpy(to, from, bytes);
+}
+
+static void store(void *p, unsigned bytes, uint64_t v, int order)
+{
+	struct store s = { .p = p, .bytes = bytes, .v = v, .release = is_release(order) };
 	struct thread *t = sched.current >= 0 ? &sched.t[sched.current] : NULL;
 
+	if (by_views()) {
+		views_store((unsigned)sched.current, p, bytes, v, order, sched.play->is_shared(p));
+		return;
+	}
 	if (t == NULL || sched.memory == SCHED_AT_ONCE || !sched.play->is_shared(p)) {
-		if (release)
+		if (s.release)
 			sched_release();
-		perform(&s);
+		views_put_in_place(p, bytes, v);
 		return;
 	}
 	s.group = t->group;
@@ -252,6 +319,40 @@ void sched_store(void *p, unsigned bytes, uint64_t v, bool release)
 	if (t->n_buffer == (sched.memory == SCHED_PSO ? BUFFER : TSO_BUFFER))
 		drain_some(t, 1);
 	t->buffer[t->n_buffer++] = s;
+	if (order == __ATOMIC_SEQ_CST)
+		sched_drain();
+}
+
+void sched_store(void *p, unsigned bytes, uint64_t v, bool release)
+{
+	store(p, bytes, v, release ? __ATOMIC_RELEASE : __ATOMIC_RELAXED);
+}
+
+uint64_t sched_atomic_load(const volatile void *p, unsigned bytes, int order)
+{
+	return load((const void *)p, bytes, order);
+}
+void sched_atomic_store(volatile void *p, unsigned bytes, uint64_t v, int order)
+{
+	store((void *)p, bytes, v, order);
+}
+
+void sched_give(const void *at)
+{
+	sched_release();
+	if (by_views())
+		views_give((unsigned)sched.current, at);
+}
+void sched_take(const void *at)
+{
+	if (by_views())
+		views_take((unsigned)sched.current, at);
+}
+void sched_meet(unsigned process)
+{
+	for (unsigned i = 0; by_views() && i < sched.n; i++)
+		if (sched.t[i].process == process && (int)i != sched.current)
+			views_meet((unsigned)sched.current, i);
 }
 
 /* ---- who goes on ---- */
@@ -307,6 +408,7 @@ static bool pass_time(void)
 {
 	struct thread *first = NULL;
 
+	views_reveal();
 	for (unsigned i = 0; i < sched.n; i++) {
 		struct thread *t = &sched.t[i];
 
@@ -448,7 +550,9 @@ void sched_yield_now(void)
 	for (unsigned i = 0; i < sched.n; i++)
 		if (!sched.t[i].background && !sched.t[i].over && sched.t[i].blocked == NULL)
 			t->idle = 0;
-	if (t->background && ++t->idle > IDLE_MOST) {
+	if (t->background && ++t->idle == IDLE_MOST / 2)
+		views_reveal();
+	if (t->idle > IDLE_MOST) {
 		t->idle = 0;
 		pass_time();
 	}
@@ -463,7 +567,9 @@ bool sched_block(const void *address, uint64_t deadline)
 	t->blocked = address;
 	t->deadline = deadline;
 	t->timed_out = false;
+	views_note((unsigned)sched.current, 'S', address);
 	go_on();
+	views_note((unsigned)sched.current, t->timed_out ? 'O' : 'K', address);
 	return !t->timed_out;
 }
 
@@ -471,6 +577,8 @@ unsigned sched_wake(const void *address, unsigned n)
 {
 	unsigned woken = 0;
 
+	if (sched.current >= 0)
+		views_note((unsigned)sched.current, 'C', address);
 	for (unsigned i = 0; i < sched.n && woken < n; i++)
 		if (!sched.t[i].over && sched.t[i].blocked == address) {
 			sched.t[i].blocked = NULL;
@@ -487,6 +595,7 @@ void sched_kill(unsigned process)
 			drain_some(&sched.t[i], BUFFER);
 			sched.t[i].over = true;
 		}
+	sched_meet(process); /* who knows of its death knows what it knew */
 }
 
 bool sched_is_over(unsigned process)
@@ -533,6 +642,8 @@ void sched_thread(unsigned process, void (*run)(void *arg), void *arg)
 	t->context.uc_stack.ss_size = STACK_BYTES;
 	t->context.uc_link = NULL;
 	makecontext(&t->context, thread_main, 0);
+	if (by_views())
+		views_inherit(sched.n - 1, (unsigned)sched.current);
 }
 
 static void describe(void)
@@ -548,6 +659,10 @@ static void describe(void)
 		if (sched.chosen[i] != sched.chosen[i - 1])
 			at += (size_t)snprintf(failure + at, sizeof failure - at, " %u->%u@%u",
 					       sched.chosen[i - 1], sched.chosen[i], i);
+	const char *trace = getenv("TARN_SCHED_TRACE");
+
+	if (sched.memory == SCHED_VIEWS && trace != NULL)
+		views_print((uint32_t)strtoul(trace, NULL, 10));
 }
 
 /* False: it failed. */
@@ -561,6 +676,8 @@ static bool run_once(const struct sched_play *p, struct sched_stats *stats)
 	sched.next_dev = 0;
 	sched.n_stores = 0;
 	sched.failed = false;
+	sched.missed = false;
+	views_begin(sched.salt);
 	if (setjmp(outside) != 0) {
 		describe();
 		return false;

@@ -10,7 +10,7 @@
  *	random		each thread has a random priority, which is lowered at a few random
  *			places (PCT: finds a bug of depth d with a probability that can be told)
  *
- * Three memories:
+ * Four memories:
  *	at once	stores are seen when they are made
  *	TSO	as x86 does: stores wait in a buffer of their thread and leave it in order; a seq_cst
  *		fence, a read-modify-write, a system call or membarrier empties it. In the search it
@@ -24,15 +24,18 @@
  *		so the search tries one choice for each schedule. The others leave at their
  *		thread's next step (search) or at random.
  *
- * This is what arm64 does to stores. What it does to loads is not simulated: a load is done where it
- * stands in the program and reads memory as it is then, so an acquire that should be there and
- * is not, a relaxed load before another one, or a load that is taken ahead of a branch is found
- * by nobody here. Nor are stores that different threads see in different orders (arm64 has none).
+ *	views	a load may return an old value, as far as C11 allows (views.h): what acquires, fences and
+ *		their absence do to loads. Stores are seen at once by who may see them.
+ *
+ * PSO is what arm64 does to stores, views is what C11 allows of loads; the two are not combined. Not played by
+ * either: a load that is done behind a store that follows it, and stores of several threads to the same words that
+ * end in an order in which none of them was made (2+2W).
  *
  * Words of LANE, CTRL, DIR and DATA that are touched through shm/base.h are buffered, private ones
  * are not: they are stored at once. Under PSO a release store to a private word, the unlocking
  * of a mutex and the end of a process empty the thread's buffer first, so what is handed on through
- * them comes before them; under TSO they do not, which is weaker than x86.
+ * them comes before them; under TSO they do not, which is weaker than x86. With views they hand on what
+ * is known, and are read as they are.
  */
 #ifndef TARN_TESTS_SCHEDULER_H
 #define TARN_TESTS_SCHEDULER_H
@@ -71,16 +74,24 @@ bool sched_block(const void *address, uint64_t deadline);
 unsigned sched_wake(const void *address, unsigned n);
 uint64_t sched_clock(void);
 
-enum sched_memory { SCHED_AT_ONCE, SCHED_TSO, SCHED_PSO, SCHED_MEMORIES };
+enum sched_memory { SCHED_AT_ONCE, SCHED_TSO, SCHED_PSO, SCHED_VIEWS, SCHED_MEMORIES };
 
 /* Memory as the running thread sees it. @order: one of __ATOMIC_... */
-uint64_t sched_load(const void *p, unsigned bytes);
+uint64_t sched_load(const void *p, unsigned bytes); /* acquire */
+uint64_t sched_load_relaxed(const void *p, unsigned bytes);
+uint64_t sched_newest(const void *p, unsigned bytes); /* as the kernel compares a futex; relaxed */
+void sched_copy(void *to, const void *from, size_t bytes); /* as it copies shared words; relaxed */
 void sched_store(void *p, unsigned bytes, uint64_t v, bool release);
 void sched_rmw(const void *p, unsigned bytes, int order); /* before it is done, in place */
 void sched_fence(int order);
 void sched_release(void);   /* before a release by other means: a mutex, a private word */
 void sched_drain(void);     /* of the running thread: a system call */
 void sched_drain_all(void); /* membarrier */
+/* What else hands on what was stored and seen before: a mutex at @at that is unlocked and locked; a socket or a
+ * death between the running thread and those of @process, both ways. */
+void sched_give(const void *at);
+void sched_take(const void *at);
+void sched_meet(unsigned process);
 
 /* ---- around it ---- */
 
@@ -103,8 +114,9 @@ enum sched_verdict sched_search(const struct sched_play *p, enum sched_memory me
 				uint64_t budget_runs, struct sched_stats *stats);
 enum sched_verdict sched_random(const struct sched_play *p, enum sched_memory memory, uint64_t seed,
 				uint64_t budget_runs, struct sched_stats *stats);
+enum sched_memory sched_memory_now(void); /* that is being played */
 const char *sched_memory_name(enum sched_memory memory);
-/* TARN_SCHED_MEMORY names those that are played: "at-once", "tso", "pso"; several with commas. */
+/* TARN_SCHED_MEMORY names those that are played: "at-once", "tso", "pso", "views"; several with commas. */
 bool sched_memory_is_wanted(enum sched_memory memory);
 /* How the last run failed, and its schedule. */
 const char *sched_failure(void);

@@ -5,7 +5,7 @@
  * in his, nothing older than what he knows to be there, nothing that comes later.
  *
  * The words of a container's line are buffered as others are. What they lead to is written plainly, and so is
- * seen at once; in PSO a release fence lets everything out that was stored before it.
+ * seen at once; a release fence lets everything out that was stored before it.
  */
 #include <stdio.h>
 #include <string.h>

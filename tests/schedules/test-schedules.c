@@ -2,7 +2,8 @@
 /*
  * T6: the traps of PROTOCOL 2 that are schedules, played with the real client and server. Each is
  * searched with up to three switches as far as its number of runs goes, and then by random priorities;
- * with stores seen at once, with store buffers (TSO) and with stores out of order (PSO).
+ * with stores seen at once, with store buffers (TSO), with stores out of order (PSO) and with loads of old values
+ * (views).
  *
  * scenario.h says how to make it longer.
  *
@@ -39,9 +40,19 @@ static void block(unsigned i, unsigned of, unsigned refs)
 	}
 }
 
+/* Contents that go through shm/base.h: a word of the block for each channel, which counts what was sent there. Who
+ * receives must see it, as it was then or later. */
+static uint64_t *count_of(unsigned ch, const tarn_block *b)
+{
+	return (uint64_t *)tarn_block_data(b) + ch;
+}
+
 static void send(unsigned ch, unsigned b)
 {
-	MUST(tarn_channel_send(world->ch[ch][0], world->b[b], b, WORLD_FOREVER));
+	uint64_t n = ++world->sent[ch];
+
+	tarn__store_relaxed(count_of(ch, world->b[b]), n);
+	MUST(tarn_channel_send(world->ch[ch][0], world->b[b], n << 8 | b, WORLD_FOREVER));
 }
 
 /* Receives one, which must be whole; false: closed. */
@@ -54,6 +65,8 @@ static bool receive(unsigned ch, tarn_block **ret)
 		return false;
 	MUST(r);
 	world_hold(*ret);
+	MUST_BE(tag >> 8 == 0 || tarn__load_relaxed(count_of(ch, *ret)) >= tag >> 8);
+	tag &= 0xff;
 	MUST_BE(tarn_block_id(*ret) == world->id[tag]);
 	MUST_BE(((unsigned char *)tarn_block_data(*ret))[63] == tag + 1);
 	sched_point(); /* it is there, and stays: the scheduler looks */
@@ -297,6 +310,39 @@ static void h6_slow_begin(void)
 }
 SCENARIO(h6_a_consumer_is_stopped_while_its_producer_is_reclaimed, .clients = 2,
 	 .begin = h6_slow_begin, .end = all_freed)
+
+/* ---- a producer that closes: what it had sent is received, and only then its end is told ---- */
+
+static void closing_p(void)
+{
+	send(0, 0);
+	send(0, 1);
+	MUST(tarn_channel_close(world->ch[0][0]));
+	world_drop(world->b[0]);
+	world_drop(world->b[1]);
+}
+static void closing_q(void)
+{
+	tarn_block *b;
+
+	while (receive(0, &b)) {
+		world->n[0]++;
+		world_drop(b);
+	}
+	MUST_BE(world->n[0] == 2);
+}
+static void closing_begin(void)
+{
+	channel(0, 0, 1, 4);
+	block(0, 0, 1);
+	block(1, 0, 1);
+	world->watch_data = true;
+	world->may_sleep = true; /* an end that goes may miss who is just falling asleep: he looks again */
+	world_server();
+	world_thread(0, closing_p);
+	world_thread(1, closing_q);
+}
+SCENARIO(h5_a_producer_that_closes_is_read_to_its_end, .clients = 2, .begin = closing_begin, .end = all_freed)
 
 /* ---- H8: forwarded before the owner was heard ---- */
 

@@ -29,6 +29,7 @@
 #undef pthread_mutex_lock
 #undef pthread_mutex_unlock
 #undef __atomic_load_n
+#undef __atomic_store_n
 
 #define KEYS 16u
 #define SEGMENTS 24u
@@ -150,6 +151,9 @@ static bool is_shared(const void *p)
 {
 	if ((const uint64_t *)p >= world_outside && (const uint64_t *)p < world_outside + 8)
 		return true;
+	/* What a line of VIEW leads to is written plainly, so nobody can be told that it is older than the line. */
+	if (in_view(p) && sched_memory_now() == SCHED_VIEWS)
+		return false;
 	for (unsigned i = 0; i < SEGMENTS; i++)
 		if (segment[i].users != 0 && !segment[i].meta &&
 		    (const unsigned char *)p >= segment[i].base &&
@@ -211,6 +215,7 @@ static void wait_reclaimed(uint32_t client)
 {
 	while (world->s->peer[client] != NULL)
 		ss_yield();
+	sched_meet(SERVER);
 }
 
 static int answer(int fd, const struct tarn__request *ask, struct tarn__answer *ret, int *ret_fds)
@@ -247,8 +252,10 @@ int __wrap_tarn__control_ask(int fd, const struct tarn__request *ask, struct tar
 		sched_yield_now();
 	/* Nobody else goes on meanwhile: who asks may be killed, but the server's part of it is not. */
 	world->answers = true;
+	sched_meet(SERVER);
 	int r = answer(fd, ask, ret, ret_fds);
 
+	sched_meet(SERVER);
 	world->answers = false;
 	if (r == 0 && ask->kind == TARN__CTL_DETACH)
 		wait_reclaimed(connection[fd - CONNECTION_FD]);
@@ -330,7 +337,7 @@ void tarn__sleep_barrier(bool fence)
 {
 	point();
 	if (fence)
-		sched_drain();
+		sched_fence(__ATOMIC_SEQ_CST);
 	else
 		sched_drain_all();
 }
@@ -342,7 +349,7 @@ int tarn__futex_wait(const uint32_t *word, uint32_t value, uint64_t deadline)
 	}
 	point();
 	sched_drain();
-	if (__atomic_load_n(word, __ATOMIC_RELAXED) != value)
+	if ((uint32_t)sched_newest(word, 4) != value)
 		return 0;
 	uint64_t from = sched_clock();
 
@@ -375,7 +382,8 @@ void tarn__spin_init(struct tarn__spin *s, unsigned default_us)
 /* Where each access is a place to go on at, ordered or not, but for what nobody changes. */
 static bool is_watched(const void *p)
 {
-	if (!world->watch_data || !(lies_in(p, &world->s->st.data) || in_view(p)))
+	if (!world->watch_data ||
+	    !(lies_in(p, &world->s->st.data) || lies_in(p, &world->s->st.dir_segment) || in_view(p)))
 		return false;
 	for (unsigned i = 0; i < WORLD_STILL; i++)
 		if ((uintptr_t)p - (uintptr_t)world->still[i].at < world->still[i].bytes)
@@ -397,13 +405,13 @@ uint64_t shim_load64(const uint64_t *p, bool ordered)
 {
 	if ((ordered && is_shared(p)) || is_watched(p))
 		point();
-	return sched_load(p, 8);
+	return ordered ? sched_load(p, 8) : sched_load_relaxed(p, 8);
 }
 uint32_t shim_load32(const uint32_t *p, bool ordered)
 {
 	if (ordered || is_watched(p))
 		point();
-	return (uint32_t)sched_load(p, 4);
+	return (uint32_t)(ordered ? sched_load(p, 4) : sched_load_relaxed(p, 4));
 }
 void shim_store64(uint64_t *p, uint64_t v, bool ordered)
 {
@@ -436,31 +444,18 @@ void ss_fence(int order)
 	point();
 	sched_fence(order);
 	if (order == __ATOMIC_RELEASE && world->s->store != NULL)
-		sched_release();
-}
-/* Of a store that is done in place, at once. */
-void ss_order(const void *p, int order)
-{
-	if (is_shared(p)) {
-		point();
 		sched_drain();
-	} else if (order != __ATOMIC_RELAXED) {
-		sched_release();
-	}
 }
-bool ss_is_shared(const void *p)
+void ss_access(const volatile void *at, int order)
 {
-	return is_shared(p);
-}
-uint64_t ss_load(const void *p, unsigned bytes, int order)
-{
-	if (order != __ATOMIC_RELAXED || is_watched(p))
+	const void *p = (const void *)(uintptr_t)at;
+
+	if ((order != __ATOMIC_RELAXED && is_shared(p)) || is_watched(p))
 		point();
-	return sched_load(p, bytes);
 }
 int ss_mutex_unlock(pthread_mutex_t *m)
 {
-	sched_release();
+	sched_give(m);
 	return pthread_mutex_unlock(m);
 }
 int ss_mutex_lock(pthread_mutex_t *m)
@@ -475,6 +470,7 @@ int ss_mutex_lock(pthread_mutex_t *m)
 		}
 		ss_yield();
 	}
+	sched_take(m);
 	return 0;
 }
 
@@ -561,7 +557,7 @@ ssize_t ss_pread(int fd, void *bytes, size_t n, off_t at)
 		return -1;
 	point();
 	sched_drain();
-	memcpy(bytes, segment[i].base + at, n);
+	sched_copy(bytes, segment[i].base + at, n);
 	return (ssize_t)n;
 }
 ssize_t ss_pwrite(int fd, const void *bytes, size_t n, off_t at)
@@ -856,7 +852,10 @@ void world_kill(unsigned client)
 	tarn_client *c = world->c[client];
 
 	sched_kill(client);
+	/* Here, in the killer; the server goes on with it. */
+	sched_meet(SERVER);
 	tarn__peer_died(world->s, world->s->peer[c->number]);
+	sched_meet(SERVER);
 }
 
 void world__must(const char *file, int line, const char *text, int r)

@@ -24,6 +24,7 @@ struct world {
 	tarn_channel *ch[8][2]; /* the handles of the producer and the consumer */
 	uint64_t id[8];
 	unsigned n[8];
+	uint64_t sent[8]; /* through channel i */
 	/* References that somebody holds, by id: none of them may be freed. */
 	uint64_t held[32];
 	uint64_t slept_out; /* waits that a time slice ended, not a wake-up; */
@@ -31,7 +32,7 @@ struct world {
 	unsigned more_epochs; /* so many more than one before the server lets others go on */
 	bool answers;       /* the server does, on the control socket */
 	bool crash_points;  /* the server may stop after any store to META */
-	bool watch_data;    /* relaxed accesses to DATA and VIEW are places to go on at, too, but for these: */
+	bool watch_data;    /* relaxed accesses to DATA, DIR and VIEW are places to go on at, too, but for these: */
 	struct {
 		const void *at;
 		size_t bytes;

@@ -93,8 +93,9 @@ TARN_EXPORT int tarn_block_resize(tarn_block *block, size_t size);
 
 /*
  * A private copy-on-write view of the bytes: what is written there nobody else sees, and
- * pages not yet written follow the shared contents. Ended by tarn_block_cow_end(); the
- * block must stay referenced meanwhile.
+ * pages not yet written follow the shared contents. Ended by tarn_block_cow_end(), once: as with free(),
+ * what is at @view a second time may be somebody else's. The block must stay referenced meanwhile.
+ * -EINVAL @view cannot be one of this block.
  */
 TARN_EXPORT int tarn_block_cow(tarn_block *block, void **ret_view);
 TARN_EXPORT int tarn_block_cow_end(tarn_block *block, void *view);
