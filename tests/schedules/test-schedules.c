@@ -344,6 +344,58 @@ static void closing_begin(void)
 }
 SCENARIO(h5_a_producer_that_closes_is_read_to_its_end, .clients = 2, .begin = closing_begin, .end = all_freed)
 
+/* ---- a ring so large that receipts are put off: the short way of nearly every item ---- */
+
+#define LARGE 64u
+
+static void deferred_p(void)
+{
+	for (unsigned i = 0; i < 4; i++)
+		send(0, i);
+	for (unsigned i = 0; i < 4; i++)
+		world_drop(world->b[i]);
+}
+/* Two are held for a while, so that a receipt is said while its block is in use. */
+static void deferred_q(void)
+{
+	tarn_block *b[2];
+
+	receive_and_drop(0);
+	MUST_BE(receive(0, &b[0]) && receive(0, &b[1]));
+	world_drop(b[0]);
+	receive_and_drop(0);
+	world_drop(b[1]);
+}
+static void deferred_make(void)
+{
+	channel(0, 0, 1, LARGE);
+	for (unsigned i = 0; i < 4; i++)
+		block(i, 0, 1);
+	world_server();
+}
+static void deferred_begin(void)
+{
+	deferred_make();
+	world_thread(0, deferred_p);
+	world_thread(1, deferred_q);
+}
+SCENARIO(h6_receipts_may_be_put_off, .clients = 2, .begin = deferred_begin, .end = all_freed)
+
+static void deferred_dead_p(void)
+{
+	for (unsigned i = 0; i < 4; i++)
+		send(0, i);
+}
+static void deferred_dead_begin(void)
+{
+	deferred_make();
+	world_thread(0, deferred_dead_p);
+	world_thread(1, h5_q);
+	world_thread(2, h5_killer);
+}
+SCENARIO(h6_receipts_may_be_put_off_while_the_producer_dies, .clients = 2, .begin = deferred_dead_begin,
+	 .end = all_freed)
+
 /* ---- H8: forwarded before the owner was heard ---- */
 
 static void h8_p(void)
