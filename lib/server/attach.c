@@ -95,6 +95,7 @@ void tarn__welcome(struct server *s, struct peer *p, uint32_t kind)
 
 void tarn__peer_watch(struct server *s, struct peer *p)
 {
+	tarn__children_close(p->socket);
 	p->socket_watch = (struct tarn__loop_watch){ .fd = p->socket, .fn = tarn__on_client, .arg = p };
 	p->pidfd_watch = (struct tarn__loop_watch){ .fd = p->pidfd, .fn = on_death, .arg = p };
 	if (tarn__loop_watch(s->loop, &p->socket_watch) < 0 ||

@@ -51,6 +51,7 @@ static bool wait_add(struct server *s, int socket, uint32_t kind, uint64_t epoch
 				     "out of memory");
 		return false;
 	}
+	tarn__children_close(copy);
 	*w = (struct waiter){ .next = s->waiters, .epoch = s->st.head->epoch + epochs, .kind = kind,
 			      .socket = copy, .client = client, .number = number, .serial = s->serial,
 			      .incarnation = client != NIL ? s->st.client[client].incarnation : 0 };
@@ -491,6 +492,7 @@ static void visitor_add(struct server *s, int fd)
 	}
 	if (s->n_visitors >= VISITORS_MOST)
 		visitor_expel(s);
+	tarn__children_close(fd);
 	v->server = s;
 	v->socket = fd;
 	v->pidfd = -1;

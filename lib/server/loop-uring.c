@@ -24,6 +24,7 @@
  * says -EBADR, and every poll is replaced.
  */
 #define _GNU_SOURCE
+#include "children.h"
 #include "loop.h"
 
 #include "shm/base.h"
@@ -248,6 +249,7 @@ static bool uring_pending(const struct tarn__loop *loop)
 
 static void uring_close(struct tarn__loop *loop)
 {
+	tarn__children_keep(uring_of(loop)->ring.ring_fd);
 	io_uring_queue_exit(&uring_of(loop)->ring);
 	free(uring_of(loop));
 }
@@ -380,6 +382,9 @@ int tarn__loop_open_uring(char *ret_reason, struct tarn__loop **ret_loop)
 		free(u);
 		return r;
 	}
+	/* Its memory would keep it, too. */
+	(void)io_uring_ring_dontfork(&u->ring);
+	tarn__children_close(u->ring.ring_fd);
 	u->base.ops = &uring_ops;
 	snprintf(ret_reason, TARN__LOOP_REASON, "works here (%s)", setups[i].name);
 	*ret_loop = &u->base;

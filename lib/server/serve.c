@@ -552,8 +552,8 @@ static void serve(struct server *s, const tarn_server_options *o,
 }
 
 /*
- * Signals that the kernel sends for what we write: to a pipe that a dead client was to read (its events, our log), or beyond
- * the limit of files. To this thread they are errors of the call, and those that it had before are left to it.
+ * Signals that the kernel sends for what we write: to a pipe that a dead client was to read (its events, our log), or
+ * beyond the limit of files. To this thread they are errors of the call, and those that it had before are left to it.
  */
 static void hold_signals(sigset_t *ret_before, sigset_t *ret_mine)
 {

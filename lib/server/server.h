@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "access.h"
+#include "children.h"
 #include "lib/control.h"
 #include "estate.h"
 #include "facts.h"

@@ -202,7 +202,11 @@ static int take_listener(struct server *s, int fd)
 
 int tarn__socket_open(struct server *s, int listen_fd)
 {
-	return listen_fd > 0 ? take_listener(s, listen_fd) : bind_name(s, s->name);
+	int r = listen_fd > 0 ? take_listener(s, listen_fd) : bind_name(s, s->name);
+
+	tarn__children_close(s->listener);
+	tarn__children_close(s->name_lock);
+	return r;
 }
 
 int tarn__socket_inherit(struct server *s)
@@ -211,6 +215,8 @@ int tarn__socket_inherit(struct server *s)
 
 	s->listener = e->fd[ESTATE_LISTENER];
 	s->name_lock = e->fd[ESTATE_NAME_LOCK];
+	tarn__children_close(s->listener);
+	tarn__children_close(s->name_lock);
 	snprintf(s->socket_path, sizeof s->socket_path, "%s", e->socket_path);
 	snprintf(s->lock_path, sizeof s->lock_path, "%s", e->lock_path);
 	s->listener_given = s->socket_path[0] == '\0' && e->name[0] != '@';

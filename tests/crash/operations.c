@@ -607,6 +607,8 @@ const struct operation operations[] = {
 	{ "private view", 4, NULL, views },
 	{ "send", 4, NULL, send },
 	{ "give", 4, NULL, give },
+	{ "send, received late", 4, NULL, send, .late = true },
+	{ "give, received late", 4, NULL, give, .late = true },
 	{ "send to a full ring", 4, fill_ring, send_full },
 	{ "receive", 4, NULL, receive },
 	{ "receive and drop", 4, NULL, receive_drop },

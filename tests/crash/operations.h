@@ -43,6 +43,7 @@ struct operation {
 	void (*prepare)(struct world *w); /* NULL: nothing more */
 	void (*run)(struct world *w);
 	bool alone;           /* the child is not even attached */
+	bool late;            /* the survivor receives when the dead one is gone, and not before */
 	bool sync;            /* the survivor has a struct sync */
 	bool pool;            /* the survivor has a pool, shared as OPERATIONS_POOL */
 	bool threads;         /* others than the one that is stepped run, and bear processes */

@@ -282,6 +282,9 @@ void survivor_finish(struct survivor *v, const struct operation *o, const tarn_t
 	tarn_block *got[16], *more;
 	int n = 0, n_objects = 0, r;
 
+	/* What nobody can see must be gone by then, and what one can see must be there still. */
+	if (o->late)
+		survivor_await_gone(v, dead);
 	while (!o->alone) {
 		tarn_channel *ch;
 

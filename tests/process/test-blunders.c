@@ -297,7 +297,7 @@ static void *make_half(void *arg)
 	return NULL;
 }
 
-PLAIN_TEST(calls_of_an_object_whose_creator_failed_are_told)
+PLAIN_TEST_TIMEOUT(calls_of_an_object_whose_creator_failed_are_told, 120)
 {
 	struct scene s = scene_open(NULL);
 	tarn_client *c = scene_client(&s);

@@ -194,16 +194,14 @@ static void *perhaps(void *arg)
 	struct crowd *w = arg;
 	int r = tarn_client_ping(w->c, TARN_FOREVER);
 
-	if (r == 0)
-		__atomic_fetch_add(&w->served, 1, __ATOMIC_RELAXED);
-	else
-		__atomic_fetch_add(&w->refused, 1, __ATOMIC_RELAXED);
 	if (r != 0) {
 		PLAIN_CHECKF(r == -EUSERS && strstr(tarn_error_last()->message, "1024") != NULL, "%s: %s",
 			     tarn_error_name(r), tarn_error_last()->message);
 		/* Nor is it "held by another", for whom one would wait. */
 		FAILS(tarn_lock_acquire(w->lock, 0), EUSERS);
 	}
+	/* Last: when all are counted the gate is opened, and lanes are free. */
+	__atomic_fetch_add(r == 0 ? &w->served : &w->refused, 1, __ATOMIC_RELAXED);
 	pthread_mutex_lock(&w->gate);
 	pthread_mutex_unlock(&w->gate);
 	return NULL;

@@ -890,6 +890,8 @@ PLAIN_TEST(a_forked_child_waits_for_no_runner_of_its_parents)
 		FAILS(tarn_runner_call(r, NULL, TARN_FOREVER, NULL), TARN_EFORKED);
 		FAILS(tarn_runner_rejoin(r, TARN_FOREVER, NULL), TARN_EFORKED);
 		FAILS(tarn_runner_join(r, TARN_FOREVER), TARN_EFORKED);
+		PLAIN_CHECKF(strstr(tarn_error_last()->message, "is of the process that this one was forked from") != NULL,
+			     "%s", tarn_error_last()->message);
 		tarn_runner_unref(r);
 		_exit(0);
 	}

@@ -1026,8 +1026,8 @@ PLAIN_TEST(a_server_in_this_directory_is_found_from_any_other)
 	tarn_server_unref(server);
 }
 
-/* The kernel's signal for who writes to a pipe that nobody reads ended the program that served in a thread of its own, as soon
- * as a client with a descriptor for events was gone. */
+/* The kernel's signal for who writes to a pipe that nobody reads ended the program that served in a thread of its own,
+ * as soon as a client with a descriptor for events was gone. */
 PLAIN_TEST(a_client_that_reads_no_events_any_more_ends_no_server)
 {
 	const tarn_server_options o = { .arena_bytes = 16u << 20, .name = "events" };
@@ -1064,6 +1064,58 @@ PLAIN_TEST(a_client_that_reads_no_events_any_more_ends_no_server)
 	OK(tarn_inspector_shutdown(in));
 	tarn_inspector_close(in);
 	PLAIN_EQ(plain_reap(pid), 7);
+}
+
+/* ---- children of a program that serves ---- */
+
+static struct serving {
+	uint32_t step;
+	pid_t child;
+} *serving;
+
+static void *serve_in_a_thread(void *arg)
+{
+	OK(tarn_server_run(arg));
+	return NULL;
+}
+
+/* It had the sockets, and the lock of the name: clients did not hear of the server's death, and the name was taken. */
+PLAIN_TEST(a_child_of_a_program_that_serves_has_no_part_in_the_server)
+{
+	tarn_server_options o = { .arena_bytes = 16u << 20, .name = "parent" };
+	const tarn_client_options patient = { .connect_timeout_ns = TARN_FOREVER };
+	tarn_server *next;
+	tarn_client *c;
+
+	serving = scene_shared(sizeof *serving);
+	pid_t pid = plain_fork();
+	if (pid == 0) {
+		pthread_t t;
+
+		PLAIN_EQ(pthread_create(&t, NULL, serve_in_a_thread, &o), 0);
+		scene_await(&serving->step, 1);
+		pid_t child = fork(); /* which does not end with its parent */
+		if (child == 0) {
+			for (;;)
+				pause();
+		}
+		serving->child = child;
+		scene_say(&serving->step, 2);
+		pthread_join(t, NULL);
+		_exit(0);
+	}
+	OK(tarn_client_open("parent", &patient, &c));
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	scene_say(&serving->step, 1);
+	scene_await(&serving->step, 2);
+	plain_kill(pid);
+	FAILS(tarn_client_ping(c, TARN_FOREVER), TARN_ESRVDOWN);
+	tarn_client_close(c);
+	OK(tarn_server_start(&o, &next));
+	smoke("parent");
+	PLAIN_EQ(tarn_server_shutdown(next, TARN_FOREVER), 0);
+	tarn_server_unref(next);
+	PLAIN_EQ(kill(serving->child, SIGKILL), 0);
 }
 
 PLAIN_MAIN()

@@ -108,8 +108,8 @@ static struct tarn__loop *open_loop(enum variant v)
 		unknown_flags |= IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SINGLE_ISSUER;
 	if (v == URING_PLAIN)
 		unknown_flags |= IORING_SETUP_COOP_TASKRUN;
-	if (v == EPOLL_MS)
-		cr_assert(eq(int, tarn_test__refuse(SYS_epoll_pwait2, SYS_epoll_pwait2, ENOSYS), 0));
+	if (v == EPOLL_MS && tarn_test__refuse(SYS_epoll_pwait2, SYS_epoll_pwait2, ENOSYS) < 0)
+		cr_skip_test("no seccomp filters here");
 
 	if (tarn__loop_open(is_uring(v) ? TARN__LOOP_URING : TARN__LOOP_EPOLL, reason, &loop) < 0)
 		cr_skip_test("%s", reason);
@@ -786,7 +786,8 @@ static struct refusal refuse(int id)
 			cr_skip_test("io_uring does not work here");
 		tarn__loop_close(loop);
 	}
-	cr_assert(eq(int, tarn_test__refuse((uint32_t)f.first, (uint32_t)f.last, (uint32_t)f.err), 0));
+	if (tarn_test__refuse((uint32_t)f.first, (uint32_t)f.last, (uint32_t)f.err) < 0)
+		cr_skip_test("no seccomp filters here");
 	return f;
 }
 
