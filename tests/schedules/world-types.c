@@ -15,6 +15,20 @@ static struct tarn__host *host;
 static struct tarn__job *job[MAX_CALLS];
 static const tarn_client *maker; /* who makes blocks for a creator */
 
+/* Clients poison what they let go of, for themselves: here they are all in one process. */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+	return "allow_user_poisoning=0";
+}
+
+/* What a killed client had for itself would have gone with its process. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:subscriber_dies_begin\n";
+}
+
 void world_types_open(void)
 {
 	struct server *s = world->s;
