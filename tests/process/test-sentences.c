@@ -148,12 +148,15 @@ PLAIN_TEST(a_key_file_says_what_is_wrong_with_it)
 	tarn_server_options o = { .arena_bytes = 8u << 20, .authkey = good, .authkey_bytes = sizeof good - 1 };
 	char *text = many(1100);
 
-	key_of(good, 0600);
+	const char *path = key_of(good, 0600);
 	struct scene s = scene_open(&o);
 	tarn_client *c;
-	WRONG(tarn_client_open(s.name, NULL, &c), EACCES, key_of(good, 0640), "accessible to others", "0640", "chmod 600");
-	WRONG(tarn_client_open(s.name, NULL, &c), EINVAL, key_of("short", 0600), "holds 5 bytes", "16 to 1024");
-	WRONG(tarn_client_open(s.name, NULL, &c), EINVAL, key_of(text, 0600), "holds more than 1024 bytes");
+	key_of(good, 0640);
+	WRONG(tarn_client_open(s.name, NULL, &c), EACCES, path, "accessible to others", "0640", "chmod 600");
+	key_of("short", 0600);
+	WRONG(tarn_client_open(s.name, NULL, &c), EINVAL, path, "holds 5 bytes", "16 to 1024");
+	key_of(text, 0600);
+	WRONG(tarn_client_open(s.name, NULL, &c), EINVAL, path, "holds more than 1024 bytes");
 	key_of(good, 0600);
 	free(text);
 	scene_close(&s);
