@@ -22,14 +22,14 @@ static void kill_the_server(int signal)
 	siglongjmp(killed, 1);
 }
 
-/* A condition whose first slot ends a page: the others can be made such that who writes there dies. */
+/* A condition whose first two slots end a page: the others can be made such that who writes there dies. */
 static struct tarn__cond *across_two_pages(unsigned char **ret_second)
 {
 	unsigned char *p = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	cr_assert(ne(ptr, p, MAP_FAILED));
 	*ret_second = p + PAGE;
-	return (void *)(p + PAGE - offsetof(struct tarn__cond, slots.slot[1]));
+	return (void *)(p + PAGE - offsetof(struct tarn__cond, slots.slot[2]));
 }
 
 /* A call that the dead one had got is passed on before its slot is cleared: else nobody would know of it. */
@@ -39,7 +39,8 @@ Test(sync_repair, t9_a_call_of_the_dead_is_not_lost_with_a_server_that_is_killed
 	unsigned char *second;
 	struct tarn__cond *c = across_two_pages(&second);
 
-	static_assert(sizeof(struct tarn__cond) <= PAGE, "in two pages");
+	static_assert(sizeof(struct tarn__cond) <= PAGE &&
+		      (PAGE - offsetof(struct tarn__cond, slots.slot[2])) % _Alignof(struct tarn__cond) == 0, "in two pages");
 	c->slots.slot[0] = DEAD | TARN__SLOT_CALLED;
 	c->slots.slot[2] = WAITER | TARN__SLOT_WAITING;
 	c->slots.used = 3;
