@@ -23,6 +23,7 @@
 #include "plan.h"
 #include "step.h"
 #include "survivor.h"
+#include "tests/common/arena.h"
 
 #if defined(__x86_64__)
 
@@ -145,7 +146,11 @@ static void job(uint64_t *next, uint64_t seed, struct tally *sum)
 	while ((i = __atomic_fetch_add(next, 1, __ATOMIC_RELAXED)) < n_operations) {
 		const struct steps steps = plan_steps(operations[i].name);
 
-		if (steps.first <= steps.last)
+		/* The sanitizer's allocator is not made for forks: in the child of a process with threads a lock of its own
+		 * may be held for ever. */
+		if (ARENA_ASAN && operations[i].threads)
+			scene_note("%-28s not done: with the address sanitizer", operations[i].name);
+		else if (steps.first <= steps.last)
 			operation(&v, &operations[i], steps, seed + i, sum);
 	}
 	survivor_close(&v);
