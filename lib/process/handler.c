@@ -273,7 +273,7 @@ static void forget_in_child(void)
 	epoll = bell = -1;
 	running = false;
 	all = NULL;
-	pthread_mutex_init(&mutex, NULL);
+	pthread_mutex_unlock(&mutex); /* held by this thread, which forked */
 }
 
 /* From the first, as in launch.c. */

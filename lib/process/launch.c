@@ -142,7 +142,7 @@ static void forget_in_child(void)
 	end = &first;
 	pthread_cond_init(&wanted, NULL);
 	pthread_cond_init(&born, NULL);
-	pthread_mutex_init(&mutex, NULL);
+	pthread_mutex_unlock(&mutex); /* held by this thread, which forked */
 }
 
 /* From the first: a fork beside the first use would find locks held that it was not told of. Before other constructors,

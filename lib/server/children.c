@@ -82,7 +82,7 @@ static void close_in_child(void)
 			close(fd);
 		notes[fd].inode = 0;
 	}
-	pthread_mutex_init(&mutex, NULL);
+	pthread_mutex_unlock(&mutex); /* held by this thread, which forked */
 }
 
 /* When the library is loaded, as in lib/process/launch.c. */

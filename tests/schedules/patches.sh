@@ -47,7 +47,8 @@ while [ $# -gt 0 ]; do
 done
 
 top=${TARN_SOURCE_DIR:-$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)}
-copy=${TARN_BUILD_DIR:-$top/build}/patched
+built=${TARN_BUILD_DIR:-$top/build}
+copy=$built/patched
 here=$top/tests/schedules/patches
 if [ ${#names[@]} -eq 0 ]; then
 	mapfile -t names < <(cd "$here" && printf '%s\n' *.patch | sed 's/\.patch$//')
@@ -61,7 +62,7 @@ restore() {
 	cp -a pristine sources
 }
 [ ! -d pristine ] || restore
-(cd "$top" && tar cf - --exclude='./build*' --exclude=./.git .) | tar xf - -C sources
+(cd "$top" && tar cf - --exclude='./build*' --exclude="./${built#"$top"/}" --exclude=./.git .) | tar xf - -C sources
 # In the sources, as in a clone: a compiler cache knows most of it already.
 build=sources/build
 if ! { { [ -e $build/build.ninja ] || meson setup $build sources -Dbench=false -Dexamples=false; } &&
