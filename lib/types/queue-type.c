@@ -449,11 +449,11 @@ static bool run_is_over(const struct view *v, uint64_t k, unsigned char *slots, 
 		struct tarn__queue_slot *s = (void *)(slots + i * v->m.stride);
 		uint64_t seen = tarn__mpmc_look(&s->word), turn = k * v->m.n + i;
 
-		if (seen == tarn__mpmc_word(next * v->m.n + i, TARN__MPMC_FREE, 0))
-			continue;
-		if (tarn__mpmc_state(seen) != TARN__MPMC_DONE || tarn__mpmc_ahead(seen, turn) != 0)
+		if (seen != tarn__mpmc_word(next * v->m.n + i, TARN__MPMC_FREE, 0) &&
+		    (tarn__mpmc_state(seen) != TARN__MPMC_DONE || tarn__mpmc_ahead(seen, turn) != 0))
 			return false;
-		/* Its taker's message is on its way; or its consumer's "done" was begun, and not again. */
+		/* Its taker's message is on its way; or its consumer's "done" was begun, and not again. Also of a slot
+		 * that is made: what that server dropped before is back. */
 		unsigned n = stashed(s, turn);
 		if (n != 0 && n != TARN__STASH_FAILED &&
 		    (!(v->q->flags & TARN__QUEUE_KEEP) || !stash_drop((struct view *)(uintptr_t)v, s, turn)))

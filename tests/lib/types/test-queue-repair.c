@@ -319,6 +319,38 @@ Test(queue_repair, q2_a_server_that_is_killed_when_a_queue_has_grown_leaves_no_b
 	cr_assert(ge(u32, steps, 4));
 }
 
+/* Its slots were made already, and what their items had left was dropped in the transaction that was not committed. */
+static void reuse_killed(uint64_t runs)
+{
+	volatile unsigned steps = 0;
+
+	for (volatile unsigned k = 0, more = 1; more != 0; k++) {
+		const struct tarn__mpmc_run *run = &data.run[1 & (runs - 1)];
+
+		prepare(TARN__MPMC_DONE, TARN__QUEUE_KEEP, runs);
+		kill_in = k;
+		if (setjmp(killed) == 0) {
+			cr_assert(eq(u64, grow(), TARN__GROW_THERE));
+			more = 0;
+		} else {
+			succeed();
+			cr_assert(eq(u64, grow(), TARN__GROW_THERE), "killed at step %u", k);
+		}
+		kill_in = NEVER;
+		cr_assert(eq(u32, dropped, 1), "killed at step %u: dropped %u times", k, dropped);
+		cr_assert(eq(u64, run->number, 2));
+		cr_assert(eq(u64, run->id, SLOTS));
+		cr_assert(eq(u64, run->offset, offsetof(struct data, slot)));
+		steps = k;
+	}
+	cr_assert(ge(u32, steps, 7));
+}
+Test(queue_repair, q2_a_server_that_is_killed_when_a_run_is_used_again_keeps_nothing_of_its_items)
+{
+	reuse_killed(RUNS);
+	reuse_killed(1); /* in the same place of the table */
+}
+
 /* ---- what a consumer says that it took ---- */
 
 static void take(uint64_t id)
