@@ -3,8 +3,7 @@
 #include <stdlib.h>
 
 #include "tests/common/property.h"
-#include "tests/common/types.h"
-#include "tests/process/queue-user.h"
+#include "tests/process/queues.h"
 
 #define MODEL_MOST 3000
 

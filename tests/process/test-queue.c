@@ -12,8 +12,7 @@
 #include "lib/client/object.h"
 #include "lib/types/types.h"
 #include "shm/queue.h"
-#include "tests/common/types.h"
-#include "tests/process/queue-user.h"
+#include "tests/process/queues.h"
 
 #define MS 1000000
 #define SOON (50 * MS)
@@ -33,15 +32,7 @@ static int try_get(tarn_object *q)
 	return tarn_queue_getf(q, 0, "i", &value);
 }
 
-/* A child that has the queue named "q". */
-static tarn_object *find(const struct scene *s, tarn_client **ret_client)
-{
-	tarn_object *q = NULL;
-
-	*ret_client = scene_client(s);
-	OK(tarn_object_lookup(*ret_client, "q", TARN_FOREVER, &q));
-	return q;
-}
+/* A child that has the queue ends. */
 static void leave(tarn_object *q, tarn_client *c)
 {
 	tarn_object_unref(q);
