@@ -227,8 +227,9 @@ static void stash_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn
 	tarn__self_store(v->ctx, &s->stash, n != 0 ? tarn__stash_word(turn, n) : 0);
 }
 
-/* Drops what is kept for @turn. False: not all, there was no room for it in this transaction. */
-static bool stash_drop(struct view *v, struct tarn__queue_slot *s, uint64_t turn)
+/* Drops what is kept for @turn, of which @left is noted then: none, or TARN__STASH_GONE. False: not all, there was no
+ * room for it in this transaction. */
+static bool stash_drop(struct view *v, struct tarn__queue_slot *s, uint64_t turn, unsigned left)
 {
 	unsigned n = stashed(s, turn);
 
@@ -238,7 +239,7 @@ static bool stash_drop(struct view *v, struct tarn__queue_slot *s, uint64_t turn
 			return false;
 		}
 	}
-	stash_note(v, s, turn, 0);
+	stash_note(v, s, turn, left);
 	return true;
 }
 
@@ -419,12 +420,16 @@ static int done(tarn_context *ctx, void *self)
 	s = slot_of(&v, turn);
 	/* Begun again by a server's successor, it may find the slot released, and what is to be dropped
 	 * still there. */
-	if (s != NULL && tarn__mpmc_look(&s->word) == tarn__mpmc_over(&v.m, turn) && stashed(s, turn) != 0)
-		return stash_drop(&v, s, turn) ? 0 : -E2BIG;
+	if (s != NULL && tarn__mpmc_look(&s->word) == tarn__mpmc_over(&v.m, turn) &&
+	    (stashed(s, turn) != 0 || is_gone(s, turn)))
+		return stash_drop(&v, s, turn, 0) ? 0 : -E2BIG;
+	/* Or one who needs a run was read first: what the slot kept is gone, or its run is later turns'. */
+	if (s == NULL && (int64_t)(tarn__load_acquire(&v.q->head.turn) - turn) > 0)
+		return 0;
 	s = callers_slot(&v, turn, tarn_context_caller(ctx).client, TARN__MPMC_TAKE);
 	if (s == NULL)
 		return -TARN_EREMOTE;
-	if (!stash_drop(&v, s, turn))
+	if (!stash_drop(&v, s, turn, 0))
 		return -E2BIG;
 	/* Who could not read it releases it when it hears that: begun again, this would not find it. */
 	if (!(v.q->flags & TARN__QUEUE_KEEP))
@@ -456,7 +461,8 @@ static bool run_is_over(const struct view *v, uint64_t k, unsigned char *slots, 
 		 * that is made: what that server dropped before is back. */
 		unsigned n = stashed(s, turn);
 		if (n != 0 && n != TARN__STASH_FAILED &&
-		    (!(v->q->flags & TARN__QUEUE_KEEP) || !stash_drop((struct view *)(uintptr_t)v, s, turn)))
+		    (!(v->q->flags & TARN__QUEUE_KEEP) ||
+		     !stash_drop((struct view *)(uintptr_t)v, s, turn, TARN__STASH_GONE)))
 			return false;
 		/* Hints that the dead left behind. */
 		tarn__mpmc_help(&v->q->head.turn, turn);
@@ -576,7 +582,7 @@ static int grow(tarn_context *ctx, void *self)
 
 /* ---- deaths ---- */
 
-/* So many items of the dead are booked in one transaction, each with two words that change. */
+/* So many items of the dead are booked in one transaction, each with a word that changes. */
 #define BOOKED_MOST 64u
 
 struct repair {
@@ -615,8 +621,7 @@ static bool is_booked(struct repair *p, struct tarn__queue_slot *s, uint64_t tur
 
 	if (is_gone(s, turn) || p->last_round || ((n == 0 || n == TARN__STASH_FAILED) && !lost))
 		return true;
-	if (p->booked < BOOKED_MOST && stash_drop(&p->v, s, turn)) {
-		stash_note(&p->v, s, turn, TARN__STASH_GONE);
+	if (p->booked < BOOKED_MOST && stash_drop(&p->v, s, turn, TARN__STASH_GONE)) {
 		p->lost += lost;
 		p->booked++;
 	} else {

@@ -351,6 +351,53 @@ Test(queue_repair, q2_a_server_that_is_killed_when_a_run_is_used_again_keeps_not
 	reuse_killed(1); /* in the same place of the table */
 }
 
+/* ---- what a consumer says that it did ---- */
+
+static int done(void)
+{
+	const uint64_t words[] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 0 };
+	struct tarn__run run;
+	tarn_context *ctx = begin(&run, TARN__DEED_METHOD);
+
+	ctx->caller.client = DEAD;
+	cr_assert(tarn__parcel_lend_plain(&ctx->args, words, 2, 1));
+	int r = tarn__type_queue.methods[TARN__QUEUE_DONE].fn(ctx, &data.q);
+	commit(0);
+	return r;
+}
+
+/* The successor may read first who needs a run: the item is done, and its consumer was told that he has it not. */
+static void done_killed(uint64_t head)
+{
+	volatile unsigned steps = 0;
+
+	for (volatile unsigned k = 0, more = 1; more != 0; k++) {
+		prepare(TARN__MPMC_TAKE, TARN__QUEUE_KEEP | TARN__QUEUE_JOIN, RUNS);
+		data.q.head.turn = head;
+		kill_in = k;
+		if (setjmp(killed) == 0) {
+			cr_assert(zero(int, done()));
+			more = 0;
+		} else {
+			succeed();
+			grow();
+			cr_assert(zero(int, done()), "killed at step %u", k);
+		}
+		kill_in = NEVER;
+		cr_assert(eq(u32, dropped, 1), "killed at step %u: dropped %u times", k, dropped);
+		steps = k;
+	}
+	cr_assert(ge(u32, steps, 3));
+}
+Test(queue_repair, t13_an_item_that_is_done_when_the_server_is_killed_is_done_when_its_run_is_used_again)
+{
+	done_killed(1);
+}
+Test(queue_repair, t13_an_item_that_is_done_when_the_server_is_killed_is_done_when_its_run_is_looked_at)
+{
+	done_killed(UINT64_MAX); /* others of the run are not over: the hint says as much */
+}
+
 /* ---- what a consumer says that it took ---- */
 
 static void take(uint64_t id)
