@@ -234,10 +234,14 @@ static int reserve_tags(struct state *st, uint32_t end)
 
 static void look_at_limit(struct state *st, uint64_t taken)
 {
-	/* Relaxed: as below. */
-	tarn__store_relaxed(&st->data_most, tarn__place_budget());
-	st->look_at = taken + TARN__BUDGET_STEP;
+	uint64_t most;
+
 	st->looked_ns = tarn__now();
+	if (!tarn__place_budget(&most))
+		return; /* it is what it was; the next time then */
+	/* Relaxed: as below. */
+	tarn__store_relaxed(&st->data_most, most);
+	st->look_at = taken + TARN__BUDGET_STEP;
 }
 
 /* The memory is there as far as we know; the kernel of a memory cgroup would not refuse, but kill. Whoever runs the
