@@ -19,7 +19,7 @@ static_assert(sizeof(struct page) <= TARN__OS_PAGE, "in each");
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* guards the list, and is held over a fork() */
 static struct page *pages;
-static int prepared = 1; /* what pthread_atfork() said; 1: not asked yet */
+static int prepared; /* what pthread_atfork() said */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool genuine;
 
@@ -50,24 +50,25 @@ static void try(void)
 	munmap(p, tarn__os_page());
 }
 
+/* From the first, as in lib/process/launch.c; so a child knows what it is in handlers of its program, too. */
+__attribute__((constructor(101))) static void prepare_for_fork(void)
+{
+	prepared = pthread_atfork(lock_before_fork, unlock_in_parent, wipe_in_child);
+}
+
 static int keep(struct page *p)
 {
+	if (prepared != 0)
+		return -prepared;
 	pthread_mutex_lock(&mutex);
-	if (prepared > 0)
-		prepared = pthread_atfork(lock_before_fork, unlock_in_parent, wipe_in_child);
-	const int r = -prepared;
-	if (r == 0) {
-		p->next = pages;
-		p->at = &pages;
-		if (pages != NULL)
-			pages->at = &p->next;
-		pages = p;
-		p->listed = true;
-	} else {
-		prepared = 1;
-	}
+	p->next = pages;
+	p->at = &pages;
+	if (pages != NULL)
+		pages->at = &p->next;
+	pages = p;
+	p->listed = true;
 	pthread_mutex_unlock(&mutex);
-	return r;
+	return 0;
 }
 
 int tarn__wiped(void *p)
