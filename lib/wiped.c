@@ -19,7 +19,7 @@ static_assert(sizeof(struct page) <= TARN__OS_PAGE, "in each");
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER; /* guards the list, and is held over a fork() */
 static struct page *pages;
-static int prepared; /* what pthread_atfork() said */
+static bool looked_after; /* over a fork() */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool genuine;
 
@@ -39,6 +39,12 @@ static void wipe_in_child(void)
 	pthread_mutex_unlock(&mutex);
 }
 
+/* When the library is loaded, as in lib/process/launch.c. */
+__attribute__((constructor(101))) static void prepare_for_fork(void)
+{
+	looked_after = pthread_atfork(lock_before_fork, unlock_in_parent, wipe_in_child) == 0;
+}
+
 /* The kernel refuses shared memory, which no child could have for itself alone. Who takes that takes anything. */
 static void try(void)
 {
@@ -50,16 +56,10 @@ static void try(void)
 	munmap(p, tarn__os_page());
 }
 
-/* From the first, as in lib/process/launch.c; so a child knows what it is in handlers of its program, too. */
-__attribute__((constructor(101))) static void prepare_for_fork(void)
-{
-	prepared = pthread_atfork(lock_before_fork, unlock_in_parent, wipe_in_child);
-}
-
 static int keep(struct page *p)
 {
-	if (prepared != 0)
-		return -prepared;
+	if (!looked_after)
+		return -ENOMEM;
 	pthread_mutex_lock(&mutex);
 	p->next = pages;
 	p->at = &pages;
@@ -84,7 +84,7 @@ void tarn__wiped_end(void *p)
 	struct page *page = p;
 
 	if (!page->listed)
-		return; /* the mutex is not looked after over a fork() then */
+		return;
 	pthread_mutex_lock(&mutex);
 	*page->at = page->next;
 	if (page->next != NULL)

@@ -305,6 +305,8 @@ static bool begin_end(struct tarn__lane *l)
 					   __ATOMIC_RELAXED);
 }
 
+/* SYNC lane-end: acquire, with the release in tarn__lane_park(): what its thread left in the lane is seen, and that
+ * it counts itself. */
 static void await_end(struct tarn__lane *l)
 {
 	const struct timespec a_while = { .tv_nsec = 50000 };
@@ -327,7 +329,7 @@ void tarn__lanes_disown(struct tarn_client *c)
 
 	for (struct tarn__lane *l = c->lanes; l != NULL; l = l->next_all)
 		await_end(l);
-	/* They gave their lanes up, and may be at others'. */
+	/* They gave their lanes up, and may be at others'. SYNC lane-end: acquire, with the release of the last count. */
 	while (__atomic_load_n(&c->n_ending, __ATOMIC_ACQUIRE) != 0)
 		nanosleep(&a_while, NULL);
 }

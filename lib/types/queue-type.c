@@ -210,6 +210,12 @@ static unsigned stashed(const struct tarn__queue_slot *s, uint64_t turn)
 	return failed ? TARN__STASH_FAILED : stash_marked(s, turn, 0);
 }
 
+/* Whether it had some and has none any more. */
+static bool is_gone(const struct tarn__queue_slot *s, uint64_t turn)
+{
+	return tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) == TARN__STASH_GONE;
+}
+
 /* How many of @turn's were taken before what kept them was read. */
 static unsigned stash_taken(const struct tarn__queue_slot *s, uint64_t turn)
 {
@@ -331,7 +337,7 @@ static bool take_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn,
 	if (s == NULL || tarn__mpmc_ahead(seen, turn) != 0)
 		return true;
 	n = stashed(s, turn);
-	if (n == TARN__STASH_FAILED)
+	if (n == TARN__STASH_FAILED || is_gone(s, turn))
 		return false;
 	if (n != 0)
 		stash_note(v, s, turn, n - 1);
@@ -392,8 +398,9 @@ static int taken(tarn_context *ctx, void *self)
 	if (r == 0 && !(v.q->flags & TARN__QUEUE_KEEP)) {
 		for (unsigned k = 0; k < n && r == 0; k++)
 			r = tarn_self_drop(ctx, ref_id(&v, s, k));
+		/* Also for a caller who never sees that it got them, as it is evicted, and names them in "take". */
 		if (r == 0)
-			tarn__self_store(ctx, &s->stash, 0);
+			stash_note(&v, s, turn, TARN__STASH_GONE);
 	}
 	return r;
 }
@@ -606,8 +613,7 @@ static bool is_booked(struct repair *p, struct tarn__queue_slot *s, uint64_t tur
 	bool lost = state == TARN__MPMC_TAKE && goes && (p->v.q->flags & TARN__QUEUE_JOIN);
 	unsigned n = goes ? stashed(s, turn) : 0;
 
-	if (tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) == TARN__STASH_GONE || p->last_round ||
-	    ((n == 0 || n == TARN__STASH_FAILED) && !lost))
+	if (is_gone(s, turn) || p->last_round || ((n == 0 || n == TARN__STASH_FAILED) && !lost))
 		return true;
 	if (p->booked < BOOKED_MOST && stash_drop(&p->v, s, turn)) {
 		stash_note(&p->v, s, turn, TARN__STASH_GONE);

@@ -258,6 +258,16 @@ void arena__fails(const char *file, int line, const char *call, int r, int code,
 				    *text);
 }
 
+char *arena_text(size_t n)
+{
+	char *text = malloc(n + 1);
+
+	PLAIN_CHECK(text != NULL);
+	memset(text, 'x', n);
+	text[n] = '\0';
+	return text;
+}
+
 const char *arena_number(uint64_t n)
 {
 	static __thread char text[8][24];

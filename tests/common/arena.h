@@ -97,8 +97,13 @@ unsigned char arena_byte(unsigned seed, size_t at);
 	arena__fails(__FILE__, __LINE__, #r, (r), (code), (const char *const[]){ __VA_ARGS__, NULL })
 void arena__fails(const char *file, int line, const char *call, int r, int code,
 		  const char *const text[]);
+/* The same; of a mistake: @code without its sign. */
+#define WRONG(r, code, ...) ARENA_FAILS(r, -(code), __VA_ARGS__)
 /* "123" in one of a few static buffers: for ARENA_FAILS. */
 const char *arena_number(uint64_t n);
+
+/* @n times an x, to be freed. */
+char *arena_text(size_t n);
 
 /* Memory that forked children share, all 0; never freed. */
 void *arena_shared(size_t bytes);

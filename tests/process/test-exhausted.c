@@ -20,9 +20,6 @@
 
 #define MIB (UINT64_C(1) << 20)
 
-/* @call fails with @code, and says each of the texts. */
-#define WRONG(call, code, ...) ARENA_FAILS(call, -(code), __VA_ARGS__)
-
 /* ---- memory, as objects and containers take it ---- */
 
 PLAIN_TEST(t12_a_full_arena_makes_no_object_and_says_what_it_would_take)

@@ -15,26 +15,13 @@
 #include "tests/common/arena.h"
 #include "tests/common/scene.h"
 
-/* @call fails with @code, and says each of the texts. */
-#define WRONG(call, code, ...) ARENA_FAILS(call, -(code), __VA_ARGS__)
-
-static char *many(size_t n)
-{
-	char *text = malloc(n + 1);
-
-	PLAIN_CHECK(text != NULL);
-	memset(text, 'x', n);
-	text[n] = '\0';
-	return text;
-}
-
 /* ---- servers ---- */
 
 PLAIN_TEST(mistakes_in_a_servers_options_are_named)
 {
 	static uint32_t list[2000];
 	tarn_server *s = NULL;
-	char *text = many(5000);
+	char *text = arena_text(5000);
 
 #define START(...) tarn_server_start(&(tarn_server_options){ __VA_ARGS__ }, &s)
 	WRONG(START(.arena_bytes = 1000), EINVAL, "1000 bytes", "the least is");
@@ -87,7 +74,7 @@ static void no_tarn_at(const char *path)
 PLAIN_TEST(mistakes_in_where_a_server_is_are_named)
 {
 	const char *before = getenv("XDG_RUNTIME_DIR");
-	char path[100], *text = many(120);
+	char path[100], *text = arena_text(120);
 	tarn_client *c;
 
 	snprintf(path, sizeof path, "%s/stream", plain_dir());
@@ -126,7 +113,7 @@ PLAIN_TEST(mistakes_with_blocks_and_names_are_named)
 	OK(tarn_block_new(c, 100, 0, &other));
 	tarn_block_unref(other);
 	tarn_block_unref(b);
-	char *text = many(100);
+	char *text = arena_text(100);
 	WRONG(tarn_object_new(c, text, NULL, &o), TARN_ENOTYPE, "A type's name has 1 to", "100");
 	WRONG(tarn_object_new(c, "", NULL, &o), TARN_ENOTYPE, "A type's name has 1 to");
 	free(text);
@@ -259,7 +246,7 @@ PLAIN_TEST(mistakes_with_processes_pools_and_threads_are_named)
 {
 	struct scene s = scene_open(NULL);
 	tarn_client *c = scene_client(&s);
-	char *text = many(100);
+	char *text = arena_text(100);
 	tarn_process *p;
 	tarn_pool *pool;
 	tarn_runner *runner;
@@ -318,7 +305,7 @@ static int nothing(tarn_context *ctx, void *self)
 PLAIN_TEST(mistakes_in_the_table_of_a_type_are_named)
 {
 	tarn_registry *r = tarn_registry_new();
-	char *text = many(100);
+	char *text = arena_text(100);
 
 	PLAIN_CHECK(r != NULL);
 #define TYPE(...) tarn_type_register(r, &(tarn_type){ __VA_ARGS__ })
@@ -531,7 +518,7 @@ PLAIN_TEST(mistakes_with_values_and_faults_are_named)
 	tarn_fault_unref(f);
 	tarn_fault_unref(g);
 	/* Brackets without end, and text that is no value. */
-	char *open = many(100);
+	char *open = arena_text(100);
 	memset(open, '[', 100);
 	tarn_builder_init(&b);
 	PLAIN_CHECK(tarn_value_parse(open, &b, NULL, NULL) < 0 && tarn_error_last()->message[0] != '\0');

@@ -21,9 +21,6 @@
 #include "tests/common/arena.h"
 #include "tests/common/types.h"
 
-/* @call fails with @code, and says each of the texts. */
-#define WRONG(call, code, ...) ARENA_FAILS(call, -(code), __VA_ARGS__)
-
 /* ---- in a signal handler ---- */
 
 static struct {

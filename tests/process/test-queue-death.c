@@ -20,24 +20,7 @@
 #include "lib/types/queue.h"
 #include "lib/types/types.h"
 #include "tests/common/property.h"
-#include "tests/common/types.h"
-
-static tarn_object *queue_new(tarn_client *c, size_t maxsize, unsigned flags)
-{
-	tarn_object *q = NULL;
-
-	OK(tarn_queue_new(c, &(tarn_queue_options){ .maxsize = maxsize, .flags = flags }, &q));
-	return q;
-}
-
-static tarn_object *find(const struct scene *s, tarn_client **ret_client)
-{
-	tarn_object *q = NULL;
-
-	*ret_client = scene_client(s);
-	OK(tarn_object_lookup(*ret_client, "q", TARN_FOREVER, &q));
-	return q;
-}
+#include "tests/process/queues.h"
 
 /* Puts the number and a block that has it. */
 static int put(tarn_object *q, int64_t n, int64_t timeout_ns)
@@ -824,7 +807,7 @@ static pid_t start(const struct scene *s, struct book *b, int k, bool acks)
 	_exit(1);
 }
 
-static void killed_at_random(size_t maxsize, unsigned flags, int kills)
+static void any_killed_at_random(size_t maxsize, unsigned flags, int kills)
 {
 	tarn_server_options o = { .arena_bytes = (size_t)512 << 20 };
 	struct scene s = scene_open(&o);
@@ -882,11 +865,11 @@ static void killed_at_random(size_t maxsize, unsigned flags, int kills)
 	tarn_client_close(c);
 	scene_close(&s);
 }
-PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_small_queue, 240) { killed_at_random(3, 0, 80); }
-PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_queue, 240) { killed_at_random(100, 0, 80); }
+PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_small_queue, 240) { any_killed_at_random(3, 0, 80); }
+PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_queue, 240) { any_killed_at_random(100, 0, 80); }
 PLAIN_TEST_TIMEOUT(t12_random_deaths_around_a_queue_that_redelivers, 240)
 {
-	killed_at_random(30, TARN_QUEUE_REDELIVER | TARN_QUEUE_JOINABLE, 80);
+	any_killed_at_random(30, TARN_QUEUE_REDELIVER | TARN_QUEUE_JOINABLE, 80);
 }
 
 /* ---- lies ---- */

@@ -27,9 +27,6 @@
 #include "tests/common/box.h"
 #include "tests/common/scene.h"
 
-/* @call fails with @code, and says each of the texts. */
-#define WRONG(call, code, ...) ARENA_FAILS(call, -(code), __VA_ARGS__)
-
 /* Everything after the first mistake with a builder fails with that one. */
 #define PUT_WRONG(call, code, ...)                      \
 	do {                                            \
@@ -37,16 +34,6 @@
 		PLAIN_EQ(tarn_builder_error(&b), -(code)); \
 		tarn_builder_reset(&b);                 \
 	} while (0)
-
-static char *many(size_t n)
-{
-	char *text = malloc(n + 1);
-
-	PLAIN_CHECK(text != NULL);
-	memset(text, 'x', n);
-	text[n] = '\0';
-	return text;
-}
 
 /* ---- servers ---- */
 
@@ -58,7 +45,7 @@ PLAIN_TEST(a_servers_name_says_what_is_wrong_with_it)
 	WRONG(tarn_client_open("a\nb", NULL, &c), EINVAL, "control character 0x0a at position 1");
 	WRONG(tarn_client_open(".hidden", NULL, &c), EINVAL, "'.hidden' begins with a dot");
 	WRONG(tarn_client_open("@", NULL, &c), EINVAL, "nothing follows");
-	char *text = many(200), *before = strdup(getenv("XDG_RUNTIME_DIR"));
+	char *text = arena_text(200), *before = strdup(getenv("XDG_RUNTIME_DIR"));
 	WRONG(tarn_client_open(text, NULL, &c), EINVAL, "The server name 'xxx", "has 200 bytes", "possible");
 	text[95] = '\0';
 	text[0] = '/';
@@ -146,7 +133,7 @@ PLAIN_TEST(a_key_file_says_what_is_wrong_with_it)
 {
 	static const char good[] = "a key that nobody would find by chance";
 	tarn_server_options o = { .arena_bytes = 8u << 20, .authkey = good, .authkey_bytes = sizeof good - 1 };
-	char *text = many(1100);
+	char *text = arena_text(1100);
 
 	const char *path = key_of(good, 0600);
 	struct scene s = scene_open(&o);
@@ -255,7 +242,7 @@ PLAIN_TEST(mistakes_with_channels_are_named)
 	tarn_client *c = scene_client(&s), *d = scene_client(&s);
 	tarn_channel *ch, *o;
 	tarn_block *b, *theirs;
-	char *text = many(300);
+	char *text = arena_text(300);
 	uint64_t tag;
 
 	WRONG(tarn_channel_new(c, 16, text, &ch), EINVAL, "A channel's name has 1 to", "this one has 300");
@@ -305,7 +292,7 @@ PLAIN_TEST(what_an_object_has_not_is_told_with_what_it_has)
 	static const tarn_stub of_lock = { .type = "tarn.Lock", .methods = beyond };
 	struct scene s = scene_open(NULL);
 	tarn_client *c = scene_client(&s);
-	char *text = many(100);
+	char *text = arena_text(100);
 	tarn_method_facts facts;
 	tarn_object *o, *lock;
 	tarn_pending *p;
@@ -567,7 +554,7 @@ PLAIN_TEST(pools_and_streams_made_by_hand_are_looked_at_too)
 	struct scene s = scene_open(NULL);
 	tarn_client *c = scene_client(&s);
 	tarn_object *q, *o;
-	char *text = many(100);
+	char *text = arena_text(100);
 
 	OK(tarn_queue_new(c, NULL, &q));
 	WRONG(tarn_object_newf(c, tarn__type_pool.name, &o, "OIs", q, 0, "p"), TARN_EREMOTE, "0 workers: 1 to");
@@ -630,7 +617,7 @@ PLAIN_TEST(pools_and_processes_say_what_there_is_not)
 	tarn_object *shared;
 	tarn_parcel p;
 	tarn_builder b;
-	char *text = many(5000);
+	char *text = arena_text(5000);
 
 	OK(tarn_process_new(c, &(tarn_process_options){ .entry = "nothing_of_note", .name = "idle" }, &process));
 	WRONG(tarn_process_join(process, 0), TARN_ESTATE, "Process idle was not started");

@@ -193,6 +193,20 @@ static void send_new(tarn_client *c, tarn_channel *ch, size_t size)
 	OK(tarn_channel_give(ch, b, 0, 0));
 }
 
+/* @d receives @n new blocks of @c, and has deferred to say so of most. */
+static void defer_many(tarn_client *c, tarn_client *d, uint64_t slots, tarn_channel **ret_out, tarn_channel **ret_in,
+		       tarn_block *b[], int n)
+{
+	OK(tarn_channel_new(c, slots, "many", ret_out));
+	OK(tarn_channel_bind(*ret_out, TARN_PRODUCER));
+	OK(tarn_channel_open(d, "many", 0, ret_in));
+	OK(tarn_channel_bind(*ret_in, TARN_CONSUMER));
+	for (int i = 0; i < n; i++)
+		send_new(c, *ret_out, 64);
+	for (int i = 0; i < n; i++)
+		OK(tarn_channel_recv(*ret_in, &b[i], NULL, 0));
+}
+
 /* More blocks than half a lane holds messages are deferred and dropped; nobody receives
  * again. */
 PLAIN_TEST(many_deferred_blocks_are_free_when_they_are_dropped)
@@ -203,14 +217,7 @@ PLAIN_TEST(many_deferred_blocks_are_free_when_they_are_dropped)
 	tarn_channel *out, *in;
 	tarn_block *b[N];
 
-	OK(tarn_channel_new(c, 2048, "many", &out));
-	OK(tarn_channel_bind(out, TARN_PRODUCER));
-	OK(tarn_channel_open(d, "many", 0, &in));
-	OK(tarn_channel_bind(in, TARN_CONSUMER));
-	for (int i = 0; i < N; i++)
-		send_new(c, out, 64);
-	for (int i = 0; i < N; i++)
-		OK(tarn_channel_recv(in, &b[i], NULL, 0));
+	defer_many(c, d, 2048, &out, &in, b, N);
 	for (int i = 0; i < N; i++)
 		tarn_block_unref(b[i]);
 	PLAIN_EQ(live(&s), 1);
@@ -230,14 +237,7 @@ PLAIN_TEST(a_channel_with_many_deferred_blocks_closes_with_its_last_reference)
 	tarn_channel *out, *in;
 	tarn_block *b[N], *more;
 
-	OK(tarn_channel_new(c, 4096, "many", &out));
-	OK(tarn_channel_bind(out, TARN_PRODUCER));
-	OK(tarn_channel_open(d, "many", 0, &in));
-	OK(tarn_channel_bind(in, TARN_CONSUMER));
-	for (int i = 0; i < N; i++)
-		send_new(c, out, 64);
-	for (int i = 0; i < N; i++)
-		OK(tarn_channel_recv(in, &b[i], NULL, 0));
+	defer_many(c, d, 4096, &out, &in, b, N);
 	tarn_channel_unref(in);
 	/* Nothing else is called for d. */
 	scene_settle(&s);
@@ -284,14 +284,7 @@ PLAIN_TEST(an_end_is_closed_though_the_server_stands_still_for_a_moment)
 	tarn_block *b[N], *more;
 	pthread_t t;
 
-	OK(tarn_channel_new(c, 4096, "paused", &out));
-	OK(tarn_channel_bind(out, TARN_PRODUCER));
-	OK(tarn_channel_open(d, "paused", 0, &in));
-	OK(tarn_channel_bind(in, TARN_CONSUMER));
-	for (int i = 0; i < N; i++)
-		send_new(c, out, 64);
-	for (int i = 0; i < N; i++)
-		OK(tarn_channel_recv(in, &b[i], NULL, 0));
+	defer_many(c, d, 4096, &out, &in, b, N);
 	struct pause p = { .lane = tarn__lane_mine(d), .server = tarn_client_server_pid(d) };
 	PLAIN_EQ(kill(p.server, SIGSTOP), 0);
 	PLAIN_EQ(pthread_create(&t, NULL, end_pause, &p), 0);

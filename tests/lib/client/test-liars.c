@@ -16,9 +16,6 @@
 #include "tests/common/relay.h"
 #include "tests/common/scene.h"
 
-/* @call fails with @code, and says each of the texts. */
-#define WRONG(call, code, ...) ARENA_FAILS(call, -(code), __VA_ARGS__)
-
 static const char key[] = "a key that nobody would find by chance";
 static const tarn_client_options with_key = { .authkey = key, .authkey_bytes = sizeof key - 1 };
 

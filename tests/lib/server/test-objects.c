@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "counter.h"
 #include "fake.h"
 #include "lib/client/object.h"
 #include "lib/server/ledger.h"
@@ -24,230 +25,6 @@ TestSuite(objects, .timeout = 60);
 		cr_assert(eq(int, fake_verify(s), 0));       \
 	} while (0)
 
-/* ---- types ---- */
-
-static unsigned alive, destroyed; /* instances of counter that were made, that ended */
-static uint64_t order[64];        /* ids in the order of their ends */
-
-struct counter {
-	double factor;
-	uint64_t child;
-	int64_t calls;
-};
-
-static int counter_create(tarn_context *ctx, void *self)
-{
-	struct counter *c = self;
-
-	cr_assert(zero(c->factor));
-	int r = tarn_context_get(ctx, "|d", &c->factor);
-	if (r == 0 && c->factor < 0)
-		return tarn_throw(ctx, "ValueError", "the factor must not be negative, as %g is",
-				  c->factor);
-	alive += r == 0;
-	return r;
-}
-
-static void counter_destroy(tarn_context *ctx, void *self)
-{
-	(void)self;
-	if (destroyed < 64)
-		order[destroyed] = ctx != NULL ? ((struct tarn_block *)tarn_context_self(ctx))->id : 0;
-	destroyed++;
-	alive--;
-}
-
-static int scale(tarn_context *ctx, void *self)
-{
-	struct counter *c = self;
-	double x;
-	int r = tarn_context_get(ctx, "d", &x);
-
-	if (r < 0)
-		return r;
-	c->calls++;
-	return tarn_put_double(tarn_context_result(ctx), c->factor * x);
-}
-
-static int keep(tarn_context *ctx, void *self)
-{
-	tarn_value v = tarn_parcel_at(tarn_context_args(ctx), 0);
-	tarn_block *block;
-	tarn_object *object;
-	int r;
-
-	(void)self;
-	if (tarn_value_kind(v) == TARN_KIND_OBJECT) {
-		r = tarn_value_object(v, &object);
-		if (r == 0)
-			r = tarn_self_hold(ctx, object);
-	} else {
-		r = tarn_value_block(v, &block);
-		if (r == 0)
-			r = tarn_self_hold(ctx, block);
-	}
-	return r;
-}
-
-static int forget(tarn_context *ctx, void *self)
-{
-	uint64_t id;
-	int r = tarn_context_get(ctx, "Q", &id);
-
-	(void)self;
-	return r < 0 ? r : tarn_self_drop(ctx, id);
-}
-
-static int give(tarn_context *ctx, void *self)
-{
-	uint64_t id;
-	tarn_object *o;
-	tarn_block *b;
-	int r = tarn_context_get(ctx, "Q", &id);
-
-	(void)self;
-	if (r < 0)
-		return r;
-	r = tarn_self_object(ctx, id, &o);
-	if (r == 0)
-		return tarn_put_object(tarn_context_result(ctx), o);
-	r = tarn_self_block(ctx, id, &b);
-	return r < 0 ? r : tarn_put_block(tarn_context_result(ctx), b);
-}
-
-static int spawn(tarn_context *ctx, void *self)
-{
-	struct counter *c = self;
-
-	return tarn_put_double(tarn_context_result(ctx), 2 * c->factor);
-}
-
-static int fail_after(tarn_context *ctx, void *self)
-{
-	tarn_builder args;
-	tarn_object *made;
-	int64_t n;
-	int r = tarn_context_get(ctx, "q", &n);
-
-	(void)self;
-	tarn_builder_init(&args);
-	tarn_put_double(&args, 1.0);
-	for (int64_t i = 0; i < n && r == 0; i++) {
-		r = tarn_managed(ctx, "Counter", &args, &made);
-		if (r == 0)
-			r = tarn_self_hold(ctx, made);
-	}
-	tarn_builder_fini(&args);
-	return r < 0 ? r : tarn_throw(ctx, "KeyError", "after %d", (int)n);
-}
-
-static int big(tarn_context *ctx, void *self)
-{
-	static char text[100000];
-	int64_t n;
-	int r = tarn_context_get(ctx, "q", &n);
-
-	(void)self;
-	memset(text, 'x', sizeof text);
-	return r < 0 ? r : tarn_put_bytes(tarn_context_result(ctx), text, (size_t)n);
-}
-
-static int me(tarn_context *ctx, void *self)
-{
-	tarn_object *same;
-	int r = tarn_managed_of(ctx, self, &same);
-
-	if (r == 0 && same != tarn_context_self(ctx))
-		return tarn_throw(ctx, "AssertionError", "another handle of the same object");
-	return r < 0 ? r : tarn_put_object(tarn_context_result(ctx), same);
-}
-
-static int open_list(tarn_context *ctx, void *self)
-{
-	(void)self;
-	return tarn_list_begin(tarn_context_result(ctx));
-}
-
-static int slow(tarn_context *ctx, void *self)
-{
-	(void)ctx;
-	(void)self;
-	return 0;
-}
-
-static uint64_t many[256]; /* what forget_many drops, after it held itself as often as its factor
-			    * says; keep_often holds so often */
-static unsigned n_many;
-
-static int forget_many(tarn_context *ctx, void *self)
-{
-	const struct counter *c = self;
-	tarn_object *same;
-	int r = tarn_managed_of(ctx, self, &same);
-
-	for (int k = 0; k < (int)c->factor && r == 0; k++)
-		r = tarn_self_hold(ctx, same);
-	for (int k = 0; k < (int)c->factor && r == 0; k++)
-		r = tarn_self_drop(ctx, ((struct tarn_block *)same)->id);
-	for (unsigned k = 0; k < n_many && r == 0; k++)
-		r = tarn_self_drop(ctx, many[k]);
-	return r;
-}
-
-static int keep_often(tarn_context *ctx, void *self)
-{
-	tarn_block *block;
-	int r = tarn_value_block(tarn_parcel_at(tarn_context_args(ctx), 0), &block);
-
-	(void)self;
-	for (unsigned k = 0; k < n_many && r == 0; k++)
-		r = tarn_self_hold(ctx, block);
-	return r;
-}
-
-/* As a queue's "take": whatever the caller says. */
-static int drop_late(tarn_context *ctx, void *self)
-{
-	uint64_t id;
-	int r = tarn_context_get(ctx, "Q", &id);
-
-	(void)self;
-	return r < 0 ? r : tarn__self_drop_late(ctx, id);
-}
-
-enum { SCALE, KEEP, FORGET, GIVE, CLONE, FAIL_AFTER, BIG, ME, OPEN_LIST, SLOW, HIDDEN, FORGET_MANY,
-       KEEP_OFTEN, DROP_LATE, FIELDS };
-
-static const tarn_method counter_methods[] = {
-	{ "scale", scale, TARN_METHOD_INLINE, "d", "d", NULL },
-	{ "keep", keep, TARN_METHOD_INLINE, NULL, NULL, NULL },
-	{ "forget", forget, TARN_METHOD_INLINE, NULL, NULL, NULL },
-	{ "give", give, TARN_METHOD_INLINE, NULL, NULL, NULL },
-	{ "clone", spawn, TARN_METHOD_INLINE, "", NULL, "Counter" },
-	{ "fail_after", fail_after, TARN_METHOD_INLINE, NULL, NULL, NULL },
-	{ "big", big, TARN_METHOD_INLINE, NULL, NULL, NULL },
-	{ "me", me, TARN_METHOD_INLINE, NULL, NULL, NULL },
-	{ "open_list", open_list, TARN_METHOD_INLINE, NULL, NULL, NULL },
-	{ "slow", slow, 0, NULL, NULL, NULL },
-	{ "hidden", slow, TARN_METHOD_INLINE | TARN_METHOD_INTERNAL, NULL, NULL, NULL },
-	{ "forget_many", forget_many, TARN_METHOD_INLINE, NULL, NULL, NULL },
-	{ "keep_often", keep_often, TARN_METHOD_INLINE, NULL, NULL, NULL },
-	{ "drop_late", drop_late, TARN_METHOD_INLINE, NULL, NULL, NULL },
-	{ 0 },
-};
-static const tarn_field counter_fields[] = {
-	{ "calls", 'q', true, offsetof(struct counter, calls) },
-	{ 0 },
-};
-static const tarn_type counter = {
-	.name = "Counter", .size = sizeof(struct counter), .flags = TARN_TYPE_INLINE, .args = "|d",
-	.create = counter_create, .destroy = counter_destroy, .methods = counter_methods,
-	.fields = counter_fields,
-};
-static const tarn_type result_only = { .name = "ResultOnly", .flags = TARN_TYPE_INLINE | TARN_TYPE_RESULT_ONLY };
-static const tarn_type adopted = { .name = "Adopted", .flags = TARN_TYPE_ADOPT };
-static const tarn_type *const types[] = { &counter, &result_only, &adopted, NULL };
-
 /* ---- scenes ---- */
 
 struct scene {
@@ -260,8 +37,8 @@ static struct scene scene_open(void)
 {
 	struct scene k = { .s = fake_server(64) };
 
-	alive = destroyed = 0;
-	fake_types(k.s, types);
+	counter_alive = counter_destroyed = 0;
+	fake_types(k.s, counter_types);
 	k.p = fake_client(k.s);
 	k.q = fake_client(k.s);
 	k.pa = fake_lane(k.s, k.p);
@@ -284,7 +61,7 @@ static void scene_close(struct scene *k)
 	cr_assert(eq(u64, h->n_calls, 0));
 	cr_assert(eq(u64, h->heap.used, 0));
 	cr_assert(eq(u64, h->claims_promised, 0));
-	cr_assert(eq(u32, alive, 0));
+	cr_assert(eq(u32, counter_alive, 0));
 	fake_server_free(k->s);
 }
 
@@ -351,15 +128,15 @@ Test(objects, o1_creating_gives_independent_objects_that_end_with_their_last_cla
 	uint64_t a = make(&k, &k.pa, 2), b = make(&k, &k.pa, 3);
 
 	cr_assert(ne(u64, a, b));
-	cr_assert(eq(u32, alive, 2));
+	cr_assert(eq(u32, counter_alive, 2));
 	cr_assert(eq(u32, fake_count(k.s, a), 1));
 	fake_release(&k.pa, a, 1);
 	QUIET(k.s);
-	cr_assert(eq(u32, destroyed, 1));
+	cr_assert(eq(u32, counter_destroyed, 1));
 	cr_assert(not(fake_alive(k.s, a)));
 	cr_assert(fake_alive(k.s, b));
 	scene_close(&k);
-	cr_assert(eq(u32, destroyed, 2));
+	cr_assert(eq(u32, counter_destroyed, 2));
 }
 
 Test(objects, d1_an_inline_call_is_answered_in_the_epoch_that_reads_it)
@@ -434,7 +211,7 @@ Test(objects, r10_a_failing_creator_leaves_nothing)
 	QUIET(k.s);
 	cr_assert(eq(u64, k.s->st.head->n_things, things));
 	cr_assert(eq(u64, k.s->st.head->things_made, made));
-	cr_assert(eq(u32, destroyed, 0));
+	cr_assert(eq(u32, counter_destroyed, 0));
 	tarn_builder_fini(&b);
 	scene_close(&k);
 }
@@ -477,10 +254,10 @@ Test(objects, v2_a_result_type_makes_an_object_of_what_the_method_gives)
 	cr_assert(eq(u32, a.n_refs, 1));
 	cr_assert(ne(u64, a.refs[0], id));
 	cr_assert(eq(u32, fake_count(k.s, a.refs[0]), 1));
-	cr_assert(eq(u32, alive, 2));
+	cr_assert(eq(u32, counter_alive, 2));
 	QUIET(k.s);
 	scene_close(&k);
-	cr_assert(eq(u32, destroyed, 2));
+	cr_assert(eq(u32, counter_destroyed, 2));
 }
 
 Test(objects, v8_the_same_instance_is_the_same_object)
@@ -511,7 +288,7 @@ Test(objects, v12_a_method_that_fails_undoes_what_it_made_and_held)
 		QUIET(k.s);
 		cr_assert(eq(u64, k.s->st.head->n_things, 1));
 		cr_assert(eq(u64, k.s->st.head->n_edges, 0));
-		cr_assert(eq(u32, alive, 1));
+		cr_assert(eq(u32, counter_alive, 1));
 	}
 	scene_close(&k);
 }
@@ -551,7 +328,7 @@ Test(objects, n4_what_an_object_holds_lives_until_it_is_dropped_or_the_holder_en
 	cr_assert(eq(int, a.error, TARN_EREMOTE)); /* held no more */
 	QUIET(k.s);
 	cr_assert(not(fake_alive(k.s, inner)));
-	cr_assert(eq(u32, destroyed, 1));
+	cr_assert(eq(u32, counter_destroyed, 1));
 	fake_release(&k.pa, outer, 1);
 	QUIET(k.s);
 	cr_assert(not(fake_alive(k.s, block)));
@@ -696,12 +473,12 @@ Test(objects, o6_a_chain_of_a_hundred_thousand_ends_in_slices_without_recursion,
 		fake_release(&k.pa, id[i - 1], 1);
 	}
 	fake_settle(k.s);
-	cr_assert(eq(u32, alive, LENGTH));
+	cr_assert(eq(u32, counter_alive, LENGTH));
 	epochs = k.s->st.head->epoch;
 	uint64_t before = k.s->undo_high;
 	fake_release(&k.pa, id[LENGTH - 1], 1);
 	QUIET(k.s);
-	cr_assert(eq(u32, alive, 0));
+	cr_assert(eq(u32, counter_alive, 0));
 	/* A bounded number of them in each epoch: the server was never gone for long. */
 	cr_assert(gt(u64, k.s->st.head->epoch - epochs, LENGTH / 64));
 	cr_assert(le(u64, k.s->undo_high, before + 400));
@@ -723,7 +500,7 @@ Test(objects, o6_an_object_that_holds_a_hundred_thousand_ends_in_slices, .timeou
 	fake_settle(k.s);
 	fake_release(&k.pa, outer, 1);
 	QUIET(k.s);
-	cr_assert(eq(u32, destroyed, N + 1));
+	cr_assert(eq(u32, counter_destroyed, N + 1));
 	cr_assert(lt(u64, k.s->undo_high, TARN__UNDO_CAPACITY / 2));
 	scene_close(&k);
 }
@@ -738,10 +515,10 @@ static void ring(struct scene *k, unsigned n)
 		cr_assert(zero(int, call_keep(k, &k->pa, id[i], id[(i + 1) % n], TARN_KIND_OBJECT, 0).error));
 	release_all(k, &k->pa, id + 1, n - 1);
 	QUIET(k->s);
-	cr_assert(eq(u32, alive, n)); /* one is held from outside: all live */
+	cr_assert(eq(u32, counter_alive, n)); /* one is held from outside: all live */
 	fake_release(&k->pa, id[0], 1);
 	QUIET(k->s);
-	cr_assert(eq(u32, alive, 0));
+	cr_assert(eq(u32, counter_alive, 0));
 	free(id);
 }
 
@@ -771,11 +548,11 @@ Test(objects, o11_what_a_cycle_holds_goes_with_it_and_not_before)
 	fake_release(&k.pa, b, 1);
 	fake_release(&k.pa, block, 1);
 	QUIET(k.s);
-	cr_assert(eq(u32, alive, 3));
+	cr_assert(eq(u32, counter_alive, 3));
 	cr_assert(fake_alive(k.s, block));
 	fake_release(&k.pa, root, 1);
 	QUIET(k.s);
-	cr_assert(eq(u32, alive, 0));
+	cr_assert(eq(u32, counter_alive, 0));
 	cr_assert(not(fake_alive(k.s, block)));
 	scene_close(&k);
 }
@@ -922,9 +699,9 @@ static void give_many(struct scene *k, uint64_t id, unsigned n, uint64_t bytes)
 
 		cr_assert(zero(int, call_keep(k, &k->pa, id, block, TARN_KIND_BLOCK, bytes).error));
 		fake_release(&k->pa, block, 1);
-		many[i % 2 * (n / 2) + i / 2] = block;
+		counter_many[i % 2 * (n / 2) + i / 2] = block;
 	}
-	n_many = n;
+	counter_n_many = n;
 	QUIET(k->s);
 }
 
@@ -952,12 +729,12 @@ Test(objects, a6_a_method_that_drops_many_large_blocks_does_it_or_hears_that_it_
 
 	QUIET(k.s);
 	for (unsigned i = 0; i < 128; i++)
-		cr_assert(eq(int, fake_alive(k.s, many[i]), a.error != 0));
+		cr_assert(eq(int, fake_alive(k.s, counter_many[i]), a.error != 0));
 	if (a.error != 0) {
 		cr_assert(too_much(&a));
 		for (unsigned from = 0; from < 128; from += 32) {
-			memmove(many, many + (from != 0 ? 32 : 0), sizeof many - 32 * sizeof *many);
-			n_many = 32;
+			memmove(counter_many, counter_many + (from != 0 ? 32 : 0), sizeof counter_many - 32 * sizeof *counter_many);
+			counter_n_many = 32;
 			cr_assert(zero(int, call_empty(&k, id, FORGET_MANY).error));
 		}
 		QUIET(k.s);
@@ -997,8 +774,8 @@ Test(objects, a6_a_method_that_holds_and_drops_much_does_all_of_it_or_nothing)
 		bool well = a.error == 0 || too_much(&a);
 		cr_assert(well, "%d", a.error);
 		cr_assert(le(u64, k.s->undo_high, TARN__UNDO_CAPACITY - 2048));
-		for (unsigned i = 0; i < n_many; i++)
-			cr_assert(eq(int, fake_alive(k.s, many[i]), a.error != 0));
+		for (unsigned i = 0; i < counter_n_many; i++)
+			cr_assert(eq(int, fake_alive(k.s, counter_many[i]), a.error != 0));
 		for (unsigned i = 0; i < 16; i++)
 			fake_release(&k.pa, ref[2 * i], 1);
 		fake_release(&k.pa, id, 1);
@@ -1014,14 +791,14 @@ Test(objects, a6_a_method_that_holds_without_end_hears_that_it_is_too_much)
 	uint64_t words[2], ref[2] = { block, tarn__ref_word(64, false) };
 	struct fake_values v = refer(words, TARN_KIND_BLOCK, ref);
 
-	n_many = 100000;
+	counter_n_many = 100000;
 	struct fake_answer a = fake_call(k.s, &k.pa, id, KEEP_OFTEN, &v);
 
 	QUIET(k.s);
 	cr_assert(ne(int, a.error, 0));
 	cr_assert(too_much(&a));
 	cr_assert(eq(u64, k.s->st.head->n_edges, 0));
-	n_many = 100;
+	counter_n_many = 100;
 	cr_assert(zero(int, fake_call(k.s, &k.pa, id, KEEP_OFTEN, &v).error));
 	QUIET(k.s);
 	cr_assert(eq(u64, k.s->st.head->n_edges, 1));

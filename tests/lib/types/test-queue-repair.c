@@ -52,7 +52,7 @@ static void step(void)
 static int look(struct tarn__run *run, uint64_t id, struct tarn__look *ret)
 {
 	(void)run;
-	if (id != TABLE && id != SLOTS && id != MORE)
+	if (id != TABLE && id != SLOTS && id != MORE && id != KEPT)
 		return -TARN_ESTALE;
 	*ret = id == TABLE ? (struct tarn__look){ .offset = offsetof(struct data, run), .size = sizeof data.run }
 	       : id == SLOTS ? (struct tarn__look){ .offset = offsetof(struct data, slot), .size = sizeof data.slot }
@@ -359,4 +359,25 @@ Test(queue_repair, t12_what_could_not_be_kept_is_not_let_go_when_it_is_taken)
 	take(KEPT);
 	cr_assert(eq(u32, dropped_late, 1));
 	cr_assert(eq(u64, grow(), TARN__GROW_THERE));
+}
+
+/* By one who hears that it is evicted before it has the answer, or made handles of it: that names what it leaves.
+ * Another item's reference to the same block went with it. */
+Test(queue_repair, t12_what_was_taken_is_not_let_go_once_more_when_its_taker_leaves_it)
+{
+	const uint64_t words[] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 0 };
+	struct tarn__run run;
+
+	prepare(TARN__MPMC_TAKE, 0, RUNS);
+	dropped_late = 0;
+	tarn_context *ctx = begin(&run, TARN__DEED_METHOD);
+	ctx->caller.client = DEAD;
+	cr_assert(tarn__parcel_lend_plain(&ctx->args, words, 2, 1));
+	cr_assert(zero(int, tarn__type_queue.methods[TARN__QUEUE_TAKEN].fn(ctx, &data.q)));
+	commit(0);
+	cr_assert(eq(u32, dropped, 1));
+	take(KEPT);
+	cr_assert(eq(u32, dropped_late, 0));
+	cr_assert(eq(u64, grow(), TARN__GROW_THERE));
+	cr_assert(eq(u32, dropped, 1));
 }
