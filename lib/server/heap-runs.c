@@ -250,8 +250,11 @@ static bool is_there(struct state *st, uint64_t bytes)
 {
 	/* Relaxed: the limit has a margin, see mind_limit(). */
 	const uint64_t view = st->view_taken != NULL ? tarn__load_relaxed(st->view_taken) : 0;
-	const uint64_t taken = st->head->heap.committed + view + bytes;
+	const uint64_t have = st->head->heap.committed + view, taken = have + bytes;
 
+	/* Much less than at the last look, or more was asked for then than there was. */
+	if (st->look_at > have + TARN__BUDGET_STEP)
+		st->look_at = have + TARN__BUDGET_STEP;
 	if (st->look_at != 0 && (taken >= st->look_at || (st->data_most != 0 && taken > st->data_most &&
 							  tarn__now() - st->looked_ns >= LOOK_NS)))
 		look_at_limit(st, taken);
