@@ -390,10 +390,11 @@ int tarn__control_connect(const char *name, uint64_t deadline, int *ret_fd)
 	}
 }
 
-static int wait_readable(int fd, uint64_t deadline)
+/* -ETIMEDOUT without a sentence. */
+static int wait_for(int fd, short events, uint64_t deadline)
 {
 	for (;;) {
-		struct pollfd p = { .fd = fd, .events = POLLIN };
+		struct pollfd p = { .fd = fd, .events = events };
 		uint64_t now = tarn__now();
 		int ms = -1;
 
@@ -417,15 +418,26 @@ static int gone(void)
 	return tarn__fail(-TARN_ESRVDOWN, "The server closed the connection.");
 }
 
-static int send_request(int fd, struct tarn__request *q)
+static int fail_late(int r)
+{
+	return tarn__fail(r, "The server did not answer in time.");
+}
+
+static int send_request(int fd, struct tarn__request *q, uint64_t deadline)
 {
 	static uint64_t serials;
 
 	/* Relaxed: it must only be another one than before. */
 	q->serial = __atomic_add_fetch(&serials, 1, __ATOMIC_RELAXED);
 	snprintf(q->version, sizeof q->version, "%s", tarn_version());
-	int r = tarn__control_send(fd, q, sizeof *q, NULL, 0, 0);
+	int r;
 
+	/* There is no room if a server that hangs was rung for often (tarn__client_nudge()). */
+	while ((r = tarn__control_send(fd, q, sizeof *q, NULL, 0, MSG_DONTWAIT)) == -EAGAIN) {
+		r = wait_for(fd, POLLOUT, deadline);
+		if (r < 0)
+			return fail_late(r);
+	}
 	if (r < 0)
 		return r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN
 			       ? gone() : tarn__fail(r, "Asking the server: %s.", tarn_error_text(r));
@@ -496,17 +508,17 @@ static int ask_once(int fd, const struct tarn__request *ask, struct tarn__answer
 	int bytes = 0;
 
 	pass_over_all(fd);
-	int r = send_request(fd, &q);
+	int r = send_request(fd, &q, deadline);
 
 	while (r == 0) {
-		r = wait_readable(fd, deadline);
+		r = wait_for(fd, POLLIN, deadline);
 		if (r < 0)
-			return tarn__fail(r, "The server did not answer in time.");
+			return fail_late(r);
 		r = next_answer(fd, q.serial, ret, &bytes, ret_fds, &n_fds, &again);
 		if (r == 0)
 			break;
 		if (r > 0)
-			r = again ? send_request(fd, &q) : 0;
+			r = again ? send_request(fd, &q, deadline) : 0;
 	}
 	if (r < 0)
 		return r;

@@ -9,9 +9,11 @@
  */
 #include "lane.h"
 
+#include <linux/sockios.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -405,8 +407,14 @@ bool tarn__lane_ring(struct tarn__lane *l)
 
 void tarn__client_nudge(const struct tarn_client *c)
 {
+	int unread = 0;
+
 	/* Relaxed: a server that sleeps over what was posted before the caller waited has said so for as long. */
-	if (tarn__load_relaxed(&c->ctrl->server_state) == 1)
+	if (tarn__load_relaxed(&c->ctrl->server_state) != 1)
+		return;
+	/* What it has not read yet wakes it as well. And where one is stopped, rings are not to lie there until there
+	 * is no room for what else it has to be told. */
+	if (ioctl(c->control, SIOCOUTQ, &unread) < 0 || unread <= 0)
 		tarn__client_tell(c, TARN__CTL_RING, 0);
 }
 

@@ -196,8 +196,9 @@ static void unlock_after_fork(void)
 	if (!inside)
 		pthread_mutex_unlock(&sink_mutex);
 }
-/* From the first, as in launch.c. */
-__attribute__((constructor(101))) static void prepare_for_fork(void)
+/* From the first, as in launch.c. After all others of ours: the last one that is said is called first when somebody
+ * forks, who then has none of their locks while it waits for a handler, and handlers may call what takes them. */
+__attribute__((constructor(102))) static void prepare_for_fork(void)
 {
 	pthread_atfork(lock_before_fork, unlock_after_fork, unlock_after_fork);
 }

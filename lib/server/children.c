@@ -5,9 +5,11 @@
  * server is dead, for their sockets were not hung up; others connected to a server that is not there; and its name
  * was taken.
  *
- * So each forked child closes them. Which descriptors they are is noted when they are opened, and not when they are
- * closed: by file, so that a number which is another's by then is left alone. A ring of io_uring, which has
- * references on what it polls, is of no file of its own: that it is closed is said before.
+ * So each forked child closes them. Which descriptors they are is noted when they are opened, before any other thread
+ * can fork, and mostly not when they are closed: by file, so that a number which is another's by then is left alone.
+ * That of a socket is not given again. What is no socket is forgotten when it is closed: lock files, whose number a
+ * file system may give to the next file, and rings of io_uring, which have references on what they poll and are of no
+ * file of their own.
  */
 #include <pthread.h>
 #include <stdbool.h>
@@ -41,25 +43,44 @@ static bool grow(int fd)
 	return true;
 }
 
-void tarn__children_close(int fd)
+void tarn__children_hold(void)
 {
-	struct stat st;
-
-	if (fd < 0 || fstat(fd, &st) != 0)
-		return;
 	pthread_mutex_lock(&mutex);
-	/* Without memory for it children have that one, too. */
-	if (fd < n_notes || grow(fd))
-		notes[fd] = (struct note){ .device = st.st_dev, .inode = st.st_ino };
+}
+
+void tarn__children_let(void)
+{
 	pthread_mutex_unlock(&mutex);
 }
 
-void tarn__children_keep(int fd)
+void tarn__children_note(int fd)
 {
-	pthread_mutex_lock(&mutex);
+	struct stat st;
+
+	/* Without memory for it children have that one, too. */
+	if (fd >= 0 && fstat(fd, &st) == 0 && (fd < n_notes || grow(fd)))
+		notes[fd] = (struct note){ .device = st.st_dev, .inode = st.st_ino };
+}
+
+void tarn__children_forget(int fd)
+{
 	if (fd >= 0 && fd < n_notes)
 		notes[fd].inode = 0;
-	pthread_mutex_unlock(&mutex);
+}
+
+void tarn__children_close(int fd)
+{
+	tarn__children_hold();
+	tarn__children_note(fd);
+	tarn__children_let();
+}
+
+void tarn__children_drop(int fd)
+{
+	tarn__children_hold();
+	tarn__children_forget(fd);
+	close(fd);
+	tarn__children_let();
 }
 
 static void lock_before_fork(void)
@@ -85,7 +106,8 @@ static void close_in_child(void)
 	pthread_mutex_unlock(&mutex); /* held by this thread, which forked */
 }
 
-/* When the library is loaded, as in lib/process/launch.c. */
+/* When the library is loaded, as in lib/process/launch.c; and before the one of records (log.c), so that who forks
+ * takes this lock after that one: while it waits for a handler of records servers go on, which that may wait for. */
 __attribute__((constructor(101))) static void prepare_for_fork(void)
 {
 	pthread_atfork(lock_before_fork, unlock_in_parent, close_in_child);

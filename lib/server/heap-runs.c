@@ -234,10 +234,14 @@ static int reserve_tags(struct state *st, uint32_t end)
 
 static void look_at_limit(struct state *st, uint64_t taken)
 {
-	/* Relaxed: as below. */
-	tarn__store_relaxed(&st->data_most, tarn__place_budget());
-	st->look_at = taken + TARN__BUDGET_STEP;
+	uint64_t most;
+
 	st->looked_ns = tarn__now();
+	if (!tarn__place_budget(&most))
+		return; /* it is what it was; the next time then */
+	/* Relaxed: as below. */
+	tarn__store_relaxed(&st->data_most, most);
+	st->look_at = taken + TARN__BUDGET_STEP;
 }
 
 /* The memory is there as far as we know; the kernel of a memory cgroup would not refuse, but kill. Whoever runs the
@@ -246,8 +250,11 @@ static bool is_there(struct state *st, uint64_t bytes)
 {
 	/* Relaxed: the limit has a margin, see mind_limit(). */
 	const uint64_t view = st->view_taken != NULL ? tarn__load_relaxed(st->view_taken) : 0;
-	const uint64_t taken = st->head->heap.committed + view + bytes;
+	const uint64_t have = st->head->heap.committed + view, taken = have + bytes;
 
+	/* Much less than at the last look, or more was asked for then than there was. */
+	if (st->look_at > have + TARN__BUDGET_STEP)
+		st->look_at = have + TARN__BUDGET_STEP;
 	if (st->look_at != 0 && (taken >= st->look_at || (st->data_most != 0 && taken > st->data_most &&
 							  tarn__now() - st->looked_ns >= LOOK_NS)))
 		look_at_limit(st, taken);

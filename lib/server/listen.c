@@ -40,8 +40,14 @@ static bool wait_add(struct server *s, int socket, uint32_t kind, uint64_t epoch
 		     uint32_t number)
 {
 	struct waiter *w = calloc(1, sizeof *w);
-	int copy = socket >= 0 ? fcntl(socket, F_DUPFD_CLOEXEC, 3) : -1;
+	int copy = -1;
 
+	if (socket >= 0) {
+		tarn__children_hold();
+		copy = fcntl(socket, F_DUPFD_CLOEXEC, 3);
+		tarn__children_note(copy);
+		tarn__children_let();
+	}
 	if (w == NULL || (socket >= 0 && copy < 0)) {
 		free(w);
 		if (copy >= 0)
@@ -51,7 +57,6 @@ static bool wait_add(struct server *s, int socket, uint32_t kind, uint64_t epoch
 				     "out of memory");
 		return false;
 	}
-	tarn__children_close(copy);
 	*w = (struct waiter){ .next = s->waiters, .epoch = s->st.head->epoch + epochs, .kind = kind,
 			      .socket = copy, .client = client, .number = number, .serial = s->serial,
 			      .incarnation = client != NIL ? s->st.client[client].incarnation : 0 };
@@ -492,7 +497,6 @@ static void visitor_add(struct server *s, int fd)
 	}
 	if (s->n_visitors >= VISITORS_MOST)
 		visitor_expel(s);
-	tarn__children_close(fd);
 	v->server = s;
 	v->socket = fd;
 	v->pidfd = -1;
@@ -507,12 +511,24 @@ static void visitor_add(struct server *s, int fd)
 	}
 }
 
+/* errno as accept4() left it. */
+static int let_in(const struct server *s, int flags)
+{
+	tarn__children_hold();
+	const int fd = accept4(s->listener, NULL, NULL, flags);
+	const int error = errno;
+	tarn__children_note(fd);
+	tarn__children_let();
+	errno = error;
+	return fd;
+}
+
 /* No descriptor is left: the spare one goes for a moment, so that the caller is hung up on
  * instead of keeping the listener ready for ever. */
 static void turn_away(struct server *s)
 {
 	close(s->spare_fd);
-	int fd = accept4(s->listener, NULL, NULL, SOCK_CLOEXEC);
+	int fd = let_in(s, SOCK_CLOEXEC);
 	if (fd >= 0)
 		close(fd);
 	s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -528,7 +544,7 @@ static void on_listener(void *arg, uint32_t events)
 
 	(void)events;
 	for (unsigned n = 0; n < ACCEPTS_MOST; n++) {
-		fd = accept4(s->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		fd = let_in(s, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0)
 			break;
 		visitor_add(s, fd);

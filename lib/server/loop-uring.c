@@ -249,8 +249,10 @@ static bool uring_pending(const struct tarn__loop *loop)
 
 static void uring_close(struct tarn__loop *loop)
 {
-	tarn__children_keep(uring_of(loop)->ring.ring_fd);
+	tarn__children_hold();
+	tarn__children_forget(uring_of(loop)->ring.ring_fd);
 	io_uring_queue_exit(&uring_of(loop)->ring);
+	tarn__children_let();
 	free(uring_of(loop));
 }
 
@@ -375,16 +377,19 @@ int tarn__loop_open_uring(char *ret_reason, struct tarn__loop **ret_loop)
 		r = try_ring(&step, &i);
 	if (r >= 0) {
 		step = "io_uring_setup";
+		tarn__children_hold();
 		r = setup(&u->ring, setups[i].flags | IORING_SETUP_R_DISABLED);
+		if (r >= 0) {
+			(void)io_uring_ring_dontfork(&u->ring); /* its memory would keep it, too */
+			tarn__children_note(u->ring.ring_fd);
+		}
+		tarn__children_let();
 	}
 	if (r < 0) {
 		explain(ret_reason, step, r);
 		free(u);
 		return r;
 	}
-	/* Its memory would keep it, too. */
-	(void)io_uring_ring_dontfork(&u->ring);
-	tarn__children_close(u->ring.ring_fd);
 	u->base.ops = &uring_ops;
 	snprintf(ret_reason, TARN__LOOP_REASON, "works here (%s)", setups[i].name);
 	*ret_loop = &u->base;

@@ -149,10 +149,20 @@ int tarn__place_cpus(const char *cpus)
 
 /* ---- memory ---- */
 
-static uint64_t read_limit(const char *path)
+/* A file that may not be there. *@ret_unread: it may be there, but nothing is left to open it with. */
+static FILE *open_text(const char *path, bool *ret_unread)
+{
+	FILE *f = fopen(path, "re");
+
+	if (f == NULL && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+		*ret_unread = true;
+	return f;
+}
+
+static uint64_t read_limit(const char *path, bool *ret_unread)
 {
 	unsigned long long v = 0;
-	FILE *f = fopen(path, "re");
+	FILE *f = open_text(path, ret_unread);
 
 	if (f == NULL)
 		return UINT64_MAX;
@@ -163,14 +173,14 @@ static uint64_t read_limit(const char *path)
 }
 
 /* The least limit from the group @path below @mount up to its root; @path is changed. */
-static uint64_t limit_upwards(const char *mount, char *path, const char *file)
+static uint64_t limit_upwards(const char *mount, char *path, const char *file, bool *ret_unread)
 {
 	uint64_t least = UINT64_MAX;
 	char name[1200];
 
 	for (;;) {
 		snprintf(name, sizeof name, "%s%s/%s", mount, path, file);
-		uint64_t v = read_limit(name);
+		uint64_t v = read_limit(name, ret_unread);
 		char *slash = strrchr(path, '/');
 
 		if (v < least)
@@ -195,11 +205,11 @@ static bool is_memory_mount(char *line, bool v2, char *ret_root, char *ret_mount
 }
 
 /* Limit of the group @path (as /proc/self/cgroup has it) of one hierarchy. */
-static uint64_t limit_of(const char *path, bool v2)
+static uint64_t limit_of(const char *path, bool v2, bool *ret_unread)
 {
 	char line[2048], root[512], mount[512], below[512];
 	uint64_t least = UINT64_MAX;
-	FILE *f = fopen("/proc/self/mountinfo", "re");
+	FILE *f = open_text("/proc/self/mountinfo", ret_unread);
 
 	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
 		if (!is_memory_mount(line, v2, root, mount))
@@ -209,7 +219,7 @@ static uint64_t limit_of(const char *path, bool v2)
 		const bool shown = strncmp(path, root, n) == 0 && (path[n] == '/' || path[n] == '\0');
 		snprintf(below, sizeof below, "%s", shown ? path + n : "");
 		uint64_t v = limit_upwards(mount, below,
-					   v2 ? "memory.max" : "memory.limit_in_bytes");
+					   v2 ? "memory.max" : "memory.limit_in_bytes", ret_unread);
 		if (v < least)
 			least = v;
 	}
@@ -218,11 +228,11 @@ static uint64_t limit_of(const char *path, bool v2)
 	return least;
 }
 
-uint64_t tarn__place_limit(void)
+static uint64_t limit_now(bool *ret_unread)
 {
 	uint64_t least = UINT64_MAX;
 	char line[2048];
-	FILE *f = fopen("/proc/self/cgroup", "re");
+	FILE *f = open_text("/proc/self/cgroup", ret_unread);
 
 	/* "0::/path", or "4:memory:/path". */
 	while (f != NULL && fgets(line, sizeof line, f) != NULL) {
@@ -235,7 +245,7 @@ uint64_t tarn__place_limit(void)
 		const bool v2 = names[1] == '\0';
 		if (!v2 && strstr(names, "memory") == NULL)
 			continue;
-		uint64_t v = limit_of(path, v2);
+		uint64_t v = limit_of(path, v2, ret_unread);
 		if (v < least)
 			least = v;
 	}
@@ -244,11 +254,21 @@ uint64_t tarn__place_limit(void)
 	return least;
 }
 
-uint64_t tarn__place_budget(void)
+uint64_t tarn__place_limit(void)
 {
-	const uint64_t limit = tarn__place_limit();
+	bool unread;
 
-	return limit != UINT64_MAX ? limit - limit / 8 : 0;
+	return limit_now(&unread);
+}
+
+bool tarn__place_budget(uint64_t *ret)
+{
+	bool unread = false;
+	const uint64_t limit = limit_now(&unread);
+
+	if (!unread)
+		*ret = limit != UINT64_MAX ? limit - limit / 8 : 0;
+	return !unread;
 }
 
 uint64_t tarn__place_memory(void)

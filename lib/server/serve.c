@@ -174,8 +174,10 @@ static void mind_limit(struct server *s, uint64_t cap)
 {
 	const uint64_t limit = tarn__place_limit(), most = limit - limit / 8;
 
-	s->st.data_most = tarn__place_budget();
+	s->st.data_most = 0;
 	s->st.look_at = TARN__BUDGET_STEP;
+	if (!tarn__place_budget(&s->st.data_most))
+		s->st.look_at = 1; /* at once */
 	if (cap > most)
 		tarn__log(s, 4, "the arena's cap is %llu MiB, the memory cgroup's limit %llu MiB: blocks will "
 			  "get %llu MiB at most", (unsigned long long)(cap >> 20),

@@ -42,12 +42,15 @@ static int lock_name(struct server *s, const char *path, bool *ret_fresh)
 
 	snprintf(lock, sizeof lock, "%s.lock", path);
 	for (int attempt = 0; attempt < 16; attempt++) {
+		tarn__children_hold();
 		int fd = open(lock, flags | O_EXCL, 0600);
-
 		*ret_fresh = fd >= 0;
 		if (fd < 0 && errno == EEXIST)
 			fd = open(lock, flags, 0600);
-
+		const int error = errno;
+		tarn__children_note(fd);
+		tarn__children_let();
+		errno = error;
 		if (fd < 0)
 			return tarn__fail(-errno, "cannot open the lock file %s: %s%s", lock,
 					  strerror(errno),
@@ -55,7 +58,7 @@ static int lock_name(struct server *s, const char *path, bool *ret_fresh)
 		if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
 			int r = errno == EWOULDBLOCK ? -EADDRINUSE : -errno;
 
-			close(fd);
+			tarn__children_drop(fd);
 			return r == -EADDRINUSE ? taken(s)
 						: tarn__fail(r, "cannot lock %s: %s", lock, strerror(-r));
 		}
@@ -65,7 +68,7 @@ static int lock_name(struct server *s, const char *path, bool *ret_fresh)
 			snprintf(s->lock_path, sizeof s->lock_path, "%s", lock);
 			return 0;
 		}
-		close(fd);
+		tarn__children_drop(fd);
 	}
 	return tarn__fail(-EAGAIN, "%s comes and goes", lock);
 }
@@ -156,7 +159,12 @@ static int bind_name(struct server *s, const char *name)
 			tarn__log(s, 4, "other users are allowed, but cannot reach the socket of a "
 					"plain name: give a path, or '@' and an abstract name");
 	}
+	tarn__children_hold();
 	s->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	const int error = errno;
+	tarn__children_note(s->listener);
+	tarn__children_let();
+	errno = error;
 	if (s->listener < 0)
 		return tarn__fail(-errno, "no socket: %s", strerror(errno));
 	/* The mode from the start, not by chmod, which would follow a link. */
@@ -195,6 +203,7 @@ static int take_listener(struct server *s, int fd)
 				  "SOCK_SEQPACKET (systemd: ListenSequentialPacket=)", fd);
 	if (fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
 		return tarn__fail(-errno, "descriptor %d: %s", fd, strerror(errno));
+	tarn__children_close(fd);
 	s->listener = fd;
 	s->listener_given = true;
 	return 0;
@@ -202,11 +211,7 @@ static int take_listener(struct server *s, int fd)
 
 int tarn__socket_open(struct server *s, int listen_fd)
 {
-	int r = listen_fd > 0 ? take_listener(s, listen_fd) : bind_name(s, s->name);
-
-	tarn__children_close(s->listener);
-	tarn__children_close(s->name_lock);
-	return r;
+	return listen_fd > 0 ? take_listener(s, listen_fd) : bind_name(s, s->name);
 }
 
 int tarn__socket_inherit(struct server *s)
@@ -232,7 +237,7 @@ void tarn__socket_close(struct server *s)
 		 * now is to hear at once that nobody listens. */
 		if (!s->listener_given) /* else it stays open in whoever gave it */
 			shutdown(s->listener, SHUT_RDWR);
-		close(s->listener);
+		tarn__children_drop(s->listener);
 	}
 	s->listener = -1;
 	if (s->name_lock >= 0) {
@@ -242,7 +247,7 @@ void tarn__socket_close(struct server *s)
 				unlink(s->socket_path);
 			unlink(s->lock_path);
 		}
-		close(s->name_lock);
+		tarn__children_drop(s->name_lock);
 		s->name_lock = -1;
 	}
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -442,6 +443,83 @@ static void lowered(void *arg)
 PLAIN_TEST_TIMEOUT(a_limit_of_the_memory_cgroup_that_is_changed_later_counts_too, 60)
 {
 	in_a_box(&(struct box){ .shared_shm = true }, lowered, NULL);
+}
+
+static uint64_t committed(tarn_inspector *in)
+{
+	tarn_stat stat;
+
+	OK(tarn_inspector_stat(in, &stat));
+	return stat.committed_bytes;
+}
+
+/* Much was taken, and given back; only then the limit is lowered. Until as much was taken again nobody looked. */
+static void lowered_at_rest(void *arg)
+{
+	const tarn_server_options o = { .arena_bytes = 400 * MIB, .name = "rests" };
+	tarn_block *held[100];
+	tarn_inspector *in;
+	unsigned n = 0;
+	tarn_client *c;
+	pid_t pid = plain_fork();
+
+	(void)arg;
+	if (pid == 0) {
+		join_fake(&changing);
+		_exit(tarn_server_run(&o) == 0 ? 0 : 1);
+	}
+	while (tarn_client_open("rests", NULL, &c) < 0)
+		usleep(1000);
+	OK(tarn_inspector_open("rests", 0, &in));
+	PLAIN_EQ(take_more(c, held, &n, 320 * MIB), 320 * MIB);
+	while (n > 0)
+		tarn_block_unref(held[--n]);
+	OK(tarn_client_trim(c));
+	PLAIN_WAIT_FOR(committed(in) <= 64 * MIB); /* the watermark is an eighth of the cap */
+	set_limit(160 * MIB);
+	PLAIN_CHECKF(take_more(c, held, &n, 400 * MIB) <= 140 * MIB, "%u blocks", n);
+	PLAIN_CHECKF(n * 4 * MIB >= 100 * MIB, "%u blocks", n);
+	while (n > 0)
+		tarn_block_unref(held[--n]);
+	tarn_inspector_close(in);
+	tarn_client_close(c);
+	plain_kill(pid);
+}
+PLAIN_TEST_TIMEOUT(a_limit_of_the_memory_cgroup_that_is_lowered_while_little_is_taken_counts_too, 60)
+{
+	in_a_box(&(struct box){ .shared_shm = true }, lowered_at_rest, NULL);
+}
+
+/* Without a descriptor to read the limit with it was taken for none. */
+static void unread(void *arg)
+{
+	const tarn_server_options o = { .arena_bytes = 400 * MIB, .name = "unread" };
+	struct rlimit few = { 0 };
+	tarn_block *held[100];
+	unsigned n = 0;
+	tarn_client *c;
+	pid_t pid = plain_fork();
+
+	(void)arg;
+	if (pid == 0) {
+		join_fake(&changing);
+		set_limit(160 * MIB);
+		_exit(tarn_server_run(&o) == 0 ? 0 : 1);
+	}
+	while (tarn_client_open("unread", NULL, &c) < 0)
+		usleep(1000);
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	PLAIN_EQ(prlimit(pid, RLIMIT_NOFILE, &few, NULL), 0);
+	PLAIN_CHECKF(take_more(c, held, &n, 400 * MIB) <= 140 * MIB, "%u blocks", n);
+	PLAIN_CHECKF(n * 4 * MIB >= 100 * MIB, "%u blocks", n);
+	while (n > 0)
+		tarn_block_unref(held[--n]);
+	tarn_client_close(c);
+	plain_kill(pid);
+}
+PLAIN_TEST_TIMEOUT(a_limit_of_the_memory_cgroup_that_cannot_be_read_now_is_what_it_was, 60)
+{
+	in_a_box(&(struct box){ .shared_shm = true }, unread, NULL);
 }
 
 PLAIN_MAIN()

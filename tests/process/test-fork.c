@@ -225,6 +225,32 @@ PLAIN_TEST_TIMEOUT(o13_children_own_nothing_and_parents_lose_nothing, 60)
 	scene_close(&s);
 }
 
+static tarn_client *inherited;
+
+static void use_in_child(void)
+{
+	if (inherited != NULL)
+		FAILS(tarn_client_ping(inherited, TARN_FOREVER), TARN_EFORKED);
+}
+
+/* Where the kernel wipes nothing, the handler that does was the last one. */
+PLAIN_TEST(o13_children_know_what_they_are_in_their_first_handler)
+{
+	struct scene s = scene_open(NULL);
+
+	PLAIN_EQ(pthread_atfork(NULL, NULL, use_in_child), 0);
+	inherited = scene_client(&s);
+	OK(tarn_client_ping(inherited, TARN_FOREVER));
+	pid_t child = plain_fork();
+	if (child == 0)
+		_exit(0);
+	PLAIN_EQ(plain_reap(child), 0);
+	OK(tarn_client_ping(inherited, TARN_FOREVER));
+	tarn_client_close(inherited);
+	inherited = NULL;
+	scene_close(&s);
+}
+
 /* ---- without the C library's help ---- */
 
 static pid_t raw_clone(void)

@@ -14,6 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "lib/client/lane.h"
 #include "lib/client/object.h"
 #include "lib/types/types.h"
 #include "shm/mutex.h"
@@ -199,6 +200,72 @@ PLAIN_TEST(a_server_that_does_not_answer_is_not_waited_for_longer_than_was_said)
 	PLAIN_EQ(kill(server, SIGCONT), 0);
 	OK(tarn_client_open(s.name, &hurried, &c));
 	OK(tarn_client_ping(c, TARN_FOREVER));
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+static char state_of(pid_t pid)
+{
+	char path[64], text[512] = "";
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	FILE *f = fopen(path, "re");
+	PLAIN_CHECK(f != NULL);
+	PLAIN_CHECK(fgets(text, sizeof text, f) != NULL);
+	fclose(f);
+	const char *end = strrchr(text, ')');
+	PLAIN_CHECK(end != NULL);
+	return end[2];
+}
+
+static void stop_while_it_sleeps(pid_t server, const tarn_client *c)
+{
+	do {
+		PLAIN_EQ(kill(server, SIGCONT), 0);
+		PLAIN_WAIT_FOR(tarn__load_relaxed(&c->ctrl->server_state) == 1);
+		PLAIN_EQ(kill(server, SIGSTOP), 0);
+		PLAIN_WAIT_FOR(state_of(server) == 'T');
+	} while (tarn__load_relaxed(&c->ctrl->server_state) != 1);
+}
+
+/* Each who waits for one that sleeps rings every 90 ms. Once there was no room for anything else then: who asked was
+ * held up for ever, and that a client closed was never said. */
+PLAIN_TEST(a_stopped_server_that_many_ring_for_is_not_waited_for_longer_than_was_said)
+{
+	struct scene s = scene_open(NULL);
+	const tarn_client_options hurried = { .answer_timeout_ns = 50000000 };
+	const pid_t server = tarn_server_pid(s.server);
+	tarn_client *c;
+	int fd;
+
+	OK(tarn_client_open(s.name, &hurried, &c));
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	stop_while_it_sleeps(server, c);
+	for (int i = 0; i < 5000; i++)
+		tarn__client_nudge(c);
+	WRONG(tarn_client_event_fd(c, &fd), ETIMEDOUT, "did not answer in time");
+	tarn_client_close(c);
+	PLAIN_EQ(kill(server, SIGCONT), 0);
+	scene_close(&s); /* it knows that the client is closed */
+}
+
+PLAIN_TEST(a_stopped_server_with_no_room_for_a_question_is_not_waited_for_longer_than_was_said)
+{
+	struct scene s = scene_open(NULL);
+	const tarn_client_options hurried = { .answer_timeout_ns = 50000000 };
+	const pid_t server = tarn_server_pid(s.server);
+	tarn_client *c;
+	int fd;
+
+	OK(tarn_client_open(s.name, &hurried, &c));
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	PLAIN_EQ(kill(server, SIGSTOP), 0);
+	while (tarn__client_tell(c, TARN__CTL_RING, 0))
+		;
+	WRONG(tarn_client_event_fd(c, &fd), ETIMEDOUT, "did not answer in time");
+	PLAIN_EQ(kill(server, SIGCONT), 0);
+	while (tarn_client_event_fd(c, &fd) < 0)
+		;
 	tarn_client_close(c);
 	scene_close(&s);
 }

@@ -10,9 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -1116,6 +1118,205 @@ PLAIN_TEST(a_child_of_a_program_that_serves_has_no_part_in_the_server)
 	PLAIN_EQ(tarn_server_shutdown(next, TARN_FOREVER), 0);
 	tarn_server_unref(next);
 	PLAIN_EQ(kill(serving->child, SIGKILL), 0);
+}
+
+/* The calling process has a socket of @name or of one of its clients, or its lock. No memory is asked for: its locks
+ * may be held in a child. */
+static bool has_part_in(const char *name)
+{
+	for (int fd = 0; fd < 256; fd++) {
+		struct sockaddr_un a = { 0 };
+		socklen_t n = sizeof a - 1;
+		char path[64], to[300];
+
+		if (getsockname(fd, (struct sockaddr *)&a, &n) == 0 && a.sun_family == AF_UNIX &&
+		    strstr(a.sun_path, name) != NULL)
+			return true;
+		snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+		ssize_t bytes = readlink(path, to, sizeof to - 1);
+		to[bytes > 0 ? bytes : 0] = '\0';
+		if (strstr(to, name) != NULL)
+			return true;
+	}
+	return false;
+}
+
+static _Noreturn void serve_and_fork(const char *name)
+{
+	tarn_server_options o = { .arena_bytes = 16u << 20, .name = name };
+	pthread_t t;
+
+	PLAIN_EQ(pthread_create(&t, NULL, serve_in_a_thread, &o), 0);
+	for (int i = 0; i < 4 || __atomic_load_n(&serving->step, __ATOMIC_RELAXED) != 1; i++) {
+		pid_t child = fork();
+
+		if (child == 0)
+			_exit(has_part_in(name) ? 1 : 0);
+		PLAIN_EQ(plain_reap(child), 0);
+	}
+	pthread_join(t, NULL);
+	_exit(0);
+}
+
+/* Between open() and that it was noted, a child that was forked in another thread had them. */
+PLAIN_TEST(children_have_nothing_of_a_server_that_just_begins_or_lets_clients_in)
+{
+	const tarn_client_options patient = { .connect_timeout_ns = TARN_FOREVER };
+
+	serving = scene_shared(sizeof *serving);
+	for (int i = 0; i < 20; i++) {
+		tarn_inspector *in;
+		tarn_client *c;
+
+		scene_say(&serving->step, 0);
+		pid_t pid = plain_fork();
+		if (pid == 0)
+			serve_and_fork("beginner");
+		for (int k = 0; k < 20; k++) {
+			OK(tarn_client_open("beginner", &patient, &c));
+			OK(tarn_client_ping(c, TARN_FOREVER));
+			tarn_client_close(c);
+		}
+		scene_say(&serving->step, 1);
+		OK(tarn_inspector_open("beginner", 0, &in));
+		OK(tarn_inspector_shutdown(in));
+		tarn_inspector_close(in);
+		PLAIN_EQ(plain_reap(pid), 0);
+	}
+}
+
+/* Numbers are given again, and on some file systems those of files, too: its program's file was closed in children. */
+PLAIN_TEST(children_keep_what_has_the_numbers_of_a_server_that_is_over)
+{
+	tarn_server_options o = { .arena_bytes = 16u << 20 };
+	char name[150], lock[160], mine[160];
+	const tarn_client_options patient = { .connect_timeout_ns = TARN_FOREVER };
+	tarn_inspector *in;
+	tarn_client *c;
+	pthread_t t;
+
+	snprintf(name, sizeof name, "%s/over", plain_dir());
+	snprintf(lock, sizeof lock, "%s.lock", name);
+	snprintf(mine, sizeof mine, "%s/mine", plain_dir());
+	o.name = name;
+	PLAIN_EQ(pthread_create(&t, NULL, serve_in_a_thread, &o), 0);
+	OK(tarn_client_open(name, &patient, &c));
+	tarn_client_close(c);
+	PLAIN_EQ(link(lock, mine), 0); /* the same number for sure */
+	OK(tarn_inspector_open(name, 0, &in));
+	OK(tarn_inspector_shutdown(in));
+	tarn_inspector_close(in);
+	pthread_join(t, NULL);
+	int fd[64];
+	for (int i = 0; i < 64; i++) {
+		fd[i] = open(mine, O_RDONLY | O_CLOEXEC);
+		PLAIN_CHECK(fd[i] >= 0);
+	}
+	pid_t child = plain_fork();
+	if (child == 0) {
+		for (int i = 0; i < 64; i++)
+			if (fcntl(fd[i], F_GETFD) < 0)
+				_exit(1);
+		_exit(0);
+	}
+	PLAIN_EQ(plain_reap(child), 0);
+	for (int i = 0; i < 64; i++)
+		close(fd[i]);
+	PLAIN_EQ(unlink(mine), 0);
+}
+
+static void slow_sink(void *arg, const tarn_log_record *r)
+{
+	(void)arg;
+	(void)r;
+	scene_say(&serving->step, 2);
+	scene_await(&serving->step, 4);
+}
+
+static void *log_a_line(void *arg)
+{
+	tarn_log(TARN_LOG_ERROR, "test", "slow");
+	return arg;
+}
+
+static pid_t forker; /* the thread that is in fork() */
+
+static void note_fork(void)
+{
+	if (serving != NULL)
+		__atomic_store_n(&forker, (pid_t)syscall(SYS_gettid), __ATOMIC_RELAXED);
+}
+
+static void *fork_once(void *arg)
+{
+	pid_t child = fork();
+
+	if (child == 0)
+		_exit(0);
+	PLAIN_EQ(plain_reap(child), 0);
+	return arg;
+}
+
+/* 'S': it waits. */
+static char thread_state(pid_t tid)
+{
+	char path[64], text[256] = "";
+
+	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
+	FILE *f = fopen(path, "re");
+	PLAIN_CHECK(f != NULL);
+	PLAIN_CHECK(fgets(text, sizeof text, f) != NULL);
+	fclose(f);
+	const char *end = strrchr(text, ')');
+	PLAIN_CHECK(end != NULL);
+	return end[2];
+}
+
+static void serve_while_a_fork_waits(void)
+{
+	const tarn_log_handler handler = { .sink = slow_sink };
+	tarn_server_options o = { .arena_bytes = 16u << 20, .name = "slow" };
+	pthread_t server, logger, f;
+
+	PLAIN_EQ(pthread_atfork(note_fork, NULL, NULL), 0); /* the last one: called first */
+	tarn_log_set(&handler);
+	PLAIN_EQ(pthread_create(&server, NULL, serve_in_a_thread, &o), 0);
+	scene_await(&serving->step, 1);
+	PLAIN_EQ(pthread_create(&logger, NULL, log_a_line, NULL), 0);
+	scene_await(&serving->step, 2);
+	PLAIN_EQ(pthread_create(&f, NULL, fork_once, NULL), 0);
+	PLAIN_WAIT_FOR(__atomic_load_n(&forker, __ATOMIC_RELAXED) != 0);
+	PLAIN_WAIT_FOR(thread_state(forker) == 'S');
+	scene_say(&serving->step, 3);
+	pthread_join(logger, NULL);
+	pthread_join(f, NULL);
+	pthread_join(server, NULL);
+	_exit(0);
+}
+
+/* A fork() waits for whoever is in a handler of records, who may wait for the server. That waited for the fork. */
+PLAIN_TEST(a_server_lets_clients_in_while_a_fork_beside_it_waits_for_a_handler_of_records)
+{
+	const tarn_client_options patient = { .connect_timeout_ns = TARN_FOREVER };
+	tarn_inspector *in;
+	tarn_client *c;
+
+	serving = scene_shared(sizeof *serving);
+	pid_t pid = plain_fork();
+	if (pid == 0)
+		serve_while_a_fork_waits();
+	OK(tarn_client_open("slow", &patient, &c));
+	tarn_client_close(c);
+	scene_say(&serving->step, 1);
+	scene_await(&serving->step, 3);
+	OK(tarn_client_open("slow", &patient, &c));
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	tarn_client_close(c);
+	scene_say(&serving->step, 4);
+	OK(tarn_inspector_open("slow", 0, &in));
+	OK(tarn_inspector_shutdown(in));
+	tarn_inspector_close(in);
+	PLAIN_EQ(plain_reap(pid), 0);
 }
 
 PLAIN_MAIN()
