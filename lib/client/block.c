@@ -179,8 +179,9 @@ int tarn_block_new_with(tarn_client *client, size_t size, const tarn_block_optio
 
 void *tarn_block_data(const tarn_block *block)
 {
-	/* Relaxed: sealing replaces it by another address of the same bytes. */
-	return __atomic_load_n(&block->data, __ATOMIC_RELAXED);
+	/* SYNC sealed-map, acquire: sealing replaces it by another address of the same bytes,
+	 * which is mapped then. */
+	return __atomic_load_n(&block->data, __ATOMIC_ACQUIRE);
 }
 
 size_t tarn_block_size(const tarn_block *block)

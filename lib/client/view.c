@@ -92,8 +92,8 @@ void tarn__seal_here(struct tarn_client *c, struct tarn_block *b)
 
 	/* Where the address space has no room for it the view stays writable; the seal is
 	 * still kept against resizing, and by everybody else. */
-	if (p != NULL)
-		__atomic_store_n(&b->data, p, __ATOMIC_RELAXED);
+	if (p != NULL) /* SYNC sealed-map, release: tarn_block_data() of other threads. */
+		__atomic_store_n(&b->data, p, __ATOMIC_RELEASE);
 	/* Relaxed: an attribute; contents are ordered by what hands the block over. */
 	__atomic_fetch_or(&b->refs, REF_SEALED, __ATOMIC_RELAXED);
 }

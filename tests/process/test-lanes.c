@@ -127,7 +127,9 @@ PLAIN_TEST_TIMEOUT(d2_ten_thousand_short_threads_leave_no_lanes_and_no_memory, 9
 	PLAIN_WAIT_FOR((tarn_client_ping(c, TARN_FOREVER), scene_stat(&s).lanes <= 12));
 	PLAIN_EQ(entries("/proc/%d/fd", getpid()), fds);
 	size_t after = mallinfo2().uordblks;
-	PLAIN_CHECKF(after <= before + 65536, "%zu bytes in use, before %zu", after, before);
+	/* Parked lanes have 13 KiB each, and how many there are varies; 32 bytes of each thread
+	 * would be seen. */
+	PLAIN_CHECKF(after <= before + (256 << 10), "%zu bytes in use, before %zu", after, before);
 	/* It has room for as many lanes as were open at once, which varies; not for all that
 	 * ever were, some 80 KiB each. */
 	PLAIN_CHECK(scene_stat(&s).resident_meta_bytes <= resident + (16 << 20));

@@ -111,7 +111,7 @@ for name in "${names[@]}"; do
 	restore
 	if [ -z "$verdict" ]; then
 		echo "ok $n - found by ${program##*/}${only:+ with $only}: $what"
-		sed -n 's/^# \(.*\)/# \1/p' log | head -n 2
+		grep -m 2 '^# ' log || true
 	else
 		bad=$((bad + 1))
 		tail -n 20 log >&2
