@@ -127,6 +127,7 @@ struct tarn__run {
 	void *turn;                      /* the reactor's own */
 	bool *deferred;                  /* set by the method: an executor is to run it. NULL: cannot be */
 	bool succeeded;                  /* set by the reactor before run_end(): all of it is done */
+	bool brief;                      /* see tarn__context_is_brief() */
 	uint64_t from;                   /* DEED_DEPARTED: where the part before left off; 0: the first */
 	bool repeatable;                 /* set by call(): another call() may follow at once */
 

@@ -34,9 +34,20 @@ static inline bool tarn__deed_is_shared(const struct turn *t, const struct tarn_
 	return type->in_place || (type->type->concurrency == TARN_PARALLEL && t->s->host->busy);
 }
 
+/* Whether servers died in this very message so often that it is to be cut short. */
+static inline bool tarn__deed_is_tried(const struct turn *t)
+{
+	const struct state *st = t->st;
+	const struct lane *l = &st->lane[t->v->lane];
+
+	return st->head->again.times > BOOKS_WHOLE && st->head->again.lane == t->v->lane &&
+	       st->head->again.position == l->position &&
+	       st->head->again.incarnation == st->client[l->client].incarnation;
+}
+
 /* From here until the commit a successor would find that this message's method has begun, and what
  * the instance was before. */
-static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run, bool reads)
+static inline void tarn__deed_begin(struct turn *t, struct tarn__run *run, bool reads)
 {
 	struct running *now = &t->st->head->running;
 
@@ -49,6 +60,7 @@ static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run,
 					   run->served->type->size > RUNNING_SAVED
 				   ? 0 : run->served->type->size;
 	now->notes = 0;
+	run->brief = now->own == RUNNING_BOOKS && tarn__deed_is_tried(t);
 	if (now->saved_bytes != 0)
 		memcpy(now->saved, run->self, now->saved_bytes);
 	tarn__store_relaxed(&now->position, t->st->lane[t->v->lane].position);

@@ -407,6 +407,7 @@ void tarn__run_init(struct turn *t, const struct tarn__served *type, struct deed
 	ret->deferred = &d->deferred;
 	ret->succeeded = false;
 	ret->repeatable = false;
+	ret->brief = false;
 	ret->from = 0;
 	ret->again = 0;
 	ret->instead = 0;

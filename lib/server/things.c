@@ -497,6 +497,10 @@ static void telling_begin(struct state *st, uint32_t client)
 
 	st->head->running.saved_bytes = 0;
 	st->head->running.notes = 0;
+	/* Of another thing, or behind a part that was committed: nobody was killed in this yet. */
+	if (now->told != st->head->told || now->thing != st->client[client].departed_at)
+		now->kills = 0;
+	tarn__compiler_barrier();
 	now->told = st->head->told;
 	tarn__store32_relaxed(&now->thing, st->client[client].departed_at);
 	tarn__compiler_barrier();
