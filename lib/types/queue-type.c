@@ -660,10 +660,11 @@ static void repair_slots(struct repair *p, unsigned char *slots, uint64_t n)
 
 /*
  * Where a repair stands: at a part, for the how manieth time. A part is a run, or as many slots of a ring; runs that
- * are not there are none. It is gone through again as long as something is booked in it; so often as this only
- * because of those who write to what they must not.
+ * are not there are none. It is gone through again as long as something is booked in it: of 512 items with 14
+ * references each that is 21 times, and could be 147 if all of them took as many words of the log as one can (things.c).
+ * More often only because of those who write to what they must not.
  */
-#define ROUNDS_MOST 1024u
+#define ROUNDS_MOST 192u
 
 static uint64_t repair_part(struct repair *p, uint64_t from)
 {

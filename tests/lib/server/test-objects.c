@@ -15,6 +15,7 @@
 #include "lib/client/object.h"
 #include "lib/server/ledger.h"
 #include "lib/server/things.h"
+#include "lib/types/inside.h"
 #include "lib/types/memory.h"
 
 TestSuite(objects, .timeout = 60);
@@ -643,6 +644,46 @@ Test(objects, t6_ends_of_many_clients_at_once_are_told_in_slices_and_once_each)
 	}
 	QUIET(k.s);
 	cr_assert(eq(uint, told, OBJECTS * CLIENTS));
+	scene_close(&k);
+}
+
+/* As a large queue does it. */
+#define PARTS 100u
+static unsigned parts[2]; /* of the first client, and of any other */
+static uint32_t first_client;
+static void departed_in_parts(tarn_context *ctx, void *self, uint32_t client)
+{
+	unsigned *n = &parts[client != first_client];
+
+	(void)self;
+	if (++*n < (client == first_client ? PARTS : 2))
+		tarn__departed_again(ctx, *n);
+}
+static const tarn_type thorough = { .name = "Thorough", .size = 8, .flags = TARN_TYPE_INLINE,
+				    .departed = departed_in_parts };
+
+/* Whoever had the lowest number had all of each epoch's budget: others' locks were nobody's for as long as that took. */
+Test(objects, t6_a_dead_client_with_much_to_be_repaired_does_not_hold_up_others)
+{
+	static const tarn_type *const list[] = { &thorough, NULL };
+	struct scene k = { .s = fake_server(64) };
+	uint32_t other;
+
+	fake_types(k.s, list);
+	k.p = fake_client(k.s);
+	k.pa = fake_lane(k.s, k.p);
+	cr_assert(ne(u64, fake_create(k.s, &k.pa, "Thorough", NULL, NULL), 0));
+	first_client = fake_client(k.s);
+	other = fake_client(k.s);
+	cr_assert(gt(u32, other, first_client));
+	parts[0] = parts[1] = 0;
+	fake_kill(k.s, first_client);
+	fake_kill(k.s, other);
+	while (parts[1] < 2)
+		tarn__epoch(k.s);
+	cr_assert(lt(uint, parts[0], 10));
+	QUIET(k.s);
+	cr_assert(eq(uint, parts[0], PARTS));
 	scene_close(&k);
 }
 

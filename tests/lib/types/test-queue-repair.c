@@ -262,6 +262,25 @@ Test(queue_repair, t13_a_server_that_is_killed_in_a_repair_counts_each_item_that
 	repair_killed(TARN__MPMC_TAKE, TARN__QUEUE_KEEP | TARN__QUEUE_JOIN, RUNS);
 }
 
+/* Whoever may write to slots made it a thousand rounds for each of thousands of runs, an epoch each. */
+Test(queue_repair, t12_who_writes_to_slots_has_them_looked_at_for_some_rounds_only)
+{
+	struct tarn__queue_slot *s = (void *)data.slot;
+	unsigned rounds = 0;
+	struct tarn__run run;
+
+	prepare(TARN__MPMC_TAKE, TARN__QUEUE_KEEP | TARN__QUEUE_JOIN, RUNS);
+	s->stash = 0; /* there is nothing to be dropped, but to be counted */
+	do {
+		tarn__type_queue.departed(begin(&run, TARN__DEED_DEPARTED), &data.q, DEAD);
+		commit(run.again);
+		s->word = tarn__mpmc_word(0, TARN__MPMC_TAKE, DEAD);
+		s->stash = 0;
+		rounds++;
+	} while (from != 0);
+	cr_assert(le(u32, rounds, 200));
+}
+
 /* What was taken by a living one is waited for. */
 Test(queue_repair, t12_a_run_whose_takers_message_is_on_its_way_is_not_used_yet)
 {
