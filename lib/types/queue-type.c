@@ -695,19 +695,25 @@ static uint64_t repair_part(struct repair *p, uint64_t from)
  * find out. */
 static void add_retries(struct tarn__queue *q, const struct repair *p)
 {
-	uint64_t was = tarn__load_relaxed(&q->retries), from; /* relaxed: the exchange below finds out */
+	uint64_t was = tarn__load_relaxed(&q->retries), from, now; /* relaxed: the exchange below finds out */
 
 	/* Turns of more than 48 bits are beyond this: a retry is found from any turn below. */
-	do {
-		/* SYNC retry, release: from where, and the slots. A new generation each time, so that
-		 * one who found none below says so in vain. */
+	for (unsigned k = 0;; k++) {
 		from = tarn__load_relaxed(&q->retry_from);
 		if ((was & 0xffffffff) == 0 || tarn__mpmc_ahead(p->least << 16, from) < 0)
 			tarn__store_relaxed(&q->retry_from, p->least);
-	} while (!__atomic_compare_exchange_n(
-		&q->retries, &was,
-		tarn__retries_word((was >> 32) + 1, (was & 0xffffffff) + p->retries), false,
-		__ATOMIC_RELEASE, __ATOMIC_RELAXED));
+		/* A new generation each time, so that one who found none below says so in vain. */
+		now = tarn__retries_word((was >> 32) + 1, (was & 0xffffffff) + p->retries);
+		/* SYNC retry, release: from where, and the slots. */
+		if (__atomic_compare_exchange_n(&q->retries, &was, now, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+			break;
+		/* What somebody goes on changing is overwritten: then a consumer's count of one less is lost at most,
+		 * and too high a number is found out. */
+		if (k == TARN__QUEUE_TRIES) {
+			tarn__store_release(&q->retries, now);
+			break;
+		}
+	}
 	tarn__bell_ring_all(&q->items);
 }
 

@@ -842,7 +842,8 @@ static uint64_t lost_since(struct tarn__queue *q)
 	 * who is told needs no more than that nobody else is. */
 	uint64_t told = tarn__load_relaxed(&q->lost_told), lost = tarn__load_relaxed(&q->lost);
 
-	while ((int64_t)(lost - told) > 0)
+	/* Who goes on changing it is no joiner, each of whom tells all: then nothing is told now. */
+	for (unsigned k = 0; k < TARN__QUEUE_TRIES && (int64_t)(lost - told) > 0; k++)
 		if (__atomic_compare_exchange_n(&q->lost_told, &told, lost, false, __ATOMIC_RELAXED,
 						__ATOMIC_RELAXED))
 			return lost - told;

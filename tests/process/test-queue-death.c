@@ -19,6 +19,7 @@
 #include "lib/types/queue-wait.h"
 #include "lib/types/queue.h"
 #include "lib/types/types.h"
+#include "tests/common/contrary.h"
 #include "tests/common/property.h"
 #include "tests/process/queues.h"
 
@@ -230,6 +231,40 @@ PLAIN_TEST(t13_a_dead_worker_with_as_many_references_as_can_be_leaves_none)
 	tarn_client_close(c);
 	scene_close(&s);
 }
+
+#ifdef __x86_64__
+static struct tarn__queue *told_queue;
+static void tell_less(void)
+{
+	__atomic_fetch_sub(&told_queue->lost_told, 1, __ATOMIC_RELAXED);
+}
+
+/* Words that it has nothing to do with kept it there for as long as somebody changed them. */
+PLAIN_TEST(t13_who_goes_on_changing_what_joiners_were_told_of_holds_up_nobody)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_JOINABLE);
+	const struct tarn__type *t = NULL;
+	struct tarn__lane *l;
+
+	OK(tarn__lane_enter(c, &l));
+	OK(tarn__type_of(l, q, &t));
+	tarn__lane_leave(l);
+	told_queue = tarn__instance_of(c, q->base.id, &tarn__type_queue, t->index);
+	PLAIN_CHECK(told_queue != NULL);
+	told_queue->lost = 1;
+	contrary_begin(tell_less);
+	int r = tarn_queue_join(q, TARN_FOREVER);
+	PLAIN_CHECK(contrary_end());
+	PLAIN_EQ(r, 0);
+	told_queue->lost_told = 0;
+	FAILS(tarn_queue_join(q, TARN_FOREVER), EOWNERDEAD);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+#endif
 
 PLAIN_TEST(t12_a_client_that_closes_gives_up_what_it_had_open)
 {

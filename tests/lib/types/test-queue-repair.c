@@ -8,6 +8,7 @@
 #include "lib/types/queue.h"
 #include "lib/types/types.h"
 #include "shm/queue.h"
+#include "tests/common/contrary.h"
 
 TestSuite(queue_repair, .timeout = 20);
 
@@ -280,6 +281,27 @@ Test(queue_repair, t12_who_writes_to_slots_has_them_looked_at_for_some_rounds_on
 	} while (from != 0);
 	cr_assert(le(u32, rounds, 200));
 }
+
+#ifdef __x86_64__
+static void new_generation(void)
+{
+	__atomic_fetch_add(&data.q.retries, UINT64_C(1) << 32, __ATOMIC_RELAXED);
+}
+
+/* The reactor was in that for as long as somebody went on with it. */
+Test(queue_repair, t13_who_goes_on_changing_the_number_of_items_to_come_again_holds_up_nobody)
+{
+	struct tarn__run run;
+
+	prepare(TARN__MPMC_TAKE, TARN__QUEUE_KEEP | TARN__QUEUE_RETRY, RUNS);
+	tarn_context *ctx = begin(&run, TARN__DEED_DEPARTED);
+	contrary_begin(new_generation);
+	tarn__type_queue.departed(ctx, &data.q, DEAD);
+	cr_assert(contrary_end());
+	cr_assert(eq(u64, data.q.retries & 0xffffffff, 1)); /* and consumers find it */
+	commit(run.again);
+}
+#endif
 
 /* What was taken by a living one is waited for. */
 Test(queue_repair, t12_a_run_whose_takers_message_is_on_its_way_is_not_used_yet)
