@@ -83,8 +83,8 @@ static inline void tarn__queue_use(struct tarn__queue *q, uint32_t client)
 		__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
 }
 
-/* Rounds of who changes a word that any client can write to. Others that have a reason to change it end a round each, and
- * are not that many; one that has none is not waited for. */
+/* Rounds of who changes a word that any client can write to. Others that have a reason to change it end a round
+ * each, and are not that many; one that has none is not waited for. */
 #define TARN__QUEUE_TRIES 1000u
 
 /* How many; a generation, so that who found none can say so unless there are new ones. */

@@ -51,6 +51,7 @@ static inline void tarn__deed_begin(struct turn *t, struct tarn__run *run, bool 
 {
 	struct running *now = &t->st->head->running;
 
+	now->notes = 0; /* nobody's: the mark of the call before is gone */
 	if (tarn__likely(t->s->heritage == NULL))
 		return;
 	now->id = run->id;
@@ -59,7 +60,6 @@ static inline void tarn__deed_begin(struct turn *t, struct tarn__run *run, bool 
 	now->saved_bytes = reads || tarn__deed_is_shared(t, run->served) ||
 					   run->served->type->size > RUNNING_SAVED
 				   ? 0 : run->served->type->size;
-	now->notes = 0;
 	run->brief = now->own == RUNNING_BOOKS && tarn__deed_is_tried(t);
 	if (now->saved_bytes != 0)
 		memcpy(now->saved, run->self, now->saved_bytes);
@@ -69,20 +69,30 @@ static inline void tarn__deed_begin(struct turn *t, struct tarn__run *run, bool 
 	tarn__compiler_barrier();
 }
 
-/* The word is about to change: before that, what it was. */
+/* The word is about to change: before that, what it was. For a successor, and for the method's own failure. */
 static inline void tarn__word_note(struct server *s, const uint64_t *word)
 {
 	struct running *now = &s->st.head->running;
 	const uint64_t n = now->notes;
 
 	/* More than that no method changes: with each goes a reference, or an id. */
-	if (s->heritage == NULL || n >= RUNNING_NOTES || now->saved_bytes != 0)
+	if (n >= RUNNING_NOTES || now->saved_bytes != 0)
 		return;
 	now->note[n].offset = (uint64_t)((const unsigned char *)word - s->st.data.base);
 	now->note[n].was = tarn__load_relaxed(word);
 	tarn__compiler_barrier();
 	tarn__store_relaxed(&now->notes, n + 1);
 	tarn__compiler_barrier();
+}
+
+/* Words that a method said would change are as they were. Nobody else changes them until the next method begins, so
+ * done twice it is the same. Release: as the stores that are undone. */
+static inline void tarn__words_back(struct server *s)
+{
+	const struct running *now = &s->st.head->running;
+
+	for (uint64_t i = now->notes; i-- > 0;)
+		tarn__store_release((uint64_t *)(void *)(s->st.data.base + now->note[i].offset), now->note[i].was);
 }
 
 /* After its commit. */

@@ -344,10 +344,16 @@ static const struct tarn__reactor_ops wishes = {
 	.note = wish_note, .later = wish_later, .give = wish_give, .drop_late = wish_drop_late,
 };
 
-/* The method failed: what it made is told so and vanishes with the rollback. */
+/*
+ * The method failed, or what it gave cannot be sent: what it made is told so and vanishes with the rollback, and so do
+ * the words that it said it changes. These first: a successor finds the mark until the commit behind this, and puts
+ * them back as well, so it does not matter where in here a server is killed.
+ */
 static void undo(struct deed *d)
 {
 	struct state *st = d->t->st;
+
+	tarn__words_back(d->t->s);
 
 	for (unsigned k = d->n_made; k-- > 0;) {
 		const struct object *o = tarn__object_find(st, d->made[k]);

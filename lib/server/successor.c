@@ -21,6 +21,7 @@
 #include "calls.h"
 #include "collect.h"
 #include "crash.h"
+#include "deed.h"
 #include "heap.h"
 #include "keeper.h"
 #include "ledger.h"
@@ -55,15 +56,6 @@ int tarn__succeed_state(struct server *s)
 
 /* ---- who was there ---- */
 
-/* Words that a method said would change are as they were. Release: as the stores that are undone. */
-static void notes_back(struct server *s)
-{
-	const struct running *now = &s->st.head->running;
-
-	for (uint64_t i = now->notes; i-- > 0;)
-		tarn__store_release((uint64_t *)(void *)(s->st.data.base + now->note[i].offset), now->note[i].was);
-}
-
 /* The object of the call is as it was before, or the words that its method said would change. Done
  * twice it is the same. */
 static void put_back(struct server *s, const struct running *now)
@@ -75,7 +67,7 @@ static void put_back(struct server *s, const struct running *now)
 	if (type != NULL && now->saved_bytes == type->type->size && !(t->flags & THING_LOST))
 		memcpy(tarn__thing_self(s, o, type), now->saved, now->saved_bytes);
 	if (now->saved_bytes == 0)
-		notes_back(s);
+		tarn__words_back(s);
 }
 
 /*
@@ -168,7 +160,7 @@ static void note_telling(struct server *s)
 
 	/* What it dropped and held is rolled back by now. Done twice it is the same; counted twice is sooner over. */
 	if (now->client != NIL && now->told == st->head->told) {
-		notes_back(s);
+		tarn__words_back(s);
 		now->kills++;
 	}
 	if (now->client != NIL && (crashed || now->kills >= TOLD_MOST) &&

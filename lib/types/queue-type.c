@@ -262,8 +262,8 @@ static bool can_stash(const struct tarn__queue_slot *s, uint64_t turn, uint64_t 
 
 /*
  * What was put cannot be kept: there is no memory for that, or servers died of it. Blocks may have a taker already, who
- * waits for nobody. So he who put them holds them once more, until his end, and the queue none of them. That takes no memory: he has a
- * claim on them, or a credit for one that he has not come to say.
+ * waits for nobody. So he who put them holds them once more, until his end, and the queue none of them. That takes no
+ * memory: he has a claim on them, or a credit for one that he has not come to say.
  */
 static void keep_with_caller(tarn_context *ctx, const tarn_parcel *args, unsigned n_kept)
 {
@@ -661,8 +661,8 @@ static void repair_slots(struct repair *p, unsigned char *slots, uint64_t n)
 /*
  * Where a repair stands: at a part, for the how manieth time. A part is a run, or as many slots of a ring; runs that
  * are not there are none. It is gone through again as long as something is booked in it: of 512 items with 14
- * references each that is 21 times, and could be 147 if all of them took as many words of the log as one can (things.c).
- * More often only because of those who write to what they must not.
+ * references each that is 21 times, and could be 147 if all took as many words of the log as one can (things.c). More
+ * often only because of those who write to what they must not.
  */
 #define ROUNDS_MOST 192u
 

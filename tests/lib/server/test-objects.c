@@ -294,6 +294,62 @@ Test(objects, v12_a_method_that_fails_undoes_what_it_made_and_held)
 	scene_close(&k);
 }
 
+/* With words of its own that it says it changes, as Tarn's types do. */
+struct noter {
+	uint64_t word[2];
+};
+enum { NOTE, NOTE_AND_FAIL };
+static int note(tarn_context *ctx, void *self)
+{
+	struct noter *n = self;
+
+	tarn__self_store(ctx, &n->word[0], n->word[0] + 1);
+	tarn__self_store(ctx, &n->word[1], 9);
+	tarn__self_store(ctx, &n->word[0], n->word[0] + 1);
+	return 0;
+}
+static int note_and_fail(tarn_context *ctx, void *self)
+{
+	note(ctx, self);
+	return tarn_throw(ctx, "ValueError", "no");
+}
+static const tarn_method noter_methods[] = {
+	[NOTE] = { "note", note, TARN_METHOD_INLINE, NULL, "", NULL },
+	[NOTE_AND_FAIL] = { "note_and_fail", note_and_fail, TARN_METHOD_INLINE, NULL, "", NULL },
+	{ 0 },
+};
+static const tarn_type noter = { .name = "Noter", .size = sizeof(struct noter), .flags = TARN_TYPE_INLINE,
+				 .methods = noter_methods };
+
+/* A queue said of an item that it was given, and held for ever what it referred to, when the answer had no room. */
+Test(objects, v12_a_method_that_fails_undoes_the_words_that_it_said_it_changes)
+{
+	static const tarn_type *const list[] = { &noter, NULL };
+	const struct fake_values none = { 0 };
+	struct scene k = { .s = fake_server(64) };
+	uint64_t words[2], ref[2] = { 0 };
+
+	fake_types(k.s, list);
+	k.p = fake_client(k.s);
+	k.pa = fake_lane(k.s, k.p);
+	const uint64_t o = fake_create(k.s, &k.pa, "Noter", NULL, NULL);
+	const struct thing *t = tarn__thing_of(&k.s->st, object(&k, o));
+	const struct noter *n = tarn__thing_self(k.s, object(&k, o), tarn__thing_type(k.s, t));
+
+	for (unsigned i = 1; i <= 2; i++) {
+		ref[0] = o;
+		struct fake_values v = refer(words, TARN_KIND_OBJECT, ref);
+
+		/* The short way, and as a message that refers to something. */
+		cr_assert(zero(int, fake_call(k.s, &k.pa, o, NOTE, &none).error));
+		cr_assert(eq(int, fake_call(k.s, &k.pa, o, NOTE_AND_FAIL, i == 1 ? &none : &v).error, TARN_EREMOTE));
+		cr_assert(eq(u64, n->word[0], 2 * i));
+		cr_assert(eq(u64, n->word[1], 9));
+	}
+	QUIET(k.s);
+	scene_close(&k);
+}
+
 Test(objects, n4_what_an_object_holds_lives_until_it_is_dropped_or_the_holder_ends)
 {
 	struct scene k = scene_open();
