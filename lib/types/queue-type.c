@@ -264,17 +264,27 @@ static bool can_stash(const struct tarn__queue_slot *s, uint64_t turn, uint64_t 
  * What was put cannot be kept: there is no memory for that, or servers died of it. Blocks may have a taker already, who
  * waits for nobody. So he who put them holds them once more, until his end, and the queue none of them. That takes no
  * memory: he has a claim on them, or a credit for one that he has not come to say.
+ *
+ * But of the last @n_due a taker has said, or will, that he has them, and for each of these one of the queue's
+ * references goes, be it another item's: so they stay, and are held where that can be. Where it cannot the queue has none.
  */
-static void keep_with_caller(tarn_context *ctx, const tarn_parcel *args, unsigned n_kept)
+static void keep_with_caller(tarn_context *ctx, const tarn_parcel *args, unsigned n_kept, unsigned n_due)
 {
-	tarn_block *block;
+	const unsigned n = tarn_parcel_count(args) - 1;
 
-	for (unsigned k = 1; k < tarn_parcel_count(args); k++) {
+	for (unsigned k = 1; k <= n; k++) {
+		bool due = k > n - n_due;
+		tarn_block *block;
+		uint64_t id;
+
 		if (tarn_value_block(tarn_parcel_at(args, k), &block) < 0)
 			continue;
-		tarn__self_give(ctx, tarn_block_id(block));
-		if (k <= n_kept)
-			tarn_self_drop(ctx, tarn_block_id(block));
+		id = tarn_block_id(block);
+		tarn__self_give(ctx, id);
+		if (k <= n_kept && !due)
+			tarn_self_drop(ctx, id);
+		else if (k > n_kept + 1 && due)
+			tarn__self_hold_id(ctx, id); /* not the one that failed */
 	}
 }
 
@@ -300,12 +310,17 @@ static int stash(tarn_context *ctx, void *self)
 	s = slot_of(&v, turn);
 	uint64_t seen = s != NULL ? tarn__mpmc_look(&s->word) : 0;
 	bool keeps = (v.q->flags & TARN__QUEUE_KEEP) != 0, past = !keeps && is_past(s, turn, seen);
+	bool brief = tarn__context_is_brief(ctx);
 	unsigned k = 0;
 
 	if (!past && (s == NULL || !can_stash(s, turn, seen, client)))
 		return tarn_throw(ctx, "ValueError", "there is no item %llu",
 				  (unsigned long long)turn);
-	r = tarn__context_is_brief(ctx) ? -ENOMEM : 0;
+	unsigned named = past ? n : stash_taken(s, turn);
+
+	if (named > n)
+		named = n; /* somebody lies */
+	r = brief ? -ENOMEM : 0;
 	while (k < n && r == 0) {
 		r = tarn__stash_hold(ctx, tarn_parcel_at(args, k + 1), &id);
 		k += r == 0;
@@ -313,15 +328,14 @@ static int stash(tarn_context *ctx, void *self)
 	if (r == -TARN_EREMOTE)
 		return r; /* thrown: it is no reference */
 	if (r < 0)
-		keep_with_caller(ctx, args, k);
+		keep_with_caller(ctx, args, k, brief ? 0 : named);
 	if (past)
 		return 0;
 	if (r < 0) {
 		stash_note(&v, s, turn, TARN__STASH_FAILED);
 		return 0;
 	}
-	unsigned gone = stash_taken(s, turn);
-	stash_note(&v, s, turn, gone < n ? n - gone : 0);
+	stash_note(&v, s, turn, n - named);
 	return 0;
 }
 
@@ -335,12 +349,12 @@ static bool take_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn,
 
 	if (!mine && !is_past(s, turn, seen))
 		return false;
+	n = s != NULL ? stashed(s, turn) : 0;
+	if (n == TARN__STASH_FAILED || (s != NULL && is_gone(s, turn)))
+		return false;
 	/* Another item's slot by now: nobody repairs this one any more. */
 	if (s == NULL || tarn__mpmc_ahead(seen, turn) != 0)
 		return true;
-	n = stashed(s, turn);
-	if (n == TARN__STASH_FAILED || is_gone(s, turn))
-		return false;
 	if (n != 0)
 		stash_note(v, s, turn, n - 1);
 	else if (n == 0 && mine)
