@@ -379,6 +379,39 @@ PLAIN_TEST_TIMEOUT(k4_what_was_taken_is_its_takers_also_if_the_server_is_killed_
 	killed_in_books_end(&w);
 }
 
+static uint64_t objects(struct world *w)
+{
+	tarn_stat s;
+
+	arena_settle(w->c);
+	OK(tarn_inspector_stat(w->a.inspector, &s));
+	return s.objects;
+}
+
+/* The answer that says what the item refers to does not come, nor the one that says that it is over: then that is said
+ * one way. The queue had what the item refers to until its own end, and a run of slots with it. */
+PLAIN_TEST_TIMEOUT(k4_an_item_that_cannot_be_had_for_kills_leaves_nothing_with_the_queue, 300)
+{
+	struct world w = killed_in_books(0);
+	tarn_object *o;
+	tarn_parcel p;
+
+	get(w.ring_d, w.n, false);
+	OK(tarn_queue_new(w.c, NULL, &o));
+	OK(tarn_queue_putf(w.ring, TARN_FOREVER, "O", o));
+	tarn_object_unref(o);
+	arena_settle(w.d);
+	PLAIN_EQ(objects(&w), 2);
+	__atomic_store_n(&w.steps->in_object, 2 * 9, __ATOMIC_RELEASE);
+	OK(tarn_client_ping(w.c, TARN_FOREVER)); /* the server has seen it */
+	FAILS(tarn_queue_get(w.ring_d, &p, TARN_FOREVER), TARN_EINTERRUPTED);
+	PLAIN_EQ(w.steps->in_object, 0);
+	arena_settle(w.d);
+	PLAIN_EQ(objects(&w), 1);
+	use_queue(&w, w.ring, w.ring_d, false);
+	killed_in_books_end(&w);
+}
+
 /* As of a cgroup's limit of memory. It was begun again until the keeper gave the arena up. */
 PLAIN_TEST_TIMEOUT(k4_a_server_that_is_always_killed_when_an_item_is_taken_loses_no_more_than_that, 300)
 {
