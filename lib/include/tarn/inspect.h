@@ -15,6 +15,7 @@ typedef struct tarn_inspector tarn_inspector;
 /* Connects for questions only: no lane, no memory. Errors as tarn_client_open(). */
 TARN_EXPORT int tarn_inspector_open(const char *name, int64_t timeout_ns,
 				    tarn_inspector **ret_inspector);
+/* NULL is allowed. Returns NULL. */
 TARN_EXPORT tarn_inspector *tarn_inspector_close(tarn_inspector *inspector);
 
 /* How long each question waits for its answer; 30 s if it is not set. Afterwards it fails
