@@ -136,8 +136,10 @@ static int claim(const struct view *v, uint64_t *ret_turn, uint64_t **ret_slot, 
 			if (r < 0)
 				return r;
 			if (v->m.limit == 0)
-				return tarn__fail(-ENOSPC, "The queue has %llu items, that is as many as "
-						  "there can be.", (unsigned long long)tarn__mpmc_count(&v->m));
+				return tarn__fail(-ENOSPC, "The queue has %llu items, and one that was put %llu "
+						  "items ago is not done: as many as there can be.",
+						  (unsigned long long)tarn__mpmc_count(&v->m),
+						  (unsigned long long)(v->m.runs * v->m.n));
 		}
 		r = tarn__pause_next(&p);
 		if (r < 0)
@@ -462,9 +464,9 @@ static int leave(const struct view *v, const uint64_t *slot, uint64_t turn)
 	return r;
 }
 
-/* Ends what the item refers to, which could not be read for @r. An evicted client asks for nothing any more, but what it
- * says of references is read; so it is where servers are killed in what it asks: a unit of each is ours then, until
- * our end. False: it is still the queue's. */
+/* Ends what the item refers to, which could not be read for @r. An evicted client asks for nothing any more, but
+ * what it says of references is read; so it is where servers are killed in what it asks: a unit of each is ours then,
+ * until our end. False: it is still the queue's. */
 static bool end_refs(const struct view *v, const uint64_t *slot, uint64_t turn, int r)
 {
 	if (r != -TARN_EEVICTED)
