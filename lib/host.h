@@ -90,6 +90,8 @@ struct tarn__reactor_ops {
 	int (*drop)(struct tarn__run *run, uint64_t id);
 	/* Is @id alive, and what is it? -TARN_ESTALE. */
 	int (*look)(struct tarn__run *run, uint64_t id, struct tarn__look *ret);
+	/* Has the run's object an edge to it? NULL: it may look at whatever there is. */
+	bool (*holds)(struct tarn__run *run, uint64_t id);
 	/* A new object of @t, all 0, that nobody holds yet. */
 	int (*make)(struct tarn__run *run, const struct tarn__served *t, uint64_t *ret_id,
 		    void **ret_self);

@@ -239,6 +239,14 @@ static int wish_look(struct tarn__run *run, uint64_t id, struct tarn__look *ret)
 	return tarn__reactor_look(d->t->s, id, ret);
 }
 
+static bool wish_holds(struct tarn__run *run, uint64_t id)
+{
+	const struct deed *d = run->turn;
+	const struct object *self = tarn__object_find(d->t->st, run->id);
+
+	return self != NULL && tarn__edge_count(d->t->st, tarn__thing_of(d->t->st, self), id) != 0;
+}
+
 static int wish_make(struct tarn__run *run, const struct tarn__served *type, uint64_t *ret_id,
 		     void **ret_self)
 {
@@ -339,7 +347,7 @@ static int wish_drop_late(struct tarn__run *run, uint64_t id)
 }
 
 static const struct tarn__reactor_ops wishes = {
-	.hold = wish_hold, .drop = wish_drop, .look = wish_look, .make = wish_make, .made = wish_made,
+	.hold = wish_hold, .drop = wish_drop, .look = wish_look, .holds = wish_holds, .make = wish_make, .made = wish_made,
 	.contents = wish_contents,
 	.note = wish_note, .later = wish_later, .give = wish_give, .drop_late = wish_drop_late,
 };

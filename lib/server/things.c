@@ -462,12 +462,18 @@ static int departed_drop(struct tarn__run *run, uint64_t id)
 		return -E2BIG;
 	return tarn__edge_drop(st, tarn__thing_of(st, tarn__object_find(st, run->id)), id);
 }
+static bool departed_holds(struct tarn__run *run, uint64_t id)
+{
+	const struct state *st = &((struct server *)run->turn)->st;
+
+	return tarn__edge_count(st, tarn__thing_of(st, tarn__object_find(st, run->id)), id) != 0;
+}
 static void departed_note(struct tarn__run *run, const uint64_t *word)
 {
 	tarn__word_note(run->turn, word);
 }
 static const struct tarn__reactor_ops departed_ops = {
-	.hold = departed_hold, .drop = departed_drop, .look = end_look, .make = no_object,
+	.hold = departed_hold, .drop = departed_drop, .look = end_look, .holds = departed_holds, .make = no_object,
 	.made = end_made, .note = departed_note,
 };
 

@@ -15,8 +15,8 @@ struct tarn__memory {
 };
 
 /*
- * The memory of block @id, which the object holds: an instance's word for an id may be anybody's.
- * Any number of times in one call. -TARN_ESTALE it is no more, -TARN_EKIND it is no block.
+ * The memory of block @id, which the object holds: an instance's word for an id may be anybody's, so that is checked.
+ * Any number of times in one call. -TARN_ESTALE it is no more, or not held; -TARN_EKIND it is no block.
  */
 int tarn__self_memory(tarn_context *ctx, uint64_t id, struct tarn__memory *ret);
 

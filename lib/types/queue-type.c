@@ -577,16 +577,16 @@ static int grow_with(struct view *v, uint64_t k, tarn_block *block)
 		return TARN__GROW_FULL;
 	if (block == NULL)
 		return TARN__GROW_BLOCK;
-	r = tarn__self_memory(v->ctx, tarn_block_id(block), &m);
+	/* If it is of no use that is undone with the method. */
+	r = tarn_self_hold(v->ctx, block);
+	if (r == 0)
+		r = tarn__self_memory(v->ctx, tarn_block_id(block), &m);
 	if (r < 0)
 		return r;
 	if (m.bytes < v->m.n * v->m.stride || m.offset % TARN__LINE != 0)
 		return tarn_throw(v->ctx, "ValueError", "a run needs %llu bytes, the block has %llu",
 				  (unsigned long long)(v->m.n * v->m.stride),
 				  (unsigned long long)m.bytes);
-	r = tarn_self_hold(v->ctx, block);
-	if (r < 0)
-		return r;
 	run_link(v, k, tarn_block_id(block), &m);
 	tarn__store_relaxed(&v->q->runs_made, v->q->runs_made + 1);
 	return TARN__GROW_TAKEN;

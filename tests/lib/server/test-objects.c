@@ -294,6 +294,59 @@ Test(objects, v12_a_method_that_fails_undoes_what_it_made_and_held)
 	scene_close(&k);
 }
 
+/* Writes to a block by the id that it was told, as a queue does with runs of slots. */
+enum { WRITE_TO, HOLD_IT };
+static int write_to(tarn_context *ctx, void *self)
+{
+	struct tarn__memory m;
+	uint64_t id;
+	int r = tarn_context_get(ctx, "Q", &id);
+
+	(void)self;
+	if (r == 0)
+		r = tarn__self_memory(ctx, id, &m);
+	if (r == 0)
+		m.data[0] = 7;
+	return r;
+}
+static int hold_it(tarn_context *ctx, void *self)
+{
+	tarn_block *b;
+	int r = tarn_context_get(ctx, "B", &b);
+
+	(void)self;
+	return r < 0 ? r : tarn_self_hold(ctx, b);
+}
+static const tarn_method writer_methods[] = {
+	[WRITE_TO] = { "write_to", write_to, TARN_METHOD_INLINE, "Q", "", NULL },
+	[HOLD_IT] = { "hold_it", hold_it, TARN_METHOD_INLINE, "B", "", NULL },
+	{ 0 },
+};
+static const tarn_type writer = { .name = "Writer", .size = 8, .flags = TARN_TYPE_INLINE, .methods = writer_methods };
+
+/* Whoever writes an id into a queue's table could have the server write into anybody's block. */
+Test(objects, v12_memory_is_that_of_blocks_that_the_object_holds)
+{
+	static const tarn_type *const list[] = { &writer, NULL };
+	struct scene k = { .s = fake_server(64) };
+
+	fake_types(k.s, list);
+	k.p = fake_client(k.s);
+	k.pa = fake_lane(k.s, k.p);
+	const uint64_t o = fake_create(k.s, &k.pa, "Writer", NULL, NULL);
+	const uint64_t block = fake_alloc(k.s, &k.pa, 100);
+	uint64_t words[2], ref[2] = { block, tarn__ref_word(100, false) };
+	struct fake_values v = refer(words, TARN_KIND_BLOCK, ref);
+
+	fake_post(&k.pa, TARN__MSG_PUBLISH, 0, block, 100, 0, 0, 0, 0);
+	cr_assert(ne(int, call_u(&k, &k.pa, o, WRITE_TO, block).error, 0));
+	cr_assert(zero(int, fake_call(k.s, &k.pa, o, HOLD_IT, &v).error));
+	cr_assert(zero(int, call_u(&k, &k.pa, o, WRITE_TO, block).error));
+	fake_release(&k.pa, block, 1);
+	QUIET(k.s);
+	scene_close(&k);
+}
+
 /* With words of its own that it says it changes, as Tarn's types do. */
 struct noter {
 	uint64_t word[2];
