@@ -347,8 +347,8 @@ static int wish_drop_late(struct tarn__run *run, uint64_t id)
 }
 
 static const struct tarn__reactor_ops wishes = {
-	.hold = wish_hold, .drop = wish_drop, .look = wish_look, .holds = wish_holds, .make = wish_make, .made = wish_made,
-	.contents = wish_contents,
+	.hold = wish_hold, .drop = wish_drop, .look = wish_look, .holds = wish_holds,
+	.make = wish_make, .made = wish_made, .contents = wish_contents,
 	.note = wish_note, .later = wish_later, .give = wish_give, .drop_late = wish_drop_late,
 };
 
