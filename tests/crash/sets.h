@@ -41,6 +41,7 @@ struct message_set {
 	void (*held)(struct world *w);   /* NULL: nothing more */
 	void (*finish)(struct world *w); /* nothing that prepare() and posts made is left */
 	bool uring;          /* the server's loop; else epoll */
+	bool full;           /* its arena: nothing is there to be overwritten */
 	unsigned takes_over; /* not this server is killed at each instruction, but its successor; it
 			      * itself gets SIGKILL so many 16ths down the way */
 };

@@ -337,7 +337,8 @@ static void close_show(struct show *s, const struct message_set *set)
 	arena_settle(s->w.c);
 	arena_settle(s->w.d);
 	arena_check(&s->w.a);
-	overwrite(&s->w);
+	if (!set->full)
+		overwrite(&s->w);
 	set->finish(&s->w);
 	tarn_client_close(s->w.d);
 	tarn_client_close(s->w.c);
