@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "heap-runs.h"
 #include "ledger.h"
 #include "lib/types/store.h"
 #include "server.h"
@@ -22,7 +23,7 @@
 
 static void share_budget(struct server *s)
 {
-	s->st.view_taken = tarn__store_share(s->store, &s->st.head->heap.committed, &s->st.data_most);
+	s->st.view_part = tarn__store_share(s->store, &s->st.head->heap.committed, &s->st.data_most);
 }
 
 static int store_new(struct server *s, uint64_t roots, uint64_t seed)
@@ -63,6 +64,7 @@ void tarn__contents_set(struct state *st, struct thing *t, const struct thing_ro
 		SET(st, t->root.next, to->next);
 	if (to->kind != t->root.kind)
 		SET(st, t->root.kind, to->kind);
+	tarn__run_mind_limit(st);
 }
 
 void tarn__contents_drop(struct server *s, struct thing *t)
@@ -100,7 +102,7 @@ int tarn__contents_open(struct server *s)
 
 void tarn__contents_close(struct server *s)
 {
-	s->st.view_taken = NULL;
+	s->st.view_part = NULL;
 	tarn__store_free(s->store);
 	s->store = NULL;
 	tarn__segment_close(&s->view_segment);

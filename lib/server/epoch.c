@@ -22,6 +22,7 @@
  */
 #include "calls.h"
 #include "collect.h"
+#include "heap-runs.h"
 #include "heap.h"
 #include "hot.h"
 #include "ledger.h"
@@ -428,6 +429,7 @@ static bool housekeeping(struct server *s)
 		tarn__exports_expire(s);
 	if (s->host != NULL && s->host->busy)
 		s->host->ops->rest(s->host);
+	tarn__run_mind_limit(&s->st); /* also for contents that were refused */
 	return tarn__heap_tidy(&s->st);
 }
 

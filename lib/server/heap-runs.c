@@ -7,6 +7,7 @@
  */
 #include "heap-runs.h"
 
+#include "lib/types/store.h"
 #include "place.h"
 #include "shm/page.h"
 #include "shm/wake.h"
@@ -242,23 +243,39 @@ static void look_at_limit(struct state *st, uint64_t taken)
 	/* Relaxed: as below. */
 	tarn__store_relaxed(&st->data_most, most);
 	st->look_at = taken + TARN__BUDGET_STEP;
+	if (st->view_part != NULL)
+		st->refused = tarn__load_relaxed(&st->view_part->refused);
 }
 
-/* The memory is there as far as we know; the kernel of a memory cgroup would not refuse, but kill. Whoever runs the
- * group may have changed its limit. */
-static bool is_there(struct state *st, uint64_t bytes)
+/* What is taken with @bytes more. Whoever runs the memory cgroup may have changed its limit: that is looked at. */
+static uint64_t taken_with(struct state *st, uint64_t bytes)
 {
+	const struct tarn__store_part *view = st->view_part;
 	/* Relaxed: the limit has a margin, see mind_limit(). */
-	const uint64_t view = st->view_taken != NULL ? tarn__load_relaxed(st->view_taken) : 0;
-	const uint64_t have = st->head->heap.committed + view, taken = have + bytes;
+	const uint64_t have = st->head->heap.committed + (view != NULL ? tarn__load_relaxed(&view->taken) : 0);
+	const uint64_t taken = have + bytes;
+	const bool short_of = (st->data_most != 0 && taken > st->data_most) ||
+			      (view != NULL && tarn__load_relaxed(&view->refused) != st->refused);
 
 	/* Much less than at the last look, or more was asked for then than there was. */
 	if (st->look_at > have + TARN__BUDGET_STEP)
 		st->look_at = have + TARN__BUDGET_STEP;
-	if (st->look_at != 0 && (taken >= st->look_at || (st->data_most != 0 && taken > st->data_most &&
-							  tarn__now() - st->looked_ns >= LOOK_NS)))
+	if (st->look_at != 0 && (taken >= st->look_at || (short_of && tarn__now() - st->looked_ns >= LOOK_NS)))
 		look_at_limit(st, taken);
+	return taken;
+}
+
+/* The memory is there as far as we know; the kernel of a memory cgroup would not refuse, but kill. */
+static bool is_there(struct state *st, uint64_t bytes)
+{
+	const uint64_t taken = taken_with(st, bytes);
+
 	return st->data_most == 0 || taken <= st->data_most;
+}
+
+void tarn__run_mind_limit(struct state *st)
+{
+	taken_with(st, 0);
 }
 
 /* Pages of a window of free runs, of which @first is the first, that are not committed. */

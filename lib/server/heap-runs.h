@@ -37,6 +37,10 @@ uint32_t tarn__run_cool(struct state *st, uint32_t pages, uint32_t *ret_first);
 int tarn__run_hold(struct state *st, uint32_t pages, uint32_t *ret_first, uint32_t *ret_pages);
 void tarn__run_unhold(struct state *st, uint32_t first, uint32_t pages, bool warm);
 
+/* Contents of containers take of the same memory, and who takes it only sees what limit was found
+ * (tarn__store_share()): looks at that if they have grown much, or were refused some. By the reactor. */
+void tarn__run_mind_limit(struct state *st);
+
 /* Most pages that are free in one piece of one temperature. */
 uint32_t tarn__run_largest(const struct state *st);
 

@@ -168,7 +168,7 @@ static uint64_t choose_spin(const tarn_server_options *o)
 /*
  * Whoever commits more memory than its memory cgroup has is killed, or has another process of the
  * group killed, where a full /dev/shm says ENOSPC. So DATA and VIEW stop before: an eighth of the
- * limit is left to META, lanes, and the processes themselves. The heap looks at it again as it grows.
+ * limit is left to META, lanes, and the processes themselves. The heap looks at it again as it grows, contents too.
  */
 static void mind_limit(struct server *s, uint64_t cap)
 {

@@ -540,7 +540,8 @@ struct state {
 	/* Bytes of DATA to commit at most, together with those of containers; 0: as many as the cap. By the reactor;
 	 * executors read it, too. And how many there are when it is looked at again (0: never), and when it last was. */
 	uint64_t data_most, look_at, looked_ns;
-	const uint64_t *view_taken; /* those; NULL: none */
+	const struct tarn__store_part *view_part; /* those; NULL: none */
+	uint64_t refused; /* as there, at that last look */
 	struct tarn__dir_entry *dir;
 	uint32_t *born; /* by object: the tick when it became LIVE (facts.h); NULL: nobody keeps it */
 	uint32_t tick;

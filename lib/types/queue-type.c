@@ -302,6 +302,9 @@ static int stash(tarn_context *ctx, void *self)
 	bool keeps = (v.q->flags & TARN__QUEUE_KEEP) != 0, past = !keeps && is_past(s, turn, seen);
 	unsigned k = 0;
 
+	/* Its consumer could not read it, said so, and that was read before this: nobody gets them. */
+	if (s != NULL && is_gone(s, turn))
+		return 0;
 	if (!past && (s == NULL || !can_stash(s, turn, seen, client)))
 		return tarn_throw(ctx, "ValueError", "there is no item %llu",
 				  (unsigned long long)turn);
@@ -418,21 +421,25 @@ static int done(tarn_context *ctx, void *self)
 	if (!view_open(ctx, self, &v))
 		return tarn_throw(ctx, "ValueError", "the queue is damaged");
 	s = slot_of(&v, turn);
+	uint64_t seen = s != NULL ? tarn__mpmc_look(&s->word) : 0;
 	/* Begun again by a server's successor, it may find the slot released, and what is to be dropped
 	 * still there. */
-	if (s != NULL && tarn__mpmc_look(&s->word) == tarn__mpmc_over(&v.m, turn) &&
-	    (stashed(s, turn) != 0 || is_gone(s, turn)))
+	if (s != NULL && seen == tarn__mpmc_over(&v.m, turn) && (stashed(s, turn) != 0 || is_gone(s, turn)))
 		return stash_drop(&v, s, turn, 0) ? 0 : -E2BIG;
-	/* Or one who needs a run was read first: what the slot kept is gone, or its run is later turns'. */
-	if (s == NULL && (int64_t)(tarn__load_acquire(&v.q->head.turn) - turn) > 0)
+	/* Or one who needs a run was read first: what the slot kept is gone, or its run is later turns'; or was to be
+	 * when that server was killed, too. Then what it kept is dropped by who needs it next. */
+	if (v.run != NULL && (s == NULL || tarn__mpmc_ahead(seen, turn) > 0) &&
+	    (int64_t)(tarn__load_acquire(&v.q->head.turn) - turn) > 0)
 		return 0;
 	s = callers_slot(&v, turn, tarn_context_caller(ctx).client, TARN__MPMC_TAKE);
 	if (s == NULL)
 		return -TARN_EREMOTE;
-	if (!stash_drop(&v, s, turn, 0))
+	const bool keeps = (v.q->flags & TARN__QUEUE_KEEP) != 0;
+	/* What was taken before the producer's message is read is gone when that is. */
+	if (stash_taken(s, turn) == 0 && !stash_drop(&v, s, turn, keeps ? 0 : TARN__STASH_GONE))
 		return -E2BIG;
 	/* Who could not read it releases it when it hears that: begun again, this would not find it. */
-	if (!(v.q->flags & TARN__QUEUE_KEEP))
+	if (!keeps)
 		return 0;
 	v.m.me = tarn_context_caller(ctx).client;
 	tarn__mpmc_release(&v.m, &s->word, turn);
@@ -444,9 +451,9 @@ static int done(tarn_context *ctx, void *self)
 
 #define RUNS_LOOKED_AT 64u
 
-/* Are all items of run @k behind us? Then nobody comes back to it. Slots that a server made for run @next
- * before it was killed are. */
-static bool run_is_over(const struct view *v, uint64_t k, unsigned char *slots, uint64_t next)
+/* Are all items of run @k behind us? Then nobody comes back to it. Slots that a server made for a later run before
+ * it was killed are, also if that run was another's in the end. */
+static bool run_is_over(const struct view *v, uint64_t k, unsigned char *slots)
 {
 	uint64_t end = (k + 1) * v->m.n;
 
@@ -454,7 +461,7 @@ static bool run_is_over(const struct view *v, uint64_t k, unsigned char *slots, 
 		struct tarn__queue_slot *s = (void *)(slots + i * v->m.stride);
 		uint64_t seen = tarn__mpmc_look(&s->word), turn = k * v->m.n + i;
 
-		if (seen != tarn__mpmc_word(next * v->m.n + i, TARN__MPMC_FREE, 0) &&
+		if ((tarn__mpmc_state(seen) != TARN__MPMC_FREE || tarn__mpmc_ahead(seen, turn) <= 0) &&
 		    (tarn__mpmc_state(seen) != TARN__MPMC_DONE || tarn__mpmc_ahead(seen, turn) != 0))
 			return false;
 		/* Its taker's message is on its way; or its consumer's "done" was begun, and not again. Also of a slot
@@ -505,11 +512,13 @@ static bool run_resume(struct view *v, uint64_t k)
 static bool run_reuse(struct view *v, uint64_t k)
 {
 	uint64_t from = k > v->m.runs ? k - v->m.runs : 0;
+	/* While a run has the place in the table that one only: what is open in it is found there. */
+	uint64_t end = tarn__load_relaxed(&v->run[k & (v->m.runs - 1)].number) != 0 ? from + 1 : k;
 	unsigned looked = 0;
 
 	if (tarn__load_relaxed(&v->q->oldest) > from && tarn__load_relaxed(&v->q->oldest) < k)
 		from = tarn__load_relaxed(&v->q->oldest);
-	for (uint64_t j = from; j < k && looked < RUNS_LOOKED_AT; j++) {
+	for (uint64_t j = from; j < end && looked < RUNS_LOOKED_AT; j++) {
 		struct tarn__mpmc_run *e = &v->run[j & (v->m.runs - 1)];
 		uint64_t id = tarn__load_relaxed(&e->id);
 		struct tarn__memory m;
@@ -522,7 +531,7 @@ static bool run_reuse(struct view *v, uint64_t k)
 		}
 		looked++;
 		slots = run_slots(v, j & (v->m.runs - 1));
-		if (slots == NULL || !run_is_over(v, j, slots, k) || tarn__self_memory(v->ctx, id, &m) < 0)
+		if (slots == NULL || !run_is_over(v, j, slots) || tarn__self_memory(v->ctx, id, &m) < 0)
 			continue;
 		/* SYNC run: who looks for it from here on finds no run. */
 		tarn__self_store(v->ctx, &e->number, 0);

@@ -136,8 +136,10 @@ static int claim(const struct view *v, uint64_t *ret_turn, uint64_t **ret_slot, 
 			if (r < 0)
 				return r;
 			if (v->m.limit == 0)
-				return tarn__fail(-ENOSPC, "The queue has %llu items, that is as many as "
-						  "there can be.", (unsigned long long)tarn__mpmc_count(&v->m));
+				return tarn__fail(-ENOSPC, "The queue has %llu items, and one that was put %llu "
+						  "items ago is not done: as many as there can be.",
+						  (unsigned long long)tarn__mpmc_count(&v->m),
+						  (unsigned long long)(v->m.runs * v->m.n));
 		}
 		r = tarn__pause_next(&p);
 		if (r < 0)

@@ -39,7 +39,7 @@ struct tarn__store {
 	uint64_t used;                /* bytes in chunks */
 	uint64_t committed, roots_committed; /* as in the segment's head */
 	/* A budget that others take part in, see tarn__store_share(). */
-	uint64_t taken;
+	struct tarn__store_part part; /* written with the lock held */
 	const uint64_t *others, *most;
 
 	/* What is freed in the background. */

@@ -35,7 +35,7 @@ static uint64_t taken_with(const struct tarn__store *s, uint64_t bytes)
 {
 	const uint64_t end = s->committed - s->head->chunks_at + bytes;
 
-	return end > s->taken ? end : s->taken;
+	return end > s->part.taken ? end : s->part.taken;
 }
 
 static int reserve(struct tarn__store *s, uint64_t bytes)
@@ -43,8 +43,10 @@ static int reserve(struct tarn__store *s, uint64_t bytes)
 	/* Relaxed: the budget has a margin, see the server's. */
 	const uint64_t most = s->most != NULL ? tarn__load_relaxed(s->most) : 0;
 
-	if (most != 0 && taken_with(s, bytes) + tarn__load_relaxed(s->others) > most)
+	if (most != 0 && taken_with(s, bytes) + tarn__load_relaxed(s->others) > most) {
+		tarn__store_relaxed(&s->part.refused, s->part.refused + 1); /* relaxed: a reason to look */
 		return -ENOSPC;
+	}
 	return tarn__segment_reserve(&s->segment, s->committed, bytes);
 }
 
@@ -64,7 +66,7 @@ static int commit(struct tarn__store *s, uint64_t end)
 	}
 	if (r < 0)
 		return r;
-	tarn__store_relaxed(&s->taken, taken_with(s, step)); /* relaxed: as above */
+	tarn__store_relaxed(&s->part.taken, taken_with(s, step)); /* relaxed: as above */
 	s->committed += step;
 	/* SYNC view-committed, release: what is below it is there. */
 	tarn__store_release(&s->head->committed, s->committed);
@@ -433,12 +435,12 @@ void tarn__root_restore(struct tarn__view_root *line, const struct tarn__view_ro
 	line_write(line, to, to->version > odd ? to->version : odd + 1);
 }
 
-const uint64_t *tarn__store_share(struct tarn__store *s, const uint64_t *others, const uint64_t *most)
+const struct tarn__store_part *tarn__store_share(struct tarn__store *s, const uint64_t *others, const uint64_t *most)
 {
-	s->taken = tarn__segment_resident(&s->segment); /* a dead server's */
+	s->part.taken = tarn__segment_resident(&s->segment); /* a dead server's */
 	s->most = most;
 	s->others = others;
-	return &s->taken;
+	return &s->part;
 }
 
 /* ---- life ---- */

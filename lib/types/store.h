@@ -23,12 +23,17 @@ struct tarn__store;
  */
 int tarn__store_new(const struct tarn__segment *segment, uint64_t roots, uint64_t seed,
 		    struct tarn__store **ret);
+/* What chunks take of a budget. */
+struct tarn__store_part {
+	uint64_t taken;   /* bytes */
+	uint64_t refused; /* so often it would have been more */
+};
 /*
  * What chunks take and *@others, which somebody else counts, are to be *@most bytes together (0: any number): beyond
  * that no more is committed (-ENOSPC). Before anything is. Returns where their part is counted; all
  * places are read by the other side at any time, and live as long as the store.
  */
-const uint64_t *tarn__store_share(struct tarn__store *s, const uint64_t *others, const uint64_t *most);
+const struct tarn__store_part *tarn__store_share(struct tarn__store *s, const uint64_t *others, const uint64_t *most);
 /* Waits for what is being freed. NULL is allowed. */
 void tarn__store_free(struct tarn__store *s);
 

@@ -490,6 +490,45 @@ PLAIN_TEST_TIMEOUT(a_limit_of_the_memory_cgroup_that_is_lowered_while_little_is_
 	in_a_box(&(struct box){ .shared_shm = true }, lowered_at_rest, NULL);
 }
 
+/* Contents of containers take memory, too, and nobody but blocks made the server look. */
+static void lowered_for_contents(void *arg)
+{
+	enum { BYTES = 1 << 20 };
+	const tarn_server_options o = { .arena_bytes = 400 * MIB, .name = "contents" };
+	char *text = calloc(1, BYTES + 1);
+	tarn_object *list;
+	unsigned n = 0;
+	tarn_client *c;
+	pid_t pid = plain_fork();
+
+	(void)arg;
+	if (pid == 0) {
+		join_fake(&changing);
+		_exit(tarn_server_run(&o) == 0 ? 0 : 1);
+	}
+	PLAIN_CHECK(text != NULL);
+	memset(text, 'x', BYTES);
+	while (tarn_client_open("contents", NULL, &c) < 0)
+		usleep(1000);
+	OK(tarn_list_new(c, &list));
+	OK(tarn_list_appendf(list, "s", text));
+	set_limit(160 * MIB);
+	while (n < 300 && tarn_list_appendf(list, "s", text) == 0)
+		n++;
+	PLAIN_CHECKF(n <= 140, "%u MiB", n);
+	PLAIN_CHECKF(n >= 100, "%u MiB", n);
+	set_limit(512 * MIB);
+	PLAIN_WAIT_FOR(tarn_list_appendf(list, "s", text) == 0);
+	tarn_object_unref(list);
+	tarn_client_close(c);
+	free(text);
+	plain_kill(pid);
+}
+PLAIN_TEST_TIMEOUT(a_limit_of_the_memory_cgroup_that_is_changed_later_counts_for_contents_too, 60)
+{
+	in_a_box(&(struct box){ .shared_shm = true }, lowered_for_contents, NULL);
+}
+
 /* Without a descriptor to read the limit with it was taken for none. */
 static void unread(void *arg)
 {

@@ -784,6 +784,39 @@ PLAIN_TEST(t13_one_open_task_does_not_keep_the_memory_of_those_behind_it)
 	user_close(&u);
 }
 
+/* Its run's place in the table is the one of items 512 runs later. */
+PLAIN_TEST(t13_one_open_task_stays_open_however_many_pass_it)
+{
+	struct user u = user_open();
+	tarn_object *q = queue_new(u.c, 7, TARN_QUEUE_JOINABLE);
+	uint64_t first, n;
+	tarn_parcel p;
+	int r = 0, passed = 0;
+
+	put(q, 0);
+	OK(tarn_queue_get_item(q, &p, &first, 0));
+	tarn_parcel_fini(&p);
+	while (passed < 20000 && (r = tarn_queue_putf(q, 0, "i", passed)) == 0) {
+		OK(tarn_queue_get_item(q, &p, &n, 0));
+		tarn_parcel_fini(&p);
+		OK(tarn_queue_ack(q, n));
+		passed++;
+	}
+	PLAIN_EQ(r, -EAGAIN);
+	PLAIN_CHECK(passed > 16000);
+	FAILS(tarn_queue_join(q, 0), EAGAIN);
+	OK(tarn_queue_ack(q, first));
+	OK(tarn_queue_join(q, 0));
+	for (int i = 0; i < 20000; i++) {
+		put(q, i);
+		OK(tarn_queue_get_item(q, &p, &n, 0));
+		tarn_parcel_fini(&p);
+		OK(tarn_queue_ack(q, n));
+	}
+	tarn_object_unref(q);
+	user_close(&u);
+}
+
 /* ---- close (queue.Queue.shutdown) ---- */
 
 PLAIN_TEST(q1_a_closed_queue_takes_nothing_and_gives_what_it_has)

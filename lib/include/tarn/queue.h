@@ -65,7 +65,8 @@ TARN_EXPORT int tarn_queue_new(tarn_client *client, const tarn_queue_options *op
  * Puts one item, the values of @item, waiting for a place. The builder stays as it is.
  * -EAGAIN, -ETIMEDOUT the queue is full, -TARN_ECLOSED it is closed, -E2BIG more than 13 references
  * (14 if the values fit into the slot beside them), -ENOSPC an unbounded one has 2^21 items,
- * -ENOMEM, the builder's failure. On failure nothing was put.
+ * -ENOMEM, the builder's failure. On failure nothing was put. An item that is open (JOINABLE, REDELIVER) is there
+ * until it is done, and all that were put behind it: so many can be 2^21, or 2^14 where maxsize is below 512.
  */
 TARN_EXPORT int tarn_queue_put(tarn_object *queue, const tarn_builder *item, int64_t timeout_ns);
 /* The same with the values as tarn_put() takes them. */

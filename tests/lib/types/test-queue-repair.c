@@ -12,7 +12,7 @@
 TestSuite(queue_repair, .timeout = 20);
 
 #define DEAD 7u
-#define RUNS 2u
+#define RUNS 4u
 enum { QUEUE = 1, TABLE, SLOTS, MORE, KEPT }; /* ids */
 
 /* A queue of runs of one slot each, of which there is one. */
@@ -171,10 +171,10 @@ static void use_what_is_free(void)
 	s->payload[0] = s->payload[1] = 0;
 }
 
-/* What the server says to whoever needs run 1, and brings no block for it. */
-static uint64_t grow(void)
+/* What the server says to whoever needs run @k, and brings no block for it. */
+static uint64_t grow_to(uint64_t k)
 {
-	const uint64_t words[] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 1,
+	const uint64_t words[] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), k,
 				   tarn__slot_head(TARN_KIND_NIL, 0, 0), 0 };
 	struct tarn__run run;
 	tarn_context *ctx = begin(&run, TARN__DEED_METHOD);
@@ -184,6 +184,8 @@ static uint64_t grow(void)
 	commit(0);
 	return ctx->result.room[ctx->result.first + 1];
 }
+
+static uint64_t grow(void) { return grow_to(1); }
 
 /* A queue of one slot, whose item was taken by one who died, or was claimed by one. It refers to a block. */
 static void prepare(enum tarn__mpmc_state state, uint32_t flags, uint64_t runs)
@@ -197,7 +199,8 @@ static void prepare(enum tarn__mpmc_state state, uint32_t flags, uint64_t runs)
 	data.q.tail.turn = data.q.head.turn = 1;
 	tarn__queue_use(&data.q, DEAD);
 	data.run[0] = (struct tarn__mpmc_run){ .id = SLOTS, .offset = offsetof(struct data, slot), .number = 1 };
-	data.run[1] = (struct tarn__mpmc_run){ .number = 0 };
+	for (unsigned k = 1; k < RUNS; k++)
+		data.run[k] = (struct tarn__mpmc_run){ .number = 0 };
 	s->word = tarn__mpmc_word(0, state, DEAD);
 	s->stash = tarn__stash_word(0, 1);
 	s->head = tarn__item_head(0, 0, 1, 0);
@@ -351,6 +354,40 @@ Test(queue_repair, q2_a_server_that_is_killed_when_a_run_is_used_again_keeps_not
 	reuse_killed(1); /* in the same place of the table */
 }
 
+/* Its slots were made for a run that the next server had another block for: it was never used again, and when its
+ * place in the table was, the queue was full for ever. */
+Test(queue_repair, q2_a_run_that_a_killed_server_was_to_use_again_is_used_when_another_was_taken_for_that)
+{
+	struct tarn__queue_slot *first = (void *)data.slot, *second = (void *)data.more;
+	volatile unsigned steps = 0;
+
+	for (volatile unsigned k = 0, more = 1; more != 0; k++) {
+		prepare(TARN__MPMC_TAKE, TARN__QUEUE_KEEP, RUNS);
+		data.run[1] = (struct tarn__mpmc_run){ .id = MORE, .offset = offsetof(struct data, more), .number = 2 };
+		second->word = tarn__mpmc_word(1, TARN__MPMC_DONE, 0);
+		second->stash = 0;
+		data.q.tail.turn = data.q.head.turn = 2;
+		kill_in = k;
+		if (setjmp(killed) == 0) {
+			cr_assert(eq(u64, grow_to(2), TARN__GROW_THERE));
+			more = 0;
+		} else {
+			succeed();
+			first->word = tarn__mpmc_word(0, TARN__MPMC_DONE, 0);
+			first->stash = 0;
+			cr_assert(eq(u64, grow_to(2), TARN__GROW_THERE), "killed at step %u", k);
+			if (data.run[0].number == 0) {
+				first->word = tarn__mpmc_word(2, TARN__MPMC_TAKE, DEAD);
+				data.q.tail.turn = data.q.head.turn = 3;
+				cr_assert(eq(u64, grow_to(3), TARN__GROW_THERE), "killed at step %u", k);
+			}
+		}
+		kill_in = NEVER;
+		steps = k;
+	}
+	cr_assert(ge(u32, steps, 5));
+}
+
 /* ---- what a consumer says that it did ---- */
 
 static int done(void)
@@ -366,28 +403,49 @@ static int done(void)
 	return r;
 }
 
-/* The successor may read first who needs a run: the item is done, and its consumer was told that he has it not. */
-static void done_killed(uint64_t head)
+/* Killed at step @k of that, and the successor at step @again of what it reads first: who needs a run. The item is
+ * done, and its consumer was told that he has it not. True: there is no such step of the first, or of the second. */
+static bool done_killed_at(uint64_t head, unsigned k, unsigned again, bool *ret_first)
 {
-	volatile unsigned steps = 0;
+	volatile bool over = true;
 
-	for (volatile unsigned k = 0, more = 1; more != 0; k++) {
-		prepare(TARN__MPMC_TAKE, TARN__QUEUE_KEEP | TARN__QUEUE_JOIN, RUNS);
-		data.q.head.turn = head;
-		kill_in = k;
+	prepare(TARN__MPMC_TAKE, TARN__QUEUE_KEEP | TARN__QUEUE_JOIN, RUNS);
+	data.q.head.turn = head;
+	*ret_first = true;
+	kill_in = k;
+	if (setjmp(killed) == 0) {
+		cr_assert(zero(int, done()));
+	} else {
+		*ret_first = false;
+		succeed();
+		kill_in = again;
 		if (setjmp(killed) == 0) {
-			cr_assert(zero(int, done()));
-			more = 0;
-		} else {
-			succeed();
 			grow();
-			cr_assert(zero(int, done()), "killed at step %u", k);
+		} else {
+			over = false;
+			succeed();
 		}
 		kill_in = NEVER;
-		cr_assert(eq(u32, dropped, 1), "killed at step %u: dropped %u times", k, dropped);
-		steps = k;
+		cr_assert(zero(int, done()), "killed at step %u, and at %u", k, again);
+		grow();
 	}
-	cr_assert(ge(u32, steps, 3));
+	kill_in = NEVER;
+	cr_assert(eq(u32, dropped, 1), "killed at step %u, and at %u: dropped %u times", k, again, dropped);
+	return over;
+}
+
+static void done_killed(uint64_t head)
+{
+	bool whole = false;
+	unsigned k, again = 0, most = 0;
+
+	for (k = 0; !whole; k++) {
+		for (again = 0; !done_killed_at(head, k, again, &whole);)
+			again++;
+		most = again > most ? again : most;
+	}
+	cr_assert(gt(u32, k, 4));
+	cr_assert(gt(u32, most, 2));
 }
 Test(queue_repair, t13_an_item_that_is_done_when_the_server_is_killed_is_done_when_its_run_is_used_again)
 {
@@ -400,11 +458,10 @@ Test(queue_repair, t13_an_item_that_is_done_when_the_server_is_killed_is_done_wh
 
 /* ---- what a consumer says that it took ---- */
 
-static void take(uint64_t id)
+static void take_and_hold(uint64_t id)
 {
 	const uint64_t words[] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 0,
 				   tarn__slot_head(TARN_KIND_UINT, 0, 0), id };
-	struct tarn__queue_slot *s = (void *)data.slot;
 	struct tarn__run run;
 	tarn_context *ctx = begin(&run, TARN__DEED_METHOD);
 
@@ -412,8 +469,20 @@ static void take(uint64_t id)
 	cr_assert(tarn__parcel_lend_plain(&ctx->args, words, 4, 2));
 	cr_assert(zero(int, tarn__type_queue.methods[TARN__QUEUE_TAKE].fn(ctx, &data.q)));
 	commit(0);
+}
+
+static void release(void)
+{
+	struct tarn__queue_slot *s = (void *)data.slot;
+
 	s->word = tarn__mpmc_word(0, TARN__MPMC_DONE, 0);
 	data.q.head.turn = 1;
+}
+
+static void take(uint64_t id)
+{
+	take_and_hold(id);
+	release();
 }
 
 /* The queue waited for what its taker had said already, and the run was never used again. */
@@ -459,4 +528,55 @@ Test(queue_repair, t12_what_was_taken_is_not_let_go_once_more_when_its_taker_lea
 	cr_assert(eq(u32, dropped_late, 0));
 	cr_assert(eq(u64, grow(), TARN__GROW_THERE));
 	cr_assert(eq(u32, dropped, 1));
+}
+
+/* ---- what a consumer could not read ---- */
+
+/* What the producer said, and the server reads late: the item refers to a block. */
+static void stash_late(void)
+{
+	const uint64_t words[] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 0,
+				   tarn__slot_head(TARN_KIND_BLOCK, 0, 0), sizeof data.more };
+	struct tarn_block *b;
+	struct tarn__look at;
+	struct tarn__run run;
+	tarn_context *ctx = begin(&run, TARN__DEED_METHOD);
+
+	cr_assert(zero(int, look(&run, MORE, &at)));
+	b = tarn__context_lend(ctx, MORE, &at);
+	cr_assert(tarn__parcel_lend(&ctx->args, words, 4, 2, &b, 1, false) == 0);
+	cr_assert(zero(int, tarn__type_queue.methods[TARN__QUEUE_STASH].fn(ctx, &data.q)));
+	commit(0);
+}
+
+/* It asks for the end of the item, and that is read before what the producer said: the queue kept it for ever, and its
+ * run was never used again. */
+static void unread(bool was_taken, bool is_released)
+{
+	struct tarn__queue_slot *s = (void *)data.slot;
+
+	dropped_late = 0;
+	prepare(TARN__MPMC_TAKE, 0, RUNS);
+	s->stash = 0;
+	if (was_taken)
+		take_and_hold(KEPT);
+	cr_assert(zero(int, done()));
+	if (is_released)
+		release();
+	stash_late();
+	if (!is_released)
+		release();
+	cr_assert(eq(u32, held, dropped_late));
+	cr_assert(eq(u64, grow(), TARN__GROW_THERE));
+	cr_assert(eq(u32, dropped, 0));
+}
+Test(queue_repair, t12_what_could_not_be_read_before_it_was_kept_is_not_kept)
+{
+	unread(false, false);
+	unread(false, true);
+}
+Test(queue_repair, t12_what_could_not_be_read_when_it_was_taken_goes_once)
+{
+	unread(true, false);
+	unread(true, true);
 }
