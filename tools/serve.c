@@ -24,6 +24,7 @@
 
 #include "lib/auth.h"
 #include "lib/control.h"
+#include "lib/say.h"
 #include "lib/server/place.h"
 #include "shm/id.h"
 #include "shm/sizeclass.h"
@@ -86,6 +87,7 @@ const struct cli_option serve_options[] = {
 };
 
 #define LEVEL_ERROR 3
+#define LEVEL_INFO 6
 static const char *who = "tarnd"; /* of the program */
 static bool log_plain; /* a person reads it */
 static bool detach;
@@ -107,11 +109,14 @@ static tarn_server_options options = { .log = log_line, .log_level = 6, .event =
 
 static void log_line(void *arg, int level, const char *line)
 {
+	char head[64];
+
 	(void)arg;
 	if (log_plain)
-		fprintf(stderr, "%s: %s\n", who, line);
+		snprintf(head, sizeof head, "%s: ", who);
 	else
-		fprintf(stderr, "<%d>%s: %s\n", level, who, line);
+		snprintf(head, sizeof head, "<%d>%s: ", level, who);
+	tarn__say(head, line);
 }
 
 static void on_event(void *arg, enum tarn_server_event event, const char *name)
@@ -129,8 +134,10 @@ static void on_event(void *arg, enum tarn_server_event event, const char *name)
 	snprintf(text, sizeof text, "READY=1\nSTATUS=Serving %s", name);
 	systemd_notify(text);
 	/* Who started it by hand tries Ctrl-C. */
-	if (log_plain)
-		fprintf(stderr, "%s: Ctrl-C is ignored; \"kill %d\" ends the server\n", who, (int)getpid());
+	if (log_plain) {
+		snprintf(text, sizeof text, "Ctrl-C is ignored; \"kill %d\" ends the server", (int)getpid());
+		log_line(NULL, LEVEL_INFO, text);
+	}
 }
 
 /* ---- signals ---- */

@@ -81,7 +81,8 @@ void *tarn__object_instance_slow(struct tarn_object *o, const tarn_type *type)
 	if (r < 0)
 		return NULL;
 	if (t->builtin != type) {
-		tarn__fail(-TARN_EKIND, "A %s is expected, this is a %s.", type->name, t->name);
+		tarn__fail(-TARN_EKIND, "A %s is expected, this is a %s: tarn_object_type_name() tells what an "
+			   "object is.", type->name, t->name);
 		return NULL;
 	}
 	void *instance = tarn__instance_of(c, o->base.id, type, t->index);
@@ -107,6 +108,17 @@ static int type_of(tarn_object *o, const struct tarn__type **ret)
 	r = tarn__type_of(l, o, ret);
 	tarn__lane_leave(l);
 	return r;
+}
+
+int tarn__object_expect(tarn_object *o, const tarn_type *type, const char *method)
+{
+	const struct tarn__type *t;
+	int r = type_of(o, &t);
+
+	if (r < 0 || tarn__likely(t->builtin == type))
+		return r;
+	return tarn__fail(-TARN_EKIND, "\"%s\" is asked of a %s, this is a %s: tarn_object_type_name() tells "
+			  "what an object is, tarn_call() calls methods of any.", method, type->name, t->name);
 }
 
 const char *tarn_object_type_name(tarn_object *object)

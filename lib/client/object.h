@@ -68,6 +68,8 @@ static inline int tarn__type_of(struct tarn__lane *l, struct tarn_object *o,
 	}
 	return tarn__type_of_slow(l, o, ret);
 }
+/* Whether @o is of the built-in @type; -TARN_EKIND, with a sentence for who wanted to call @method, and as calls. */
+int tarn__object_expect(struct tarn_object *o, const tarn_type *type, const char *method);
 /*
  * Where the instance of @o is mapped in this process, if @o is of the built-in @type; else NULL, with
  * a sentence (-TARN_EKIND that names both types, or why the type cannot be known). The first

@@ -22,6 +22,7 @@
 #include "item.h"
 #include "lib/entry.h"
 #include "lib/error.h"
+#include "lib/say.h"
 #include "log.h"
 #include "order.h"
 #include "worker.h"
@@ -169,8 +170,11 @@ static void tell_of_failure(void)
 		tarn_fault_unref(self.worker.fault);
 		self.worker.fault = f;
 	} else {
-		fprintf(stderr, "Exception in %s: %s: %s\n", self.work->name,
-			tarn_fault_domain(self.worker.fault), tarn_fault_message(self.worker.fault));
+		char head[512];
+
+		snprintf(head, sizeof head, "Exception in %s: %s: ", self.work->name,
+			 tarn_fault_domain(self.worker.fault));
+		tarn__say(head, tarn_fault_message(self.worker.fault));
 	}
 }
 
@@ -187,7 +191,7 @@ void tarn_worker_exit(tarn_worker *worker, const char *message)
 {
 	tarn_fault *f = tarn_fault_new("SystemExit", 0, "%s", message);
 
-	fprintf(stderr, "%s\n", message);
+	tarn__say("", message);
 	if (worker == &self.worker && self.work != NULL)
 		say_fault(f);
 	tarn_fault_unref(f);

@@ -9,7 +9,6 @@
  */
 #include "log.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/say.h"
 #include "shm/wake.h"
 
 #define MESSAGE_MOST 16000u
@@ -145,19 +145,9 @@ int tarn_log_format(const tarn_log_record *record, const char *format, char *tex
 static void print(const tarn_log_record *r, const char *format)
 {
 	char line[MESSAGE_MOST + 1024];
-	int n = tarn_log_format(r, format, line, sizeof line - 1);
-	size_t all = (size_t)n < sizeof line - 2 ? (size_t)n : sizeof line - 2;
 
-	line[all++] = '\n';
-	for (size_t at = 0; at < all;) { /* one write, so that lines stay whole */
-		ssize_t done = write(STDERR_FILENO, line + at, all - at);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done <= 0)
-			return;
-		at += (size_t)done;
-	}
+	tarn_log_format(r, format, line, sizeof line);
+	tarn__say("", line);
 }
 
 /* ---- handling ---- */

@@ -27,6 +27,7 @@
 #include "crash.h"
 #include "lib/control.h"
 #include "lib/error.h"
+#include "lib/say.h"
 #include "serve.h"
 #include "shm/wake.h"
 
@@ -78,7 +79,7 @@ static void keeper_log(const struct keeper *k, int level, const char *format, ..
 {
 	const tarn_server_options *o = k->options;
 	const int most = o->log_level != 0 ? o->log_level : o->log != NULL ? 7 : 4;
-	char line[400];
+	char line[400], head[160];
 	va_list ap;
 
 	if (level > most)
@@ -87,10 +88,12 @@ static void keeper_log(const struct keeper *k, int level, const char *format, ..
 	vsnprintf(line, sizeof line, format, ap);
 	va_end(ap);
 	tarn__log_clean(line);
-	if (o->log != NULL)
+	if (o->log != NULL) {
 		o->log(o->log_arg, level, line);
-	else
-		fprintf(stderr, "<%d>tarn keeper \"%s\": %s\n", level, k->estate.name, line);
+		return;
+	}
+	snprintf(head, sizeof head, "<%d>tarn keeper \"%s\": ", level, k->estate.name);
+	tarn__say(head, line);
 }
 
 /* ---- a server ---- */

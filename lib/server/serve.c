@@ -21,6 +21,7 @@
 #include "keeper.h"
 #include "lib/error.h"
 #include "lib/leftovers.h"
+#include "lib/say.h"
 #include "tarn/entry.h"
 #include "options.h"
 #include "place.h"
@@ -45,7 +46,7 @@ void tarn__log_clean(char *line)
 
 void tarn__log(struct server *s, int level, const char *format, ...)
 {
-	char line[400];
+	char line[400], head[160];
 	va_list ap;
 
 	if (level > s->log_level)
@@ -54,10 +55,12 @@ void tarn__log(struct server *s, int level, const char *format, ...)
 	vsnprintf(line, sizeof line, format, ap);
 	va_end(ap);
 	tarn__log_clean(line);
-	if (s->log != NULL)
+	if (s->log != NULL) {
 		s->log(s->log_arg, level, line);
-	else
-		fprintf(stderr, "<%d>tarn server \"%s\": %s\n", level, s->name, line);
+		return;
+	}
+	snprintf(head, sizeof head, "<%d>tarn server \"%s\": ", level, s->name);
+	tarn__say(head, line);
 }
 
 #define SELDOM_NS 1000000000u
@@ -304,14 +307,13 @@ static int open_types(struct server *s, const tarn_server_options *o)
 	return check_types(s);
 }
 
-static void say_ready(const struct server *s, int fd)
+static void say_ready(struct server *s, int fd)
 {
 	char line[160];
 	int n = snprintf(line, sizeof line, "READY %s\n", s->name);
 
 	if (write(fd, line, (size_t)n) < 0)
-		fprintf(stderr, "<4>tarn server \"%s\": cannot say READY: %s\n", s->name,
-			strerror(errno));
+		tarn__log(s, 4, "cannot say READY: %s", strerror(errno));
 	close(fd);
 }
 

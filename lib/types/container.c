@@ -76,10 +76,14 @@ int tarn__put_key(tarn_builder *to, tarn_key key)
 
 /* ---- calls ---- */
 
-int tarn__container_call(tarn_object *o, const char *method, tarn_builder *args, tarn_parcel *ret)
+int tarn__container_call(tarn_object *o, const tarn_type *type, const char *method, tarn_builder *args,
+			 tarn_parcel *ret)
 {
 	tarn_parcel ignored;
-	int r = tarn_call(o, method, args, ret != NULL ? ret : &ignored, TARN_FOREVER);
+	int r = tarn__object_expect(o, type, method);
+
+	if (tarn__likely(r == 0))
+		r = tarn_call(o, method, args, ret != NULL ? ret : &ignored, TARN_FOREVER);
 
 	if (args != NULL)
 		tarn_builder_fini(args);
@@ -89,10 +93,11 @@ int tarn__container_call(tarn_object *o, const char *method, tarn_builder *args,
 	return r;
 }
 
-int tarn__container_number(tarn_object *o, const char *method, tarn_builder *args, uint64_t *ret)
+int tarn__container_number(tarn_object *o, const tarn_type *type, const char *method, tarn_builder *args,
+			      uint64_t *ret)
 {
 	tarn_parcel p;
-	int r = tarn__container_call(o, method, args, &p);
+	int r = tarn__container_call(o, type, method, args, &p);
 
 	if (r < 0)
 		return r;
@@ -101,10 +106,11 @@ int tarn__container_number(tarn_object *o, const char *method, tarn_builder *arg
 	return r;
 }
 
-int tarn__container_bool(tarn_object *o, const char *method, tarn_builder *args, bool *ret)
+int tarn__container_bool(tarn_object *o, const tarn_type *type, const char *method, tarn_builder *args,
+			    bool *ret)
 {
 	tarn_parcel p;
-	int r = tarn__container_call(o, method, args, &p);
+	int r = tarn__container_call(o, type, method, args, &p);
 
 	if (r < 0)
 		return r;
@@ -124,10 +130,11 @@ int tarn__parcel_take_object(tarn_parcel *p, tarn_object **ret)
 	return r;
 }
 
-int tarn__container_object(tarn_object *o, const char *method, tarn_builder *args, tarn_object **ret)
+int tarn__container_object(tarn_object *o, const tarn_type *type, const char *method, tarn_builder *args,
+			      tarn_object **ret)
 {
 	tarn_parcel p;
-	int r = tarn__container_call(o, method, args, &p);
+	int r = tarn__container_call(o, type, method, args, &p);
 
 	return r < 0 ? r : tarn__parcel_take_object(&p, ret);
 }

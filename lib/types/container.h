@@ -19,12 +19,16 @@ int tarn__put_list(tarn_builder *to, const tarn_builder *values);
 int tarn__put_one_v(tarn_builder *to, const char *format, va_list args);
 int tarn__put_key(tarn_builder *to, tarn_key key);
 
-/* Calls and ends @args. @ret may be NULL. */
-int tarn__container_call(tarn_object *o, const char *method, tarn_builder *args, tarn_parcel *ret);
+/* Calls and ends @args. @ret may be NULL. -TARN_EKIND: @o is not of @type, of which others may have a method of the
+ * same name, too. */
+int tarn__container_call(tarn_object *o, const tarn_type *type, const char *method, tarn_builder *args,
+			 tarn_parcel *ret);
 /* Of a result that is an uint64, a bool, an object of which the caller owns a reference. */
-int tarn__container_number(tarn_object *o, const char *method, tarn_builder *args, uint64_t *ret);
-int tarn__container_bool(tarn_object *o, const char *method, tarn_builder *args, bool *ret);
-int tarn__container_object(tarn_object *o, const char *method, tarn_builder *args,
+int tarn__container_number(tarn_object *o, const tarn_type *type, const char *method, tarn_builder *args,
+			   uint64_t *ret);
+int tarn__container_bool(tarn_object *o, const tarn_type *type, const char *method, tarn_builder *args,
+			 bool *ret);
+int tarn__container_object(tarn_object *o, const tarn_type *type, const char *method, tarn_builder *args,
 			   tarn_object **ret);
 /* The only value of @p, taken apart by @format, or an object of one's own; ends @p. */
 int tarn__parcel_take_v(tarn_parcel *p, const char *format, va_list args);

@@ -25,7 +25,7 @@ int tarn_dict_newf(tarn_client *client, tarn_object **ret_dict, const char *valu
 int tarn_dict_len(tarn_object *dict, uint64_t *ret_n)
 {
 	return tarn__inplace_len(dict, &tarn__type_dict, ret_n) == TARN__INPLACE_DONE
-		       ? 0 : tarn__container_number(dict, "len", NULL, ret_n);
+		       ? 0 : tarn__container_number(dict, &tarn__type_dict, "len", NULL, ret_n);
 }
 
 /* ---- one entry ---- */
@@ -43,7 +43,7 @@ int tarn_dict_get_key(tarn_object *dict, tarn_key key, tarn_parcel *ret_value)
 	if (tarn__likely(tarn__inplace_key(dict, &tarn__type_dict, key, ret_value) == TARN__INPLACE_DONE))
 		return 0;
 	put_key(&b, key);
-	return tarn__container_call(dict, "get", &b, ret_value);
+	return tarn__container_call(dict, &tarn__type_dict, "get", &b, ret_value);
 }
 
 int tarn_dict_getf_key(tarn_object *dict, tarn_key key, const char *format, ...)
@@ -73,7 +73,7 @@ int tarn_dict_get_ref_key(tarn_object *dict, tarn_key key, tarn_object **ret_obj
 	tarn_builder b;
 
 	put_key(&b, key);
-	return tarn__container_object(dict, "get_ref", &b, ret_object);
+	return tarn__container_object(dict, &tarn__type_dict, "get_ref", &b, ret_object);
 }
 
 /* The second value of @from becomes all of @ret; ends @from. */
@@ -107,7 +107,7 @@ int tarn_dict_find_key(tarn_object *dict, tarn_key key, tarn_parcel *ret_value)
 		break;
 	}
 	put_key(&b, key);
-	r = tarn__container_call(dict, "find", &b, &p);
+	r = tarn__container_call(dict, &tarn__type_dict, "find", &b, &p);
 	if (r < 0)
 		return r;
 	r = tarn_value_bool(tarn_parcel_at(&p, 0), &found);
@@ -129,7 +129,7 @@ int tarn_dict_contains_key(tarn_object *dict, tarn_key key, bool *ret_found)
 		return 0;
 	}
 	put_key(&b, key);
-	return tarn__container_bool(dict, "contains", &b, ret_found);
+	return tarn__container_bool(dict, &tarn__type_dict, "contains", &b, ret_found);
 }
 
 int tarn_dict_set_key(tarn_object *dict, tarn_key key, const tarn_builder *value)
@@ -138,7 +138,7 @@ int tarn_dict_set_key(tarn_object *dict, tarn_key key, const tarn_builder *value
 
 	put_key(&b, key);
 	tarn__put_one(&b, value);
-	return tarn__container_call(dict, "set", &b, NULL);
+	return tarn__container_call(dict, &tarn__type_dict, "set", &b, NULL);
 }
 
 int tarn_dict_setf(tarn_object *dict, const char *key_and_value, ...)
@@ -153,7 +153,7 @@ int tarn_dict_setf(tarn_object *dict, const char *key_and_value, ...)
 	if (tarn_builder_error(&b) == 0 && tarn_builder_count(&b) != 2)
 		tarn__builder_fail(&b, tarn__fail(-EINVAL, "A key and one value are expected, found %u "
 						  "values.", tarn_builder_count(&b)));
-	return tarn__container_call(dict, "set", &b, NULL);
+	return tarn__container_call(dict, &tarn__type_dict, "set", &b, NULL);
 }
 
 int tarn_dict_del_key(tarn_object *dict, tarn_key key)
@@ -161,7 +161,7 @@ int tarn_dict_del_key(tarn_object *dict, tarn_key key)
 	tarn_builder b;
 
 	put_key(&b, key);
-	return tarn__container_call(dict, "del", &b, NULL);
+	return tarn__container_call(dict, &tarn__type_dict, "del", &b, NULL);
 }
 
 int tarn_dict_pop_key(tarn_object *dict, tarn_key key, tarn_parcel *ret_value)
@@ -169,12 +169,12 @@ int tarn_dict_pop_key(tarn_object *dict, tarn_key key, tarn_parcel *ret_value)
 	tarn_builder b;
 
 	put_key(&b, key);
-	return tarn__container_call(dict, "pop", &b, ret_value);
+	return tarn__container_call(dict, &tarn__type_dict, "pop", &b, ret_value);
 }
 
 int tarn_dict_popitem(tarn_object *dict, tarn_parcel *ret_item)
 {
-	return tarn__container_call(dict, "popitem", NULL, ret_item);
+	return tarn__container_call(dict, &tarn__type_dict, "popitem", NULL, ret_item);
 }
 
 int tarn_dict_setdefault_key(tarn_object *dict, tarn_key key, const tarn_builder *value,
@@ -185,7 +185,7 @@ int tarn_dict_setdefault_key(tarn_object *dict, tarn_key key, const tarn_builder
 	put_key(&b, key);
 	if (value != NULL)
 		tarn__put_one(&b, value);
-	return tarn__container_call(dict, "setdefault", &b, ret_value);
+	return tarn__container_call(dict, &tarn__type_dict, "setdefault", &b, ret_value);
 }
 
 /* ---- all of it ---- */
@@ -196,7 +196,7 @@ int tarn_dict_update(tarn_object *dict, const tarn_builder *values)
 
 	tarn_builder_init(&b);
 	tarn__put_one(&b, values);
-	return tarn__container_call(dict, "update", &b, NULL);
+	return tarn__container_call(dict, &tarn__type_dict, "update", &b, NULL);
 }
 
 int tarn_dict_updatef(tarn_object *dict, const char *values, ...)
@@ -208,7 +208,7 @@ int tarn_dict_updatef(tarn_object *dict, const char *values, ...)
 	va_start(args, values);
 	tarn__put_one_v(&b, values, args);
 	va_end(args);
-	return tarn__container_call(dict, "update", &b, NULL);
+	return tarn__container_call(dict, &tarn__type_dict, "update", &b, NULL);
 }
 
 int tarn_dict_update_from(tarn_object *dict, tarn_object *other)
@@ -217,17 +217,17 @@ int tarn_dict_update_from(tarn_object *dict, tarn_object *other)
 
 	tarn_builder_init(&b);
 	tarn_put_object(&b, other);
-	return tarn__container_call(dict, "update", &b, NULL);
+	return tarn__container_call(dict, &tarn__type_dict, "update", &b, NULL);
 }
 
 int tarn_dict_clear(tarn_object *dict)
 {
-	return tarn__container_call(dict, "clear", NULL, NULL);
+	return tarn__container_call(dict, &tarn__type_dict, "clear", NULL, NULL);
 }
 
 int tarn_dict_copy(tarn_object *dict, tarn_object **ret_dict)
 {
-	return tarn__container_object(dict, "copy", NULL, ret_dict);
+	return tarn__container_object(dict, &tarn__type_dict, "copy", NULL, ret_dict);
 }
 
 int tarn_dict_merged(tarn_object *dict, tarn_object *other, tarn_object **ret_dict)
@@ -236,22 +236,22 @@ int tarn_dict_merged(tarn_object *dict, tarn_object *other, tarn_object **ret_di
 
 	tarn_builder_init(&b);
 	tarn_put_object(&b, other);
-	return tarn__container_object(dict, "merged", &b, ret_dict);
+	return tarn__container_object(dict, &tarn__type_dict, "merged", &b, ret_dict);
 }
 
 int tarn_dict_keys(tarn_object *dict, tarn_parcel *ret_list)
 {
-	return tarn__container_call(dict, "keys", NULL, ret_list);
+	return tarn__container_call(dict, &tarn__type_dict, "keys", NULL, ret_list);
 }
 
 int tarn_dict_values(tarn_object *dict, tarn_parcel *ret_list)
 {
-	return tarn__container_call(dict, "values", NULL, ret_list);
+	return tarn__container_call(dict, &tarn__type_dict, "values", NULL, ret_list);
 }
 
 int tarn_dict_items(tarn_object *dict, tarn_parcel *ret_list)
 {
-	return tarn__container_call(dict, "items", NULL, ret_list);
+	return tarn__container_call(dict, &tarn__type_dict, "items", NULL, ret_list);
 }
 
 int tarn_dict_iter(tarn_object *dict, enum tarn_iterate what, tarn_object **ret_iterator)
@@ -263,7 +263,7 @@ int tarn_dict_iter(tarn_object *dict, enum tarn_iterate what, tarn_object **ret_
 		return tarn__fail(-EINVAL, "%d is none of enum tarn_iterate.", (int)what);
 	tarn_builder_init(&b);
 	tarn_put_string(&b, name[what]);
-	return tarn__container_object(dict, "iter", &b, ret_iterator);
+	return tarn__container_object(dict, &tarn__type_dict, "iter", &b, ret_iterator);
 }
 
 #define FROMKEYS_PAGE 1024u
@@ -295,7 +295,7 @@ static int set_keys(tarn_object *dict, tarn_object *keys, const tarn_builder *va
 		}
 		tarn_list_end(&b);
 		tarn_parcel_fini(&p);
-		r = tarn__container_call(dict, "update", &b, NULL);
+		r = tarn__container_call(dict, &tarn__type_dict, "update", &b, NULL);
 	}
 	return r == -TARN_EOF ? 0 : r;
 }

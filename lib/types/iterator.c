@@ -3,6 +3,7 @@
 #include "container.h"
 
 #include "lib/error.h"
+#include "types.h"
 
 static int at_end(tarn_parcel *p)
 {
@@ -13,7 +14,7 @@ static int at_end(tarn_parcel *p)
 int tarn_iter_next(tarn_object *iterator, tarn_parcel *ret_value)
 {
 	tarn_parcel ignored, *p = ret_value != NULL ? ret_value : &ignored;
-	int r = tarn__container_call(iterator, "next", NULL, p);
+	int r = tarn__container_call(iterator, &tarn__type_iterator, "next", NULL, p);
 
 	if (r < 0)
 		return r;
@@ -47,7 +48,7 @@ int tarn_iter_next_n(tarn_object *iterator, uint64_t n, tarn_parcel *ret_list)
 		return tarn__fail(-EINVAL, "Nothing was asked for.");
 	tarn_builder_init(&b);
 	tarn_put_uint(&b, n);
-	r = tarn__container_call(iterator, "next_n", &b, ret_list);
+	r = tarn__container_call(iterator, &tarn__type_iterator, "next_n", &b, ret_list);
 	if (r < 0)
 		return r;
 	return tarn_value_count(tarn_parcel_at(ret_list, 0)) == 0 ? at_end(ret_list) : 0;
@@ -55,5 +56,5 @@ int tarn_iter_next_n(tarn_object *iterator, uint64_t n, tarn_parcel *ret_list)
 
 int tarn_iter_close(tarn_object *iterator)
 {
-	return tarn__container_call(iterator, "close", NULL, NULL);
+	return tarn__container_call(iterator, &tarn__type_iterator, "close", NULL, NULL);
 }

@@ -23,7 +23,7 @@ int tarn_list_newf(tarn_client *client, tarn_object **ret_list, const char *valu
 int tarn_list_len(tarn_object *list, uint64_t *ret_n)
 {
 	return tarn__inplace_len(list, &tarn__type_list, ret_n) == TARN__INPLACE_DONE
-		       ? 0 : tarn__container_number(list, "len", NULL, ret_n);
+		       ? 0 : tarn__container_number(list, &tarn__type_list, "len", NULL, ret_n);
 }
 
 /* ---- one element ---- */
@@ -36,7 +36,7 @@ int tarn_list_get(tarn_object *list, int64_t index, tarn_parcel *ret_value)
 		return 0;
 	tarn_builder_init(&b);
 	tarn_put_int(&b, index);
-	return tarn__container_call(list, "get", &b, ret_value);
+	return tarn__container_call(list, &tarn__type_list, "get", &b, ret_value);
 }
 
 int tarn_list_getf(tarn_object *list, int64_t index, const char *format, ...)
@@ -67,7 +67,7 @@ int tarn_list_get_ref(tarn_object *list, int64_t index, tarn_object **ret_object
 
 	tarn_builder_init(&b);
 	tarn_put_int(&b, index);
-	return tarn__container_object(list, "get_ref", &b, ret_object);
+	return tarn__container_object(list, &tarn__type_list, "get_ref", &b, ret_object);
 }
 
 static int call_at(tarn_object *list, const char *method, int64_t index, const tarn_builder *value)
@@ -77,7 +77,7 @@ static int call_at(tarn_object *list, const char *method, int64_t index, const t
 	tarn_builder_init(&b);
 	tarn_put_int(&b, index);
 	tarn__put_one(&b, value);
-	return tarn__container_call(list, method, &b, NULL);
+	return tarn__container_call(list, &tarn__type_list, method, &b, NULL);
 }
 
 static int call_at_v(tarn_object *list, const char *method, int64_t index, const char *value,
@@ -88,7 +88,7 @@ static int call_at_v(tarn_object *list, const char *method, int64_t index, const
 	tarn_builder_init(&b);
 	tarn_put_int(&b, index);
 	tarn__put_one_v(&b, value, args);
-	return tarn__container_call(list, method, &b, NULL);
+	return tarn__container_call(list, &tarn__type_list, method, &b, NULL);
 }
 
 int tarn_list_set(tarn_object *list, int64_t index, const tarn_builder *value)
@@ -127,7 +127,7 @@ int tarn_list_del(tarn_object *list, int64_t index)
 
 	tarn_builder_init(&b);
 	tarn_put_int(&b, index);
-	return tarn__container_call(list, "del", &b, NULL);
+	return tarn__container_call(list, &tarn__type_list, "del", &b, NULL);
 }
 
 int tarn_list_pop(tarn_object *list, int64_t index, tarn_parcel *ret_value)
@@ -136,7 +136,7 @@ int tarn_list_pop(tarn_object *list, int64_t index, tarn_parcel *ret_value)
 
 	tarn_builder_init(&b);
 	tarn_put_int(&b, index);
-	return tarn__container_call(list, "pop", &b, ret_value);
+	return tarn__container_call(list, &tarn__type_list, "pop", &b, ret_value);
 }
 
 int tarn_list_popf(tarn_object *list, int64_t index, const char *format, ...)
@@ -163,7 +163,7 @@ static int call_value(tarn_object *list, const char *method, const tarn_builder 
 
 	tarn_builder_init(&b);
 	tarn__put_one(&b, value);
-	return tarn__container_call(list, method, &b, ret);
+	return tarn__container_call(list, &tarn__type_list, method, &b, ret);
 }
 
 int tarn_list_append(tarn_object *list, const tarn_builder *value)
@@ -180,7 +180,7 @@ int tarn_list_appendf(tarn_object *list, const char *value, ...)
 	va_start(args, value);
 	tarn__put_one_v(&b, value, args);
 	va_end(args);
-	return tarn__container_call(list, "append", &b, NULL);
+	return tarn__container_call(list, &tarn__type_list, "append", &b, NULL);
 }
 
 int tarn_list_extend(tarn_object *list, const tarn_builder *values)
@@ -189,7 +189,7 @@ int tarn_list_extend(tarn_object *list, const tarn_builder *values)
 
 	tarn_builder_init(&b);
 	tarn__put_list(&b, values);
-	return tarn__container_call(list, "extend", &b, NULL);
+	return tarn__container_call(list, &tarn__type_list, "extend", &b, NULL);
 }
 
 int tarn_list_extendf(tarn_object *list, const char *values, ...)
@@ -213,7 +213,7 @@ int tarn_list_extend_from(tarn_object *list, tarn_object *other)
 
 	tarn_builder_init(&b);
 	tarn_put_object(&b, other);
-	return tarn__container_call(list, "extend", &b, NULL);
+	return tarn__container_call(list, &tarn__type_list, "extend", &b, NULL);
 }
 
 int tarn_list_remove(tarn_object *list, const tarn_builder *value)
@@ -230,7 +230,7 @@ int tarn_list_removef(tarn_object *list, const char *value, ...)
 	va_start(args, value);
 	tarn__put_one_v(&b, value, args);
 	va_end(args);
-	return tarn__container_call(list, "remove", &b, NULL);
+	return tarn__container_call(list, &tarn__type_list, "remove", &b, NULL);
 }
 
 int tarn_list_index(tarn_object *list, const tarn_builder *value, int64_t start, int64_t stop,
@@ -242,7 +242,7 @@ int tarn_list_index(tarn_object *list, const tarn_builder *value, int64_t start,
 	tarn__put_one(&b, value);
 	tarn_put_int(&b, start);
 	tarn_put_int(&b, stop);
-	return tarn__container_number(list, "index", &b, ret_index);
+	return tarn__container_number(list, &tarn__type_list, "index", &b, ret_index);
 }
 
 int tarn_list_indexf(tarn_object *list, uint64_t *ret_index, const char *value, ...)
@@ -254,7 +254,7 @@ int tarn_list_indexf(tarn_object *list, uint64_t *ret_index, const char *value, 
 	va_start(args, value);
 	tarn__put_one_v(&b, value, args);
 	va_end(args);
-	return tarn__container_number(list, "index", &b, ret_index);
+	return tarn__container_number(list, &tarn__type_list, "index", &b, ret_index);
 }
 
 int tarn_list_count(tarn_object *list, const tarn_builder *value, uint64_t *ret_n)
@@ -263,7 +263,7 @@ int tarn_list_count(tarn_object *list, const tarn_builder *value, uint64_t *ret_
 
 	tarn_builder_init(&b);
 	tarn__put_one(&b, value);
-	return tarn__container_number(list, "count", &b, ret_n);
+	return tarn__container_number(list, &tarn__type_list, "count", &b, ret_n);
 }
 
 int tarn_list_countf(tarn_object *list, uint64_t *ret_n, const char *value, ...)
@@ -275,7 +275,7 @@ int tarn_list_countf(tarn_object *list, uint64_t *ret_n, const char *value, ...)
 	va_start(args, value);
 	tarn__put_one_v(&b, value, args);
 	va_end(args);
-	return tarn__container_number(list, "count", &b, ret_n);
+	return tarn__container_number(list, &tarn__type_list, "count", &b, ret_n);
 }
 
 int tarn_list_contains(tarn_object *list, const tarn_builder *value, bool *ret_found)
@@ -284,7 +284,7 @@ int tarn_list_contains(tarn_object *list, const tarn_builder *value, bool *ret_f
 
 	tarn_builder_init(&b);
 	tarn__put_one(&b, value);
-	return tarn__container_bool(list, "contains", &b, ret_found);
+	return tarn__container_bool(list, &tarn__type_list, "contains", &b, ret_found);
 }
 
 int tarn_list_containsf(tarn_object *list, bool *ret_found, const char *value, ...)
@@ -296,19 +296,19 @@ int tarn_list_containsf(tarn_object *list, bool *ret_found, const char *value, .
 	va_start(args, value);
 	tarn__put_one_v(&b, value, args);
 	va_end(args);
-	return tarn__container_bool(list, "contains", &b, ret_found);
+	return tarn__container_bool(list, &tarn__type_list, "contains", &b, ret_found);
 }
 
 /* ---- all of it ---- */
 
 int tarn_list_clear(tarn_object *list)
 {
-	return tarn__container_call(list, "clear", NULL, NULL);
+	return tarn__container_call(list, &tarn__type_list, "clear", NULL, NULL);
 }
 
 int tarn_list_reverse(tarn_object *list)
 {
-	return tarn__container_call(list, "reverse", NULL, NULL);
+	return tarn__container_call(list, &tarn__type_list, "reverse", NULL, NULL);
 }
 
 static int sort_here(tarn_object *list, bool reversed)
@@ -317,7 +317,7 @@ static int sort_here(tarn_object *list, bool reversed)
 
 	tarn_builder_init(&b);
 	tarn_put_bool(&b, reversed);
-	return tarn__container_call(list, "sort", &b, NULL);
+	return tarn__container_call(list, &tarn__type_list, "sort", &b, NULL);
 }
 
 #define SORT_COPY_LEAST 256u /* shorter ones are sorted where they are */
@@ -331,7 +331,7 @@ static int sort_copy(tarn_object *list, bool reversed)
 	tarn_parcel p;
 	bool swapped = false;
 	tarn_builder b;
-	int r = tarn__container_call(list, "plain_copy", NULL, &p);
+	int r = tarn__container_call(list, &tarn__type_list, "plain_copy", NULL, &p);
 
 	if (r == 0)
 		r = tarn_parcel_get(&p, "O?v", &copy, &(tarn_value){ .head = 0 });
@@ -347,7 +347,7 @@ static int sort_copy(tarn_object *list, bool reversed)
 	if (r == 0) {
 		tarn_builder_init(&b);
 		tarn_put(&b, "OQ", copy, version);
-		r = tarn__container_bool(list, "swap", &b, &swapped);
+		r = tarn__container_bool(list, &tarn__type_list, "swap", &b, &swapped);
 	}
 	tarn_parcel_fini(&p);
 	return r < 0 ? r : swapped;
@@ -390,7 +390,7 @@ int tarn_list_slice(tarn_object *list, int64_t start, int64_t stop, int64_t step
 	tarn_builder b;
 
 	put_slice(&b, start, stop, step);
-	return tarn__container_call(list, "get_slice", &b, ret_values);
+	return tarn__container_call(list, &tarn__type_list, "get_slice", &b, ret_values);
 }
 
 int tarn_list_set_slice(tarn_object *list, int64_t start, int64_t stop, int64_t step,
@@ -400,7 +400,7 @@ int tarn_list_set_slice(tarn_object *list, int64_t start, int64_t stop, int64_t 
 
 	put_slice(&b, start, stop, step);
 	tarn__put_list(&b, values);
-	return tarn__container_call(list, "set_slice", &b, NULL);
+	return tarn__container_call(list, &tarn__type_list, "set_slice", &b, NULL);
 }
 
 int tarn_list_del_slice(tarn_object *list, int64_t start, int64_t stop, int64_t step)
@@ -408,14 +408,14 @@ int tarn_list_del_slice(tarn_object *list, int64_t start, int64_t stop, int64_t 
 	tarn_builder b;
 
 	put_slice(&b, start, stop, step);
-	return tarn__container_call(list, "del_slice", &b, NULL);
+	return tarn__container_call(list, &tarn__type_list, "del_slice", &b, NULL);
 }
 
 /* ---- others from it ---- */
 
 int tarn_list_copy(tarn_object *list, tarn_object **ret_list)
 {
-	return tarn__container_object(list, "copy", NULL, ret_list);
+	return tarn__container_object(list, &tarn__type_list, "copy", NULL, ret_list);
 }
 
 int tarn_list_concat(tarn_object *list, tarn_object *other, tarn_object **ret_list)
@@ -424,7 +424,7 @@ int tarn_list_concat(tarn_object *list, tarn_object *other, tarn_object **ret_li
 
 	tarn_builder_init(&b);
 	tarn_put_object(&b, other);
-	return tarn__container_object(list, "concat", &b, ret_list);
+	return tarn__container_object(list, &tarn__type_list, "concat", &b, ret_list);
 }
 
 int tarn_list_repeat(tarn_object *list, int64_t times, tarn_object **ret_list)
@@ -433,7 +433,7 @@ int tarn_list_repeat(tarn_object *list, int64_t times, tarn_object **ret_list)
 
 	tarn_builder_init(&b);
 	tarn_put_int(&b, times);
-	return tarn__container_object(list, "repeat", &b, ret_list);
+	return tarn__container_object(list, &tarn__type_list, "repeat", &b, ret_list);
 }
 
 int tarn_list_repeat_in_place(tarn_object *list, int64_t times)
@@ -442,10 +442,10 @@ int tarn_list_repeat_in_place(tarn_object *list, int64_t times)
 
 	tarn_builder_init(&b);
 	tarn_put_int(&b, times);
-	return tarn__container_call(list, "repeat_in_place", &b, NULL);
+	return tarn__container_call(list, &tarn__type_list, "repeat_in_place", &b, NULL);
 }
 
 int tarn_list_iter(tarn_object *list, tarn_object **ret_iterator)
 {
-	return tarn__container_object(list, "iter", NULL, ret_iterator);
+	return tarn__container_object(list, &tarn__type_list, "iter", NULL, ret_iterator);
 }

@@ -55,7 +55,7 @@ int tarn_ns_get(tarn_object *ns, const char *name, tarn_parcel *ret_value)
 					      ret_value) == TARN__INPLACE_DONE)
 		return 0;
 	put_name(&b, name);
-	return no_entry(tarn__container_call(ns, "get", &b, ret_value));
+	return no_entry(tarn__container_call(ns, &tarn__type_namespace, "get", &b, ret_value));
 }
 
 int tarn_ns_getf(tarn_object *ns, const char *name, const char *format, ...)
@@ -85,7 +85,7 @@ int tarn_ns_get_ref(tarn_object *ns, const char *name, tarn_object **ret_object)
 	tarn_builder b;
 
 	put_name(&b, name);
-	return no_entry(tarn__container_object(ns, "get_ref", &b, ret_object));
+	return no_entry(tarn__container_object(ns, &tarn__type_namespace, "get_ref", &b, ret_object));
 }
 
 int tarn_ns_set(tarn_object *ns, const char *name, const tarn_builder *value)
@@ -94,7 +94,7 @@ int tarn_ns_set(tarn_object *ns, const char *name, const tarn_builder *value)
 
 	if (put_name(&b, name) == 0)
 		tarn__put_one(&b, value);
-	return tarn__container_call(ns, "set", &b, NULL);
+	return tarn__container_call(ns, &tarn__type_namespace, "set", &b, NULL);
 }
 
 int tarn_ns_setf(tarn_object *ns, const char *name, const char *value, ...)
@@ -107,7 +107,7 @@ int tarn_ns_setf(tarn_object *ns, const char *name, const char *value, ...)
 		tarn__put_one_v(&b, value, args);
 		va_end(args);
 	}
-	return tarn__container_call(ns, "set", &b, NULL);
+	return tarn__container_call(ns, &tarn__type_namespace, "set", &b, NULL);
 }
 
 int tarn_ns_del(tarn_object *ns, const char *name)
@@ -115,14 +115,14 @@ int tarn_ns_del(tarn_object *ns, const char *name)
 	tarn_builder b;
 
 	put_name(&b, name);
-	return no_entry(tarn__container_call(ns, "del", &b, NULL));
+	return no_entry(tarn__container_call(ns, &tarn__type_namespace, "del", &b, NULL));
 }
 
 int tarn_ns_format(tarn_object *ns, char *text, size_t bytes)
 {
 	const char *repr;
 	tarn_parcel p;
-	int r = tarn__container_call(ns, "repr", NULL, &p);
+	int r = tarn__container_call(ns, &tarn__type_namespace, "repr", NULL, &p);
 
 	if (r < 0)
 		return r;

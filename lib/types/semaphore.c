@@ -27,8 +27,9 @@ static struct tarn__sem *sem_of(tarn_object *o)
 		return s;
 	s = tarn__object_instance(o, &tarn__type_bounded_semaphore);
 	if (s == NULL && fail() == -TARN_EKIND)
-		tarn__fail(-TARN_EKIND, "A %s or %s is expected, this is a %s.", tarn__type_semaphore.name,
-			   tarn__type_bounded_semaphore.name, tarn_object_type_name(o));
+		tarn__fail(-TARN_EKIND, "A %s or %s is expected, this is a %s: tarn_object_type_name() tells what "
+			   "an object is.", tarn__type_semaphore.name, tarn__type_bounded_semaphore.name,
+			   tarn_object_type_name(o));
 	return s;
 }
 

@@ -369,6 +369,21 @@ else
 	skip "on a terminal it is said how to end it" "no script(1)"
 fi
 
+# ---- nobody reads its log ----
+
+mkfifo "$scratch/full"
+exec 4<>"$scratch/full" # a reader that reads nothing
+dd if=/dev/zero of="$scratch/full" oflag=nonblock bs=4096 count=1000 2>/dev/null || true
+"$tools/tarn" serve --name "$name" --size 4M --log-level debug 2>"$scratch/full" </dev/null &
+server=$!
+started[server]=1
+wait_for test -S "$scratch/tarn/$name.sock"
+check "a server whose log nobody reads serves" run 0 "$tools/tarn" -s "$name" check
+kill "$server"
+ended "$server"
+check "and ends in order" same "$how" 0
+exec 4>&-
+
 # ---- what is left ----
 
 no_sockets() {

@@ -212,7 +212,7 @@ PLAIN_TEST(t2_errors_are_pythons_and_change_nothing)
 	THROWS(tarn_dict_updatef(d, "[[si][i]]", "new", 1, 5), "ValueError",
 	       "dictionary update sequence element #1 is no list of 2");
 	FAILS(tarn_dict_setf(d, "s", "a"), EINVAL);
-	FAILS(tarn_list_appendf(d, "i", 1), TARN_ENOMETHOD);
+	FAILS(tarn_list_appendf(d, "i", 1), TARN_EKIND);
 	THROWS(tarn_callf(d, "iter", TARN_FOREVER, "s", "", "wrong"), "ValueError",
 	       "keys, values or items, not wrong");
 	FAILS(tarn_dict_iter(d, (enum tarn_iterate)7, &it), EINVAL);

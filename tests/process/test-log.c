@@ -206,6 +206,67 @@ PLAIN_TEST(s11_records_of_a_workers_worker_come_up)
 	user_close(&u);
 }
 
+/* ---- a reader of stderr that stopped ---- */
+
+/* Reads all that is there. */
+static void drain(int fd, char *text, size_t bytes)
+{
+	size_t at = 0;
+	ssize_t n;
+
+	while (at < bytes - 1 && (n = read(fd, text + at, bytes - 1 - at)) > 0)
+		at += (size_t)n;
+	text[at] = '\0';
+}
+
+static unsigned lines_in(const char *text)
+{
+	unsigned n = 0;
+
+	for (; *text != '\0'; text++)
+		n += *text == '\n';
+	return n;
+}
+
+PLAIN_TEST(s15_nobody_waits_for_a_reader_of_stderr_that_stopped)
+{
+	static const char mark[] = "lines missing here, for want of room on standard error: ";
+	static char text[65536], longer[15001];
+	int fds[2], saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	const char *at;
+
+	PLAIN_CHECK(pipe2(fds, O_CLOEXEC) == 0 && fcntl(fds[1], F_SETPIPE_SZ, 4096) > 0);
+	PLAIN_CHECK(fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
+	dup2(fds[1], STDERR_FILENO);
+	for (int i = 0; i < 200; i++)
+		tarn_log(TARN_LOG_INFO, "x", "%d", i);
+	drain(fds[0], text, sizeof text);
+	const unsigned there = lines_in(text);
+
+	/* In the room that is there now: what was missing, before the line that found it. */
+	tarn_log(TARN_LOG_INFO, "x", "after");
+	drain(fds[0], text, sizeof text);
+	PLAIN_CHECKF(there > 0 && there < 200, "%u lines", there);
+	PLAIN_CHECKF(strncmp(text, mark, sizeof mark - 1) == 0, "%s", text);
+	PLAIN_EQ(strtoul(text + sizeof mark - 1, NULL, 10), 200 - there);
+	PLAIN_CHECK(lines_in(text) == 2 && strstr(text, " after\n") != NULL);
+
+	/* A line that is longer than the room is cut, and the next one begins one of its own. */
+	memset(longer, 'y', sizeof longer - 1);
+	tarn_log(TARN_LOG_INFO, "x", "%s", longer);
+	drain(fds[0], text, sizeof text);
+	PLAIN_CHECK(strlen(text) == 4096 && lines_in(text) == 0);
+	tarn_log(TARN_LOG_INFO, "x", "again");
+	drain(fds[0], text, sizeof text);
+	at = strstr(text, mark);
+	PLAIN_CHECKF(text[0] == '\n' && at == text + 1 && strtoul(at + sizeof mark - 1, NULL, 10) == 1, "%s", text);
+	PLAIN_CHECK(lines_in(text) == 3 && strstr(text, " again\n") != NULL);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 TARN_WORKER(fork_and_log)
 {
 	pid_t pid;

@@ -234,6 +234,238 @@ PLAIN_TEST(mistakes_with_queues_topics_and_containers_are_named)
 	scene_close(&s);
 }
 
+/* ---- one type for another ---- */
+
+enum of { LIST, DICT, NAMESPACE, ITERATOR, QUEUE, TOPIC, LOCK, RLOCK, SEMAPHORE, CONDITION, EVENT, BARRIER, VALUE, ARRAY, TYPES };
+static const char *const type_names[TYPES] = {
+	"tarn.List", "tarn.Dict", "tarn.Namespace", "tarn.Iterator", "tarn.Queue", "tarn.Topic", "tarn.Lock",
+	"tarn.RLock", "tarn.Semaphore", "tarn.Condition", "tarn.Event", "tarn.Barrier", "tarn.Value", "tarn.Array",
+};
+
+static void make_all(tarn_client *c, tarn_object *made[TYPES])
+{
+	OK(tarn_list_newf(c, &made[LIST], "[iii]", 3, 1, 2));
+	OK(tarn_dict_newf(c, &made[DICT], "{s:i}", "a", 1));
+	OK(tarn_ns_newf(c, &made[NAMESPACE], "{s:i}", "a", 1));
+	OK(tarn_list_iter(made[LIST], &made[ITERATOR]));
+	OK(tarn_queue_new(c, NULL, &made[QUEUE]));
+	OK(tarn_topic_new(c, NULL, &made[TOPIC]));
+	OK(tarn_lock_new(c, 0, &made[LOCK]));
+	OK(tarn_rlock_new(c, 0, &made[RLOCK]));
+	OK(tarn_sem_new(c, 1, &made[SEMAPHORE]));
+	OK(tarn_cond_new(c, made[LOCK], &made[CONDITION]));
+	OK(tarn_event_new(c, 0, &made[EVENT]));
+	OK(tarn_barrier_new(c, 2, &made[BARRIER]));
+	OK(tarn_shared_new(c, 'i', &made[VALUE]));
+	OK(tarn_array_new(c, 'i', 3, &made[ARRAY]));
+}
+
+/* @call asks this of @o, an object of each type but its own. */
+#define ALL_BUT(own, call)                                                                     \
+	for (unsigned k = 0; k < TYPES; k++) {                                                 \
+		tarn_object *o = made[k];                                                      \
+									                       \
+		if (k != (own))                                                                \
+			WRONG((int)(call), TARN_EKIND, type_names[own], type_names[k],         \
+			      "tarn_object_type_name()");                                      \
+	}
+
+static void ask_for_containers(tarn_object *made[TYPES])
+{
+	tarn_object *other;
+	tarn_builder one;
+	tarn_parcel p;
+	uint64_t n;
+	bool found;
+	char text[100];
+	int i;
+
+	tarn_builder_init(&one);
+	tarn_put_int(&one, 5);
+	ALL_BUT(LIST, tarn_list_len(o, &n));
+	ALL_BUT(LIST, tarn_list_get(o, 0, &p));
+	ALL_BUT(LIST, tarn_list_getf(o, 0, "i", &i));
+	ALL_BUT(LIST, tarn_list_get_ref(o, 0, &other));
+	ALL_BUT(LIST, tarn_list_set(o, 0, &one));
+	ALL_BUT(LIST, tarn_list_setf(o, 0, "i", 1));
+	ALL_BUT(LIST, tarn_list_del(o, 0));
+	ALL_BUT(LIST, tarn_list_append(o, &one));
+	ALL_BUT(LIST, tarn_list_appendf(o, "i", 1));
+	ALL_BUT(LIST, tarn_list_extend(o, &one));
+	ALL_BUT(LIST, tarn_list_extendf(o, "i", 1));
+	ALL_BUT(LIST, tarn_list_extend_from(o, made[LIST]));
+	ALL_BUT(LIST, tarn_list_insertf(o, 0, "i", 1));
+	ALL_BUT(LIST, tarn_list_popf(o, -1, "i", &i));
+	ALL_BUT(LIST, tarn_list_removef(o, "i", 1));
+	ALL_BUT(LIST, tarn_list_index(o, &one, 0, 3, &n));
+	ALL_BUT(LIST, tarn_list_indexf(o, &n, "i", 1));
+	ALL_BUT(LIST, tarn_list_countf(o, &n, "i", 1));
+	ALL_BUT(LIST, tarn_list_containsf(o, &found, "i", 1));
+	ALL_BUT(LIST, tarn_list_clear(o));
+	ALL_BUT(LIST, tarn_list_reverse(o));
+	ALL_BUT(LIST, tarn_list_sort(o, false));
+	ALL_BUT(LIST, tarn_list_slice(o, 0, 1, 1, &p));
+	ALL_BUT(LIST, tarn_list_set_slice(o, 0, 1, 1, &one));
+	ALL_BUT(LIST, tarn_list_del_slice(o, 0, 1, 1));
+	ALL_BUT(LIST, tarn_list_copy(o, &other));
+	ALL_BUT(LIST, tarn_list_concat(o, made[LIST], &other));
+	ALL_BUT(LIST, tarn_list_repeat(o, 2, &other));
+	ALL_BUT(LIST, tarn_list_repeat_in_place(o, 2));
+	ALL_BUT(LIST, tarn_list_iter(o, &other));
+	ALL_BUT(LIST, tarn_dict_fromkeys(o, NULL, &other));
+	ALL_BUT(DICT, tarn_dict_len(o, &n));
+	ALL_BUT(DICT, tarn_dict_get(o, "a", &p));
+	ALL_BUT(DICT, tarn_dict_getf(o, "a", "i", &i));
+	ALL_BUT(DICT, tarn_dict_get_ref(o, "a", &other));
+	ALL_BUT(DICT, tarn_dict_find(o, "a", &p));
+	ALL_BUT(DICT, tarn_dict_contains(o, "a", &found));
+	ALL_BUT(DICT, tarn_dict_set(o, "a", &one));
+	ALL_BUT(DICT, tarn_dict_setf(o, "si", "a", 2));
+	ALL_BUT(DICT, tarn_dict_del(o, "a"));
+	ALL_BUT(DICT, tarn_dict_pop(o, "a", &p));
+	ALL_BUT(DICT, tarn_dict_popitem(o, &p));
+	ALL_BUT(DICT, tarn_dict_setdefault(o, "a", &one, &p));
+	ALL_BUT(DICT, tarn_dict_updatef(o, "{s:i}", "a", 2));
+	ALL_BUT(DICT, tarn_dict_update_from(o, made[DICT]));
+	ALL_BUT(DICT, tarn_dict_clear(o));
+	ALL_BUT(DICT, tarn_dict_copy(o, &other));
+	ALL_BUT(DICT, tarn_dict_merged(o, made[DICT], &other));
+	ALL_BUT(DICT, tarn_dict_keys(o, &p));
+	ALL_BUT(DICT, tarn_dict_values(o, &p));
+	ALL_BUT(DICT, tarn_dict_items(o, &p));
+	ALL_BUT(DICT, tarn_dict_iter(o, TARN_ITERATE_KEYS, &other));
+	ALL_BUT(NAMESPACE, tarn_ns_get(o, "a", &p));
+	ALL_BUT(NAMESPACE, tarn_ns_getf(o, "a", "i", &i));
+	ALL_BUT(NAMESPACE, tarn_ns_get_ref(o, "a", &other));
+	ALL_BUT(NAMESPACE, tarn_ns_set(o, "a", &one));
+	ALL_BUT(NAMESPACE, tarn_ns_setf(o, "a", "i", 2));
+	ALL_BUT(NAMESPACE, tarn_ns_del(o, "a"));
+	ALL_BUT(NAMESPACE, tarn_ns_format(o, text, sizeof text));
+	ALL_BUT(ITERATOR, tarn_iter_next(o, &p));
+	ALL_BUT(ITERATOR, tarn_iter_nextf(o, "i", &i));
+	ALL_BUT(ITERATOR, tarn_iter_next_n(o, 1, &p));
+	ALL_BUT(ITERATOR, tarn_iter_close(o));
+	tarn_builder_fini(&one);
+}
+
+static bool always(void *arg)
+{
+	(void)arg;
+	return true;
+}
+
+static void ask_for_the_others(tarn_object *made[TYPES])
+{
+	tarn_subscription *sub;
+	tarn_barrier_state state;
+	uint32_t index;
+	uint64_t n;
+	int64_t v;
+	double d;
+	char room[16];
+	void *data;
+	tarn_parcel p;
+
+	ALL_BUT(QUEUE, tarn_queue_putf(o, 0, "i", 1));
+	ALL_BUT(QUEUE, tarn_queue_get(o, &p, 0));
+	ALL_BUT(QUEUE, tarn_queue_get_item(o, &p, &n, 0));
+	ALL_BUT(QUEUE, tarn_queue_get_bytes(o, room, sizeof room, 0));
+	ALL_BUT(QUEUE, tarn_queue_ack(o, 1));
+	ALL_BUT(QUEUE, tarn_queue_attempts(o, 1));
+	ALL_BUT(QUEUE, tarn_queue_task_done(o));
+	ALL_BUT(QUEUE, tarn_queue_join(o, 0));
+	ALL_BUT(QUEUE, tarn_queue_close(o));
+	ALL_BUT(QUEUE, tarn_queue_closed(o));
+	ALL_BUT(QUEUE, tarn_queue_size(o));
+	ALL_BUT(QUEUE, tarn_queue_empty(o));
+	ALL_BUT(QUEUE, tarn_queue_full(o));
+	ALL_BUT(QUEUE, tarn_queue_maxsize(o));
+	ALL_BUT(QUEUE, tarn_queue_redelivered(o));
+	ALL_BUT(TOPIC, tarn_topic_publishf(o, 0, "i", 1));
+	ALL_BUT(TOPIC, tarn_topic_leave(o));
+	ALL_BUT(TOPIC, tarn_topic_close(o));
+	ALL_BUT(TOPIC, tarn_topic_subscribers(o));
+	ALL_BUT(TOPIC, tarn_topic_subscribe(o, NULL, &sub));
+	ALL_BUT(LOCK, tarn_lock_acquire(o, 0));
+	ALL_BUT(LOCK, tarn_lock_release(o));
+	ALL_BUT(LOCK, tarn_lock_locked(o));
+	ALL_BUT(RLOCK, tarn_rlock_acquire(o, 0));
+	ALL_BUT(RLOCK, tarn_rlock_release(o));
+	ALL_BUT(RLOCK, tarn_rlock_depth(o));
+	ALL_BUT(SEMAPHORE, tarn_sem_acquire(o, 0));
+	ALL_BUT(SEMAPHORE, tarn_sem_release(o, 1));
+	ALL_BUT(SEMAPHORE, tarn_sem_value(o, &n));
+	ALL_BUT(CONDITION, tarn_cond_acquire(o, 0));
+	ALL_BUT(CONDITION, tarn_cond_release(o));
+	ALL_BUT(CONDITION, tarn_cond_wait(o, 0));
+	ALL_BUT(CONDITION, tarn_cond_wait_for(o, always, NULL, 0));
+	ALL_BUT(CONDITION, tarn_cond_notify(o, 1));
+	ALL_BUT(CONDITION, tarn_cond_notify_all(o));
+	ALL_BUT(EVENT, tarn_event_set(o));
+	ALL_BUT(EVENT, tarn_event_clear(o));
+	ALL_BUT(EVENT, tarn_event_is_set(o));
+	ALL_BUT(EVENT, tarn_event_wait(o, 0));
+	ALL_BUT(BARRIER, tarn_barrier_wait(o, 0, &index));
+	ALL_BUT(BARRIER, tarn_barrier_abort(o));
+	ALL_BUT(BARRIER, tarn_barrier_reset(o));
+	ALL_BUT(BARRIER, tarn_barrier_facts(o, &state));
+	ALL_BUT(VALUE, tarn_shared_typecode(o));
+	ALL_BUT(VALUE, tarn_shared_get(o, &v));
+	ALL_BUT(VALUE, tarn_shared_set(o, 1));
+	ALL_BUT(VALUE, tarn_shared_get_double(o, &d));
+	ALL_BUT(VALUE, tarn_shared_set_double(o, 1));
+	ALL_BUT(VALUE, tarn_shared_add(o, 1, &v));
+	ALL_BUT(VALUE, tarn_shared_add_double(o, 1, &d));
+	ALL_BUT(VALUE, tarn_shared_cas(o, 0, 1, &v));
+	ALL_BUT(ARRAY, tarn_array_typecode(o));
+	ALL_BUT(ARRAY, tarn_array_len(o, &n));
+	ALL_BUT(ARRAY, tarn_array_data(o, &data));
+	ALL_BUT(ARRAY, tarn_array_get(o, 0, &v));
+	ALL_BUT(ARRAY, tarn_array_set(o, 0, 1));
+	ALL_BUT(ARRAY, tarn_array_get_double(o, 0, &d));
+	ALL_BUT(ARRAY, tarn_array_set_double(o, 0, 1));
+	ALL_BUT(ARRAY, tarn_array_add(o, 0, 1, &v));
+	ALL_BUT(ARRAY, tarn_array_read(o, 0, 1, 1, room, 1, &n));
+	ALL_BUT(ARRAY, tarn_array_write(o, 0, 1, 1, room, 1));
+}
+
+PLAIN_TEST_TIMEOUT(what_is_asked_of_an_object_of_another_type_names_both, 60)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *made[TYPES];
+	uint64_t n;
+	int i;
+
+	make_all(c, made);
+	ask_for_containers(made);
+	ask_for_the_others(made);
+	/* A list's "clear" was not a dict's. */
+	OK(tarn_list_len(made[LIST], &n));
+	PLAIN_EQ(n, 3);
+	OK(tarn_dict_getf(made[DICT], "a", "i", &i));
+	PLAIN_EQ(i, 1);
+	OK(tarn_ns_getf(made[NAMESPACE], "a", "i", &i));
+	PLAIN_EQ(i, 1);
+	for (unsigned k = 0; k < TYPES; k++)
+		tarn_object_unref(made[k]);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+PLAIN_TEST(nothing_can_be_ended_too)
+{
+	PLAIN_CHECK(tarn_block_unref(NULL) == NULL && tarn_channel_unref(NULL) == NULL);
+	PLAIN_CHECK(tarn_object_unref(NULL) == NULL && tarn_call_free(NULL) == NULL);
+	PLAIN_CHECK(tarn_client_close(NULL) == NULL && tarn_inspector_close(NULL) == NULL);
+	PLAIN_CHECK(tarn_server_unref(NULL) == NULL && tarn_registry_free(NULL) == NULL);
+	PLAIN_CHECK(tarn_subscription_free(NULL) == NULL && tarn_stream_close(NULL) == NULL);
+	PLAIN_CHECK(tarn_process_unref(NULL) == NULL && tarn_thread_unref(NULL) == NULL);
+	PLAIN_CHECK(tarn_pool_unref(NULL) == NULL && tarn_pool_result_unref(NULL) == NULL);
+	PLAIN_CHECK(tarn_pool_iterator_free(NULL) == NULL && tarn_runner_unref(NULL) == NULL);
+	PLAIN_CHECK(tarn_completion_free(NULL) == NULL && tarn_fault_unref(NULL) == NULL);
+}
+
 /* ---- processes, pools, threads, waiting ---- */
 
 TARN_WORKER(nothing_at_all)

@@ -69,6 +69,82 @@ static void smoke(const char *name)
 	tarn_client_close(c);
 }
 
+/* ---- its log ---- */
+
+/* Reads what is in @fd, and counts. */
+struct heard {
+	unsigned reclaimed, missing;
+	size_t n;
+	char text[65536];
+};
+static void hear(int fd, struct heard *h)
+{
+	static const char mark[] = "lines missing here, for want of room on standard error: ";
+	ssize_t n;
+
+	while ((n = read(fd, h->text + h->n, sizeof h->text - 1 - h->n)) > 0)
+		h->n += (size_t)n;
+	h->text[h->n] = '\0';
+	h->reclaimed = h->missing = 0;
+	for (const char *at = h->text; (at = strstr(at, "is reclaimed\n")) != NULL; at++)
+		h->reclaimed++;
+	for (const char *at = h->text; (at = strstr(at, mark)) != NULL; at++)
+		h->missing += (unsigned)strtoul(at + sizeof mark - 1, NULL, 10);
+}
+
+/* Each client that goes is a line. All go on, though nobody reads @fds[0]; whose reader then is told. */
+static void nobody_reads(const int fds[2])
+{
+	enum { CLIENTS = 100 };
+	tarn_server_options o = { .arena_bytes = 16u << 20, .log_level = 7 };
+	struct scene s = { 0 };
+	struct heard h = { 0 };
+	int saved = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+
+	dup2(fds[1], STDERR_FILENO);
+	int r = tarn_server_start(&o, &s.server);
+	dup2(saved, STDERR_FILENO);
+	OK(r);
+	s.name = tarn_server_name(s.server);
+	OK(tarn_inspector_open(s.name, 0, &s.in));
+	for (int i = 0; i < CLIENTS; i++)
+		tarn_client_close(scene_client(&s));
+	while (scene_stat(&s).clients > 0) /* whose lines are said, or missing */
+		usleep(1000);
+	hear(fds[0], &h);
+	PLAIN_CHECKF(h.reclaimed < CLIENTS && h.missing == 0, "%u lines, %u missing", h.reclaimed, h.missing);
+	tarn_client_close(scene_client(&s));
+	while (h.reclaimed + h.missing < CLIENTS + 1) {
+		usleep(1000);
+		hear(fds[0], &h);
+	}
+	PLAIN_EQ(h.reclaimed + h.missing, CLIENTS + 1);
+	scene_close(&s);
+	close(saved);
+	close(fds[0]);
+	close(fds[1]);
+}
+
+PLAIN_TEST_TIMEOUT(nobody_waits_for_who_does_not_read_the_log, 60)
+{
+	int fds[2];
+
+	PLAIN_CHECK(pipe2(fds, O_CLOEXEC) == 0 && fcntl(fds[1], F_SETPIPE_SZ, 4096) > 0);
+	PLAIN_CHECK(fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
+	nobody_reads(fds);
+}
+
+PLAIN_TEST_TIMEOUT(nobody_waits_for_who_does_not_read_the_log_from_a_socket, 60)
+{
+	const int little = 4096;
+	int fds[2];
+
+	PLAIN_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) == 0);
+	PLAIN_CHECK(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &little, sizeof little) == 0);
+	PLAIN_CHECK(fcntl(fds[0], F_SETFL, O_NONBLOCK) == 0);
+	nobody_reads(fds);
+}
+
 /* ---- back-ends ---- */
 
 PLAIN_TEST_TIMEOUT(every_loop_works_over_every_backing, 60)

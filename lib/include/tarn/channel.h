@@ -44,7 +44,7 @@ TARN_EXPORT int tarn_channel_open(tarn_client *client, const char *name, int64_t
 TARN_EXPORT int tarn_channel_bind(tarn_channel *channel, enum tarn_channel_end end);
 
 TARN_EXPORT tarn_channel *tarn_channel_ref(tarn_channel *channel);
-/* Drops a reference; ends that are still taken are closed with the last one. */
+/* Drops a reference; ends that are still taken are closed with the last one. NULL is allowed. Returns NULL. */
 TARN_EXPORT tarn_channel *tarn_channel_unref(tarn_channel *channel);
 TARN_EXPORT uint64_t tarn_channel_id(const tarn_channel *channel);
 TARN_EXPORT size_t tarn_channel_capacity(const tarn_channel *channel);

@@ -39,8 +39,9 @@
  *	tarn_dict_get_ref(d, "a", &a);
  *	tarn_dict_setf(a, "si", "b", 1);          d["a"]["b"] = 1, for everybody
  *
- * Threads: any. Handles of other types: -TARN_ENOMETHOD or -TARN_EKIND. A reference to an object
- * of another server: -EXDEV.
+ * Threads: any. An object of another type: -TARN_EKIND, with both types in the sentence (functions on dicts are not
+ * for namespaces, nor for one's own types that have such methods: tarn_call() is). A reference to an object of
+ * another server: -EXDEV.
  */
 #ifndef TARN_CONTAINER_H
 #define TARN_CONTAINER_H

@@ -15,6 +15,7 @@ typedef struct tarn_inspector tarn_inspector;
 /* Connects for questions only: no lane, no memory. Errors as tarn_client_open(). */
 TARN_EXPORT int tarn_inspector_open(const char *name, int64_t timeout_ns,
 				    tarn_inspector **ret_inspector);
+/* NULL is allowed. Returns NULL. */
 TARN_EXPORT tarn_inspector *tarn_inspector_close(tarn_inspector *inspector);
 
 /* How long each question waits for its answer; 30 s if it is not set. Afterwards it fails
@@ -215,7 +216,8 @@ TARN_EXPORT int tarn_inspector_dump(tarn_inspector *inspector, int fd);
 /*
  * Recomputes every count, list and cursor (invariants A1, A2). @ret_text gets one line
  * per finding (free() it; empty if there is none). Returns the number of findings, or
- * a negative code. The server first runs epochs until nothing is unread.
+ * a negative code. The server first runs epochs until nothing is unread, and does nothing else
+ * while it counts: some 20 ns per block or object, 10 per element of a container.
  */
 TARN_EXPORT int tarn_inspector_check(tarn_inspector *inspector, char **ret_text);
 

@@ -10,7 +10,9 @@
  * records for itself.
  *
  * Records of one process arrive in order and have consecutive numbers. A writer whose room is full
- * waits up to a second for its parent; what then has to be dropped is counted in the next record.
+ * waits up to a second for its parent; what then has to be dropped is counted in the next record. So it
+ * is with stderr: a line for which it has no room within a second, since nobody reads it, is dropped, and the next one
+ * that finds room says how many are missing.
  */
 #ifndef TARN_LOG_H
 #define TARN_LOG_H

@@ -86,6 +86,7 @@ TARN_EXPORT unsigned tarn_pool_pids(tarn_pool *pool, int *ret_pids, unsigned n);
 typedef struct tarn_pool_result tarn_pool_result;
 
 TARN_EXPORT tarn_pool_result *tarn_pool_result_ref(tarn_pool_result *result);
+/* NULL is allowed. Returns NULL. */
 TARN_EXPORT tarn_pool_result *tarn_pool_result_unref(tarn_pool_result *result);
 TARN_EXPORT bool tarn_pool_result_ready(const tarn_pool_result *result);
 /* 1 it succeeded, 0 it failed, -TARN_ESTATE it is not ready. */
@@ -133,6 +134,7 @@ TARN_EXPORT int tarn_pool_imap_unordered(tarn_pool *pool, const char *entry, tar
  * -TARN_EREMOTE an item failed, -ETIMEDOUT. */
 TARN_EXPORT int tarn_pool_iterator_next(tarn_pool_iterator *iterator, int64_t timeout_ns,
 					tarn_parcel *ret_values);
+/* NULL is allowed. Returns NULL. */
 TARN_EXPORT tarn_pool_iterator *tarn_pool_iterator_free(tarn_pool_iterator *iterator);
 
 /* ---- runners: a process that is prepared once and called many times ---- */

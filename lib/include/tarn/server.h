@@ -109,7 +109,9 @@ typedef struct tarn_server_options {
 
 	/* What it tells. With tarn_server_start() the log goes to stderr of the new process, and
 	 * log, event, ready_fd and listen_fd are not used. */
-	tarn_log_fn *log;       /* NULL: to stderr */
+	tarn_log_fn *log;       /* NULL: to stderr, without waiting for who does not read it: what it had
+				 * no room for within a second is dropped, and counted in the next line. A function
+				 * runs on the server's thread: all clients wait for it */
 	void *log_arg;
 	int log_level;          /* the least weighty lines that are logged: 3, 4, 6 or 7;
 				 * 0: 4 on stderr, 7 with a function */

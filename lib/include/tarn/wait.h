@@ -106,6 +106,7 @@ TARN_EXPORT int tarn_completion_new(const tarn_waitable *what, size_t n, int64_t
 				    tarn_completion **ret_completion);
 /* The next one. -TARN_EOF all have been, -ETIMEDOUT the time is over; as tarn_wait(). */
 TARN_EXPORT int tarn_completion_next(tarn_completion *completion, size_t *ret_index);
+/* NULL is allowed. Returns NULL. */
 TARN_EXPORT tarn_completion *tarn_completion_free(tarn_completion *completion);
 
 TARN_END
