@@ -51,7 +51,8 @@ struct tarn__queue {
 	struct tarn__bell space; /* when one is taken */
 	struct tarn__bell done;  /* when one is done */
 	uint64_t lost_told;      /* by joiners: so many of the lost one of them has been told of */
-	uint64_t spare4[4];
+	uint64_t looked_to;      /* by the server: a run; where it goes on looking for one that is over. A hint */
+	uint64_t spare4[3];
 
 	/* SYNC user: a bit for each client that may be at a slot. Set by itself before it looks
 	 * for one; cleared by the server, which looks at slots only if it is set. */

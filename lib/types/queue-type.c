@@ -526,17 +526,22 @@ static bool run_resume(struct view *v, uint64_t k)
 	return true;
 }
 
-/* A run that is over becomes run @k. */
+/* A run that is over becomes run @k. Open items can keep more runs than are looked at in one call, at the oldest: the
+ * second half of these are those where the last call left off. */
 static bool run_reuse(struct view *v, uint64_t k)
 {
 	uint64_t from = k > v->m.runs ? k - v->m.runs : 0;
 	/* While a run has the place in the table that one only: what is open in it is found there. */
 	uint64_t end = tarn__load_relaxed(&v->run[k & (v->m.runs - 1)].number) != 0 ? from + 1 : k;
+	const uint64_t left = tarn__load_relaxed(&v->q->looked_to);
 	unsigned looked = 0;
+	uint64_t j;
 
 	if (tarn__load_relaxed(&v->q->oldest) > from && tarn__load_relaxed(&v->q->oldest) < k)
 		from = tarn__load_relaxed(&v->q->oldest);
-	for (uint64_t j = from; j < end && looked < RUNS_LOOKED_AT; j++) {
+	for (j = from; j < end && looked < RUNS_LOOKED_AT; j++) {
+		if (looked == RUNS_LOOKED_AT / 2 && left > j && left < end)
+			j = left;
 		struct tarn__mpmc_run *e = &v->run[j & (v->m.runs - 1)];
 		uint64_t id = tarn__load_relaxed(&e->id);
 		struct tarn__memory m;
@@ -557,6 +562,8 @@ static bool run_reuse(struct view *v, uint64_t k)
 		run_link(v, k, id, &m);
 		return true;
 	}
+	/* Where all were looked at it begins again. */
+	tarn__store_relaxed(&v->q->looked_to, j < end ? j : 0);
 	return false;
 }
 
