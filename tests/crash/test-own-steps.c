@@ -462,4 +462,24 @@ PLAIN_TEST_TIMEOUT(k4_a_server_that_is_always_killed_when_an_item_is_put_loses_n
 	killed_in_stash(1000);
 }
 
+/* As what kills may be what the rest takes: then cutting short helps, and each of an item's calls takes five servers.
+ * The keeper gave the arena up at the second. */
+PLAIN_TEST_TIMEOUT(k4_a_server_that_is_always_killed_unless_it_is_brief_is_replaced_however_many_calls_that_are, 300)
+{
+	struct world w = killed_in_books(0);
+	tarn_parcel p;
+
+	w.steps->whole = 1;
+	__atomic_store_n(&w.steps->in_object, 1000, __ATOMIC_RELEASE);
+	OK(tarn_queue_get(w.ring_d, &p, TARN_FOREVER));
+	OK(tarn_client_ping(w.d, TARN_FOREVER));
+	PLAIN_EQ(w.steps->kills, 2 * 5);
+	__atomic_store_n(&w.steps->in_object, 0, __ATOMIC_RELEASE);
+	item_is(&p, w.n);
+	tarn_parcel_fini(&p);
+	arena_settle(w.d);
+	use_queue(&w, w.ring, w.ring_d, false);
+	killed_in_books_end(&w);
+}
+
 PLAIN_MAIN()
