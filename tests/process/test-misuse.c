@@ -138,6 +138,30 @@ PLAIN_TEST(a_signal_handler_that_interrupts_a_call_is_told_so)
 	scene_close(&s);
 }
 
+/* Call records count for the client whose they are, and not for the next one in its place. */
+PLAIN_TEST(a_call_that_outlives_its_caller_does_not_count_for_the_next_client)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s), *gone = scene_client(&s), *next;
+	const uint32_t number = tarn_client_id(gone);
+	tarn_object *o = NEW(c, "Door", ""), *theirs;
+
+	OK(tarn_object_publish(o, "door", 0));
+	OK(tarn_object_lookup(gone, "door", TARN_FOREVER, &theirs));
+	OK(tarn_cast(theirs, "pass", NULL));
+	PLAIN_WAIT_FOR(types_integer(o, "waiting") == 1);
+	tarn_object_unref(theirs);
+	tarn_client_close(gone);
+	for (next = scene_client(&s); tarn_client_id(next) != number; next = scene_client(&s))
+		tarn_client_close(next);
+	scene_check(&s);
+	OK(tarn_call(o, "open", NULL, NULL, TARN_FOREVER));
+	tarn_object_unref(o);
+	tarn_client_close(next);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 static void *open_a_lane(void *arg)
 {
 	struct interrupted *i = arg;
