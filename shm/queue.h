@@ -125,8 +125,8 @@ static inline uint32_t tarn__item_room(uint32_t stride)
 #define TARN__STASH_FAILED 0x3fu /* of references: they could not be kept */
 /* Of references: so many of them were taken, and the producer's message was not read yet. */
 #define TARN__STASH_TAKEN 0x80u
-/* Beside 0 references: its consumer was given them; or all that went with the item's dead owner is gone, and counted,
- * and its slot may be another's. */
+/* Beside 0 references: its consumer was given them, or could not read it; or all that went with the item's dead owner
+ * is gone, and counted, and its slot may be another's. */
 #define TARN__STASH_GONE 0x40u
 static_assert(TARN__QUEUE_REFS < TARN__STASH_FAILED && TARN__STASH_FAILED < TARN__STASH_GONE, "apart");
 static inline uint64_t tarn__stash_word(uint64_t turn, unsigned refs)

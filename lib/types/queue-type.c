@@ -302,6 +302,9 @@ static int stash(tarn_context *ctx, void *self)
 	bool keeps = (v.q->flags & TARN__QUEUE_KEEP) != 0, past = !keeps && is_past(s, turn, seen);
 	unsigned k = 0;
 
+	/* Its consumer could not read it, said so, and that was read before this: nobody gets them. */
+	if (s != NULL && is_gone(s, turn))
+		return 0;
 	if (!past && (s == NULL || !can_stash(s, turn, seen, client)))
 		return tarn_throw(ctx, "ValueError", "there is no item %llu",
 				  (unsigned long long)turn);
@@ -431,10 +434,12 @@ static int done(tarn_context *ctx, void *self)
 	s = callers_slot(&v, turn, tarn_context_caller(ctx).client, TARN__MPMC_TAKE);
 	if (s == NULL)
 		return -TARN_EREMOTE;
-	if (!stash_drop(&v, s, turn, 0))
+	const bool keeps = (v.q->flags & TARN__QUEUE_KEEP) != 0;
+	/* What was taken before the producer's message is read is gone when that is. */
+	if (stash_taken(s, turn) == 0 && !stash_drop(&v, s, turn, keeps ? 0 : TARN__STASH_GONE))
 		return -E2BIG;
 	/* Who could not read it releases it when it hears that: begun again, this would not find it. */
-	if (!(v.q->flags & TARN__QUEUE_KEEP))
+	if (!keeps)
 		return 0;
 	v.m.me = tarn_context_caller(ctx).client;
 	tarn__mpmc_release(&v.m, &s->word, turn);

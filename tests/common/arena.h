@@ -36,6 +36,7 @@ struct arena {
 	char name[108];
 	int pid;
 	unsigned fds;        /* of this process, before */
+	unsigned evictions;  /* so many at most; of those that a server saw which is killed some are not counted */
 	tarn_inspector *inspector;
 };
 

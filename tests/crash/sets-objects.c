@@ -7,14 +7,6 @@
 #define SIZE 3000u
 #define TEXT 1000
 
-static void end(struct world *w)
-{
-	for (unsigned i = 0; i < 8; i++) {
-		tarn_object_unref(w->o[i]);
-		tarn_block_unref(w->b[i]);
-	}
-}
-
 /* The same object as d has it. */
 static tarn_object *passed(struct world *w, tarn_object *o)
 {
@@ -119,7 +111,7 @@ void sets_calls_finish(struct world *w)
 	for (unsigned i = 2; i <= 6; i += i == 3 ? 3 : 1)
 		if (i != 6 || sets_went(w, w->result[2]))
 			PLAIN_CHECK(types_scale(w->o[i], 1) == (i == 6 ? 4 : i));
-	end(w);
+	sets_end(w);
 }
 
 /* ---- on executors ---- */
@@ -192,7 +184,7 @@ void sets_slow_finish(struct world *w)
 	}
 	if (sets_went(w, w->result[2]))
 		SETS_ASK(w, tarn_callf(w->o[4], "sing", TARN_FOREVER, NULL, NULL));
-	end(w);
+	sets_end(w);
 }
 
 /* ---- lists and dicts ---- */
@@ -288,7 +280,7 @@ void sets_lists_finish(struct world *w)
 	tarn_parcel_fini(&p);
 	if (!is_sorted(w, &second))
 		PLAIN_CHECK(second == 7 && !went[3]);
-	end(w);
+	sets_end(w);
 }
 
 /* ---- queues and topics: no call is interrupted ---- */
@@ -393,5 +385,5 @@ void sets_queues_finish(struct world *w)
 		PLAIN_EQ(n, i);
 	}
 	PLAIN_EQ(tarn_queue_size(w->o[4]), 0);
-	end(w);
+	sets_end(w);
 }

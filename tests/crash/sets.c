@@ -25,13 +25,13 @@ tarn_block *sets_block(tarn_client *c, size_t size, unsigned seed)
 	return b;
 }
 
-static void end(struct world *w)
+void sets_end(struct world *w)
 {
-	for (unsigned i = 0; i < 8; i++) {
+	for (unsigned i = 0; i < SETS_OBJECTS; i++) {
 		tarn_block_unref(w->b[i]);
 		tarn_object_unref(w->o[i]);
 	}
-	for (unsigned i = 0; i < 6; i++)
+	for (unsigned i = 0; i < SETS_CHANNELS; i++)
 		tarn_channel_unref(w->ch[i]);
 }
 
@@ -109,7 +109,7 @@ static void refs_finish(struct world *w)
 	PLAIN_CHECK(arena_filled(w->b[6], 1) && arena_filled(w->b[7], 5));
 	OK(tarn_block_import(w->d, &w->token[1], &w->b[4]));
 	PLAIN_CHECK(arena_filled(w->b[4], 2));
-	end(w);
+	sets_end(w);
 }
 
 /* ---- memory ---- */
@@ -148,7 +148,7 @@ static void memory_finish(struct world *w)
 {
 	for (unsigned i = 0; i < 4; i++)
 		PLAIN_CHECK(arena_filled(w->b[i], i + 20)); /* none lies in another */
-	end(w);
+	sets_end(w);
 }
 
 /* ---- channels that are made, bound, closed, dropped ---- */
@@ -202,7 +202,7 @@ static void channels_finish(struct world *w)
 	OK(tarn_channel_bind(w->ch[4], TARN_CONSUMER));
 	OK(tarn_channel_send(w->ch[5], w->b[0], 9, TARN_FOREVER));
 	receive(w->ch[4], 9, 7);
-	end(w);
+	sets_end(w);
 }
 
 /* ---- tokens and names ---- */
@@ -252,7 +252,7 @@ static void names_finish(struct world *w)
 		PLAIN_CHECK(types_scale(w->o[i], 1) == factor[i]);
 	OK(tarn_object_unpublish(w->c, "two"));
 	OK(tarn_object_unpublish(w->c, "three"));
-	end(w);
+	sets_end(w);
 }
 
 /* ---- a client's death is closed ---- */
@@ -337,7 +337,7 @@ static void death_finish(struct world *w)
 	OK(tarn_lock_release(w->o[1]));
 	for (unsigned i = 0; i < 3; i++)
 		PLAIN_CHECK(arena_filled(w->b[i], i + 1));
-	end(w);
+	sets_end(w);
 }
 
 /* ---- clients come and go ---- */
@@ -382,7 +382,7 @@ static void attach_finish(struct world *w)
 {
 	PLAIN_CHECK(arena_filled(w->b[0], 2));
 	attach_one(w);
-	end(w);
+	sets_end(w);
 }
 
 #define REFS refs_prepare, { refs_send, refs_receive, refs_resize }, NULL, refs_finish
@@ -407,24 +407,58 @@ static void attach_finish(struct world *w)
 #define QUEUES                                                                                            \
 	sets_queues_prepare, { sets_queues_put, sets_queues_get, sets_queues_publish, sets_queues_grow }, \
 		NULL, sets_queues_finish
+#define EVICTION                                                                                          \
+	sets_eviction_prepare, { sets_eviction_ping, sets_eviction_send }, sets_eviction_held,            \
+		sets_eviction_finish
+#define OWNER                                                                                             \
+	sets_owner_prepare,                                                                               \
+		{ sets_owner_lock, sets_owner_rlock, sets_owner_permit, sets_owner_party,                 \
+		  sets_owner_called },                                                                    \
+		sets_owner_held, sets_owner_finish
+#define USERS                                                                                             \
+	sets_users_prepare,                                                                               \
+		{ sets_users_again, sets_users_join, sets_users_put, sets_users_get, sets_users_publish },\
+		sets_users_held, sets_users_finish
+#define ROOM                                                                                              \
+	sets_room_prepare,                                                                                \
+		{ sets_room_wait, sets_room_give, sets_room_refuse, sets_room_quota, sets_room_less },    \
+		NULL, sets_room_finish
+#define NUMBERS                                                                                           \
+	sets_numbers_prepare, { sets_numbers_wait, sets_numbers_give, sets_numbers_make }, NULL,          \
+		sets_numbers_finish
+#define CYCLES                                                                                            \
+	sets_cycles_prepare,                                                                              \
+		{ sets_cycles_links, sets_cycles_lists, sets_cycles_channels, sets_cycles_queues }, NULL, \
+		sets_cycles_finish
 
 const struct message_set message_sets[] = {
-	{ "references", REFS, false, 0 },
-	{ "memory", MEMORY, false, 0 },
-	{ "channels", CHANNELS, false, 0 },
-	{ "tokens and names", NAMES, false, 0 },
-	{ "calls", CALLS, false, 0 },
-	{ "calls of executors", SLOW, false, 0 },
-	{ "lists and dicts", LISTS, false, 0 },
-	{ "queues and topics", QUEUES, false, 0 },
-	{ "a client's death", DEATH, false, 0 },
-	{ "attach and detach", ATTACH, false, 0 },
-	{ "calls with io_uring", CALLS, true, 0 },
-	{ "successor of references", REFS, false, 3 },
-	{ "successor of calls", CALLS, false, 7 },
-	{ "successor of executors", SLOW, false, 10 },
-	{ "successor of lists", LISTS, false, 8 },
-	{ "successor of queues", QUEUES, false, 5 },
-	{ "successor of a death", DEATH, false, 9 },
+	{ "references", REFS },
+	{ "memory", MEMORY },
+	{ "channels", CHANNELS },
+	{ "tokens and names", NAMES },
+	{ "calls", CALLS },
+	{ "calls of executors", SLOW },
+	{ "lists and dicts", LISTS },
+	{ "queues and topics", QUEUES },
+	{ "a client's death", DEATH },
+	{ "attach and detach", ATTACH },
+	{ "calls with io_uring", CALLS, .uring = true },
+	{ "eviction", EVICTION },
+	{ "an owner's death", OWNER },
+	{ "death at queues and topics", USERS },
+	{ "no memory left", ROOM },
+	{ "no numbers left", NUMBERS, .full = true },
+	{ "cycles", CYCLES },
+	{ "successor of references", REFS, .takes_over = 3 },
+	{ "successor of calls", CALLS, .takes_over = 7 },
+	{ "successor of executors", SLOW, .takes_over = 10 },
+	{ "successor of lists", LISTS, .takes_over = 8 },
+	{ "successor of queues", QUEUES, .takes_over = 5 },
+	{ "successor of a death", DEATH, .takes_over = 9 },
+	{ "successor of an eviction", EVICTION, .takes_over = 8 },
+	{ "successor of an owner's death", OWNER, .takes_over = 8 },
+	{ "successor at queues", USERS, .takes_over = 8 },
+	{ "successor without memory", ROOM, .takes_over = 4 },
+	{ "successor of cycles", CYCLES, .takes_over = 12 },
 };
 const size_t n_message_sets = sizeof message_sets / sizeof *message_sets;

@@ -16,18 +16,21 @@
 #include "tests/common/types.h"
 
 #define SETS_ACTORS 5u
+#define SETS_OBJECTS 8u
+#define SETS_CHANNELS 6u
 
 struct world {
 	struct arena a;
 	tarn_client *c, *d, *e;
-	tarn_block *b[8];
-	tarn_channel *ch[6];
-	tarn_object *o[8];
-	tarn_token token[4];
+	tarn_block *b[SETS_OBJECTS];
+	tarn_channel *ch[SETS_CHANNELS];
+	tarn_object *o[SETS_OBJECTS];
+	tarn_token token[6];
 	tarn_subscription *reader;
 	int64_t n;            /* of a counter */
 	int result[SETS_ACTORS]; /* of what an actor waited for, where that may be interrupted */
-	pid_t victim;         /* a client that is killed while the server is held */
+	pid_t victim, other;  /* clients that are killed, or break rules, while the server is held */
+	pid_t asleep;         /* one that is to sleep before the server goes on; 0: none */
 	uint64_t interrupted; /* calls */
 };
 
@@ -38,6 +41,7 @@ struct message_set {
 	void (*held)(struct world *w);   /* NULL: nothing more */
 	void (*finish)(struct world *w); /* nothing that prepare() and posts made is left */
 	bool uring;          /* the server's loop; else epoll */
+	bool full;           /* its arena: nothing is there to be overwritten */
 	unsigned takes_over; /* not this server is killed at each instruction, but its successor; it
 			      * itself gets SIGKILL so many 16ths down the way */
 };
@@ -80,5 +84,48 @@ void sets_queues_get(struct world *w);
 void sets_queues_publish(struct world *w);
 void sets_queues_grow(struct world *w);
 void sets_queues_finish(struct world *w);
+
+/* sets-deaths.c, sets-room.c */
+void sets_eviction_prepare(struct world *w);
+void sets_eviction_held(struct world *w);
+void sets_eviction_ping(struct world *w);
+void sets_eviction_send(struct world *w);
+void sets_eviction_finish(struct world *w);
+void sets_owner_prepare(struct world *w);
+void sets_owner_held(struct world *w);
+void sets_owner_lock(struct world *w);
+void sets_owner_rlock(struct world *w);
+void sets_owner_permit(struct world *w);
+void sets_owner_party(struct world *w);
+void sets_owner_called(struct world *w);
+void sets_owner_finish(struct world *w);
+void sets_users_prepare(struct world *w);
+void sets_users_held(struct world *w);
+void sets_users_again(struct world *w);
+void sets_users_join(struct world *w);
+void sets_users_put(struct world *w);
+void sets_users_get(struct world *w);
+void sets_users_publish(struct world *w);
+void sets_users_finish(struct world *w);
+void sets_room_prepare(struct world *w);
+void sets_room_wait(struct world *w);
+void sets_room_give(struct world *w);
+void sets_room_refuse(struct world *w);
+void sets_room_quota(struct world *w);
+void sets_room_less(struct world *w);
+void sets_room_finish(struct world *w);
+void sets_numbers_prepare(struct world *w);
+void sets_numbers_wait(struct world *w);
+void sets_numbers_give(struct world *w);
+void sets_numbers_make(struct world *w);
+void sets_numbers_finish(struct world *w);
+void sets_cycles_prepare(struct world *w);
+void sets_cycles_links(struct world *w);
+void sets_cycles_lists(struct world *w);
+void sets_cycles_channels(struct world *w);
+void sets_cycles_queues(struct world *w);
+void sets_cycles_finish(struct world *w);
+
+void sets_end(struct world *w); /* drops all that it has */
 
 #endif

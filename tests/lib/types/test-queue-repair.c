@@ -458,11 +458,10 @@ Test(queue_repair, t13_an_item_that_is_done_when_the_server_is_killed_is_done_wh
 
 /* ---- what a consumer says that it took ---- */
 
-static void take(uint64_t id)
+static void take_and_hold(uint64_t id)
 {
 	const uint64_t words[] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 0,
 				   tarn__slot_head(TARN_KIND_UINT, 0, 0), id };
-	struct tarn__queue_slot *s = (void *)data.slot;
 	struct tarn__run run;
 	tarn_context *ctx = begin(&run, TARN__DEED_METHOD);
 
@@ -470,8 +469,20 @@ static void take(uint64_t id)
 	cr_assert(tarn__parcel_lend_plain(&ctx->args, words, 4, 2));
 	cr_assert(zero(int, tarn__type_queue.methods[TARN__QUEUE_TAKE].fn(ctx, &data.q)));
 	commit(0);
+}
+
+static void release(void)
+{
+	struct tarn__queue_slot *s = (void *)data.slot;
+
 	s->word = tarn__mpmc_word(0, TARN__MPMC_DONE, 0);
 	data.q.head.turn = 1;
+}
+
+static void take(uint64_t id)
+{
+	take_and_hold(id);
+	release();
 }
 
 /* The queue waited for what its taker had said already, and the run was never used again. */
@@ -517,4 +528,55 @@ Test(queue_repair, t12_what_was_taken_is_not_let_go_once_more_when_its_taker_lea
 	cr_assert(eq(u32, dropped_late, 0));
 	cr_assert(eq(u64, grow(), TARN__GROW_THERE));
 	cr_assert(eq(u32, dropped, 1));
+}
+
+/* ---- what a consumer could not read ---- */
+
+/* What the producer said, and the server reads late: the item refers to a block. */
+static void stash_late(void)
+{
+	const uint64_t words[] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 0,
+				   tarn__slot_head(TARN_KIND_BLOCK, 0, 0), sizeof data.more };
+	struct tarn_block *b;
+	struct tarn__look at;
+	struct tarn__run run;
+	tarn_context *ctx = begin(&run, TARN__DEED_METHOD);
+
+	cr_assert(zero(int, look(&run, MORE, &at)));
+	b = tarn__context_lend(ctx, MORE, &at);
+	cr_assert(tarn__parcel_lend(&ctx->args, words, 4, 2, &b, 1, false) == 0);
+	cr_assert(zero(int, tarn__type_queue.methods[TARN__QUEUE_STASH].fn(ctx, &data.q)));
+	commit(0);
+}
+
+/* It asks for the end of the item, and that is read before what the producer said: the queue kept it for ever, and its
+ * run was never used again. */
+static void unread(bool was_taken, bool is_released)
+{
+	struct tarn__queue_slot *s = (void *)data.slot;
+
+	dropped_late = 0;
+	prepare(TARN__MPMC_TAKE, 0, RUNS);
+	s->stash = 0;
+	if (was_taken)
+		take_and_hold(KEPT);
+	cr_assert(zero(int, done()));
+	if (is_released)
+		release();
+	stash_late();
+	if (!is_released)
+		release();
+	cr_assert(eq(u32, held, dropped_late));
+	cr_assert(eq(u64, grow(), TARN__GROW_THERE));
+	cr_assert(eq(u32, dropped, 0));
+}
+Test(queue_repair, t12_what_could_not_be_read_before_it_was_kept_is_not_kept)
+{
+	unread(false, false);
+	unread(false, true);
+}
+Test(queue_repair, t12_what_could_not_be_read_when_it_was_taken_goes_once)
+{
+	unread(true, false);
+	unread(true, true);
 }
