@@ -199,7 +199,12 @@ static void word_at(const char *text, unsigned n, char ret[WORD_BYTES])
 		text = strchr(text, ' ');
 		text += text != NULL;
 	}
-	snprintf(ret, WORD_BYTES, "%.*s", text != NULL ? (int)strcspn(text, " \n") : 0, text != NULL ? text : "");
+	size_t bytes = text != NULL ? strcspn(text, " \n") : 0;
+
+	if (bytes >= WORD_BYTES)
+		bytes = WORD_BYTES - 1;
+	memcpy(ret, text != NULL ? text : "", bytes);
+	ret[bytes] = '\0';
 }
 
 /* A line of /proc/self/mountinfo: "ID PARENT DEV ROOT MOUNT OPTIONS... - TYPE SOURCE OPTIONS".
