@@ -269,23 +269,22 @@ static bool can_stash(const struct tarn__queue_slot *s, uint64_t turn, uint64_t 
  * references goes, be it another item's: so they stay, and are held where that can be. Where it cannot the queue has
  * none.
  */
-static void keep_with_caller(tarn_context *ctx, const tarn_parcel *args, unsigned n_kept, unsigned n_due)
+static void keep_with_caller(tarn_context *ctx, const tarn_parcel *args, const uint64_t *kept, unsigned n_kept,
+			     unsigned n_due)
 {
 	const unsigned n = tarn_parcel_count(args) - 1;
 
 	for (unsigned k = 1; k <= n; k++) {
 		bool due = k > n - n_due;
-		tarn_block *block;
-		uint64_t id;
+		tarn_block *block = NULL;
 
-		if (tarn_value_block(tarn_parcel_at(args, k), &block) < 0)
-			continue;
-		id = tarn_block_id(block);
-		tarn__self_give(ctx, id);
+		/* What is no block is given by the queue alone. */
+		if (tarn_value_block(tarn_parcel_at(args, k), &block) == 0)
+			tarn__self_give(ctx, tarn_block_id(block));
 		if (k <= n_kept && !due)
-			tarn_self_drop(ctx, id);
-		else if (k > n_kept + 1 && due)
-			tarn__self_hold_id(ctx, id); /* not the one that failed */
+			tarn_self_drop(ctx, kept[k - 1]);
+		else if (block != NULL && k > n_kept + 1 && due)
+			tarn__self_hold_id(ctx, tarn_block_id(block)); /* not the one that failed */
 	}
 }
 
@@ -301,7 +300,7 @@ static int stash(tarn_context *ctx, void *self)
 	unsigned n = tarn_parcel_count(args) - 1;
 	struct tarn__queue_slot *s;
 	struct view v;
-	uint64_t turn, id = 0;
+	uint64_t turn, id[TARN__QUEUE_REFS];
 	int r = tarn_value_uint(tarn_parcel_at(args, 0), &turn);
 
 	if (r < 0)
@@ -326,13 +325,13 @@ static int stash(tarn_context *ctx, void *self)
 		named = n; /* somebody lies */
 	r = brief ? -ENOMEM : 0;
 	while (k < n && r == 0) {
-		r = tarn__stash_hold(ctx, tarn_parcel_at(args, k + 1), &id);
+		r = tarn__stash_hold(ctx, tarn_parcel_at(args, k + 1), &id[k]);
 		k += r == 0;
 	}
 	if (r == -TARN_EREMOTE)
 		return r; /* thrown: it is no reference */
 	if (r < 0)
-		keep_with_caller(ctx, args, k, brief ? 0 : named);
+		keep_with_caller(ctx, args, id, k, brief ? 0 : named);
 	if (past)
 		return 0;
 	if (r < 0) {

@@ -50,6 +50,7 @@ static void step(void)
 	}
 }
 
+static bool kept_is_object; /* and no block */
 static int look(struct tarn__run *run, uint64_t id, struct tarn__look *ret)
 {
 	(void)run;
@@ -58,6 +59,8 @@ static int look(struct tarn__run *run, uint64_t id, struct tarn__look *ret)
 	*ret = id == TABLE ? (struct tarn__look){ .offset = offsetof(struct data, run), .size = sizeof data.run }
 	       : id == SLOTS ? (struct tarn__look){ .offset = offsetof(struct data, slot), .size = sizeof data.slot }
 			     : (struct tarn__look){ .offset = offsetof(struct data, more), .size = sizeof data.more };
+	if (id == KEPT && kept_is_object)
+		ret->state = TARN__DIR_OBJECT;
 	return 0;
 }
 
@@ -668,6 +671,8 @@ static void stash_without_memory(uint64_t first, uint64_t second)
 	ctx->offer = &offer;
 	ctx->caller.client = DEAD;
 	for (unsigned k = 0; k < 2; k++) {
+		if (ids[k] == KEPT && kept_is_object)
+			words[2 + 2 * k] = tarn__slot_head(TARN_KIND_OBJECT, k, 0);
 		cr_assert(zero(int, look(&run, ids[k], &at)));
 		b[k] = tarn__context_lend(ctx, ids[k], &at);
 	}
@@ -705,4 +710,19 @@ Test(queue_repair, t12_what_cannot_be_kept_of_an_item_is_let_go_but_for_what_its
 		cr_assert(eq(u32, holds[KEPT], k == 0 ? 1 : 2));
 		cr_assert(eq(u64, s->stash, tarn__stash_word(0, TARN__STASH_FAILED)));
 	}
+}
+
+/* What was no block, and was held before there was no memory for another, was the queue's until its end. */
+Test(queue_repair, t12_an_object_that_is_kept_beside_what_cannot_be_is_let_go)
+{
+	struct tarn__queue_slot *s = (void *)data.slot;
+
+	kept_is_object = true;
+	prepare(TARN__MPMC_FULL, 0, RUNS);
+	s->stash = 0;
+	holds[KEPT] = 1; /* for another item */
+	holds[MORE] = 0;
+	stash_without_memory(KEPT, MORE);
+	cr_assert(eq(u64, s->stash, tarn__stash_word(0, TARN__STASH_FAILED)));
+	cr_assert(eq(u32, holds[KEPT], 1));
 }
