@@ -96,6 +96,7 @@ static bool begin_again(struct server *s, const struct running *now, int signal)
 		return false;
 	}
 	h->again.times = same ? h->again.times + 1 : 1;
+	tarn__compiler_barrier(); /* or another's number is this one's if we are killed in between */
 	/* Cut short it may be through, and each call like it takes as many servers. */
 	s->gave_up |= now->own == RUNNING_BOOKS && h->again.times > BOOKS_WHOLE;
 	h->again.position = now->position;
