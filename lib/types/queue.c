@@ -464,9 +464,20 @@ static int leave(const struct view *v, const uint64_t *slot, uint64_t turn)
 	return r;
 }
 
-/* Of an item that could not be read, for @r: ends it, with what it refers to. An evicted client asks for nothing any
- * more, but what it says of references is read. The thread's last failure stays. False: what the item refers to
- * is still the queue's: it stays in our hands until our end. */
+/* Ends what the item refers to, which could not be read for @r. An evicted client asks for nothing any more, but
+ * what it says of references is read; so it is where servers are killed in what it asks: a unit of each is ours then,
+ * until our end. False: it is still the queue's. */
+static bool end_refs(const struct view *v, const uint64_t *slot, uint64_t turn, int r)
+{
+	if (r != -TARN_EEVICTED)
+		r = call_done(v, turn);
+	if (r == -TARN_EEVICTED || r == -TARN_EINTERRUPTED)
+		return leave(v, slot, turn) == 0;
+	return true;
+}
+
+/* Of an item that could not be read, for @r: ends it, with what it refers to. The thread's last failure stays. False:
+ * what it refers to is still the queue's: it stays in our hands until our end. */
 static bool end_unread(const struct view *v, const uint64_t *slot, uint64_t turn, int r)
 {
 	const struct tarn__queue_slot *s = (const void *)slot;
@@ -477,7 +488,7 @@ static bool end_unread(const struct view *v, const uint64_t *slot, uint64_t turn
 	if (keeps(v))
 		finish(v, turn);
 	else if (tarn__item_refs(tarn__load_relaxed(&s->head)) != 0)
-		ended = r == -TARN_EEVICTED ? leave(v, slot, turn) == 0 : call_done(v, turn) != -TARN_EEVICTED;
+		ended = end_refs(v, slot, turn, r);
 	if (fault != NULL)
 		tarn__fail_fault(fault);
 	else if (why.code < 0)
@@ -844,7 +855,8 @@ static uint64_t lost_since(struct tarn__queue *q)
 	 * who is told needs no more than that nobody else is. */
 	uint64_t told = tarn__load_relaxed(&q->lost_told), lost = tarn__load_relaxed(&q->lost);
 
-	while ((int64_t)(lost - told) > 0)
+	/* Who goes on changing it is no joiner, each of whom tells all: then nothing is told now. */
+	for (unsigned k = 0; k < TARN__QUEUE_TRIES && (int64_t)(lost - told) > 0; k++)
 		if (__atomic_compare_exchange_n(&q->lost_told, &told, lost, false, __ATOMIC_RELAXED,
 						__ATOMIC_RELAXED))
 			return lost - told;
