@@ -79,8 +79,8 @@ int tarn_queue_new(tarn_client *client, const tarn_queue_options *options, tarn_
 /* ---- putting ---- */
 
 /* Gets the server to link the run that is to have the next turn. 0: look again, positive: there is
- * no place for it now. */
-static int grow(const struct view *v)
+ * no place for it now. A server that hangs is waited for as long as the caller may wait, and some seconds at least. */
+static int grow(const struct view *v, int64_t timeout_ns)
 {
 	uint64_t k = tarn__load_acquire(&v->m.tail->turn) / v->m.n;
 	tarn_block *block = NULL;
@@ -91,13 +91,13 @@ static int grow(const struct view *v)
 
 	for (int i = 0; i < 2 && what == TARN__GROW_BLOCK && r == 0; i++) {
 		if (i == 1)
-			r = tarn_block_new(v->client, v->m.n * v->m.stride, 0, &block);
+			r = tarn__block_new_patient(v->client, v->m.n * v->m.stride, timeout_ns, &block);
 		if (r < 0)
 			break;
 		tarn_builder_init(&b);
 		tarn_put_uint(&b, k);
 		tarn_put_block(&b, block);
-		r = tarn_call_n(v->object, TARN__QUEUE_GROW, &b, &p, TARN_FOREVER);
+		r = tarn_call_n(v->object, TARN__QUEUE_GROW, &b, &p, tarn__patience_for(timeout_ns));
 		tarn_builder_fini(&b);
 		if (r == 0) {
 			r = tarn_value_int(tarn_parcel_at(&p, 0), &what);
@@ -130,7 +130,7 @@ static int claim(const struct view *v, uint64_t *ret_turn, uint64_t **ret_slot, 
 		if (tarn__likely(got == TARN__MPMC_OK))
 			break;
 		if (got == TARN__MPMC_RUN) {
-			r = grow(v);
+			r = grow(v, timeout_ns);
 			if (r == 0)
 				continue;
 			if (r < 0)
@@ -208,7 +208,7 @@ int tarn_queue_put(tarn_object *queue, const tarn_builder *item, int64_t timeout
 	int r = view_open(queue, &v);
 
 	if (tarn__likely(r == 0))
-		r = tarn__item_begin(queue, tarn__item_room(v.m.stride), TARN__QUEUE_REFS, item,
+		r = tarn__item_begin(queue, tarn__item_room(v.m.stride), TARN__QUEUE_REFS, item, timeout_ns,
 				     &out);
 	if (tarn__unlikely(r < 0))
 		return r;
