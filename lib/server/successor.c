@@ -78,7 +78,7 @@ static void put_back(struct server *s, const struct running *now)
  * using what it was to be given, the method is cut short before that (BOOKS_WHOLE).
  */
 static_assert(AGAIN_MOST + 1 < KEEPER_FAST_MOST && BOOKS_MOST + 1 < KEEPER_FAST_MOST && TOLD_MOST < KEEPER_FAST_MOST,
-	      "the call is given up before the arena: the keeper then counts anew");
+	      "the call is given up, or cut short, before the arena: the keeper then counts anew");
 static bool begin_again(struct server *s, const struct running *now, int signal)
 {
 	struct state_head *h = s->st.head;
@@ -96,6 +96,8 @@ static bool begin_again(struct server *s, const struct running *now, int signal)
 		return false;
 	}
 	h->again.times = same ? h->again.times + 1 : 1;
+	/* Cut short it may be through, and each call like it takes as many servers. */
+	s->gave_up |= now->own == RUNNING_BOOKS && h->again.times > BOOKS_WHOLE;
 	h->again.position = now->position;
 	h->again.lane = now->lane;
 	h->again.incarnation = incarnation;

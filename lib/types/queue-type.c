@@ -385,10 +385,10 @@ static int take(tarn_context *ctx, void *self)
 	 * queue holds of it goes all the same. */
 	if (r == -TARN_ESTALE)
 		r = 0;
-	if (r == 0 && tarn__context_is_brief(ctx))
-		return 0;
+	/* Cut short it is the queue's until its end. But it is noted, which takes no memory: else the slot waits for
+	 * this message, and its run is never over. */
 	if (r == 0 && view_open(ctx, self, &v) && !(v.q->flags & TARN__QUEUE_KEEP) &&
-	    take_note(&v, slot_of(&v, turn), turn, tarn_context_caller(ctx).client))
+	    take_note(&v, slot_of(&v, turn), turn, tarn_context_caller(ctx).client) && !tarn__context_is_brief(ctx))
 		r = tarn__self_drop_late(ctx, id);
 	return r < 0 ? tarn_throw(ctx, "MemoryError", "item %llu of the queue cannot be given",
 				  (unsigned long long)turn) : 0;

@@ -51,7 +51,13 @@ static const struct state_head *meta_find(void)
 	return found;
 }
 
-static bool in_method_of(uint64_t object)
+static bool is_cut_short(const struct state_head *head)
+{
+	return head->running.own == RUNNING_BOOKS && head->again.times > BOOKS_WHOLE &&
+	       head->again.lane == head->running.lane && head->again.position == head->running.position;
+}
+
+static bool in_method_of(uint64_t object, bool whole)
 {
 	static const struct state_head *head;
 	static bool serves; /* what the last server had begun is taken note of */
@@ -59,7 +65,8 @@ static bool in_method_of(uint64_t object)
 	if (head == NULL)
 		head = meta_find();
 	serves |= head != NULL && head->running.lane == NIL;
-	return serves && head->running.lane != NIL && head->running.id == object;
+	return serves && head->running.lane != NIL && head->running.id == object &&
+	       !(whole && is_cut_short(head));
 }
 
 /* Committed: who dies now has lost nothing of what was said to it. */
@@ -96,7 +103,7 @@ void tarn__meta_hook(void)
 	if (!looked)
 		s = steps_map(getenv(VARIABLE));
 	looked = true;
-	if (s != NULL && s->in_object != 0 && in_method_of(s->object)) {
+	if (s != NULL && s->in_object != 0 && in_method_of(s->object, s->whole != 0)) {
 		s->in_object--;
 		die(s);
 	}

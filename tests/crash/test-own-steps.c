@@ -12,6 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/client/object.h"
+#include "lib/types/queue.h"
+#include "lib/types/types.h"
 #include "server-steps.h"
 #include "tarn/process.h"
 
@@ -460,6 +463,62 @@ PLAIN_TEST_TIMEOUT(k4_a_server_that_is_often_killed_when_an_item_is_put_keeps_no
 PLAIN_TEST_TIMEOUT(k4_a_server_that_is_always_killed_when_an_item_is_put_loses_no_more_than_that, 300)
 {
 	killed_in_stash(1000);
+}
+
+/* As what kills may be what the rest takes: then cutting short helps, and each of an item's calls takes five servers.
+ * The keeper gave the arena up at the second. */
+PLAIN_TEST_TIMEOUT(k4_a_server_that_is_always_killed_unless_it_is_brief_is_replaced_however_many_calls_that_are, 300)
+{
+	struct world w = killed_in_books(0);
+	tarn_parcel p;
+
+	w.steps->whole = 1;
+	__atomic_store_n(&w.steps->in_object, 1000, __ATOMIC_RELEASE);
+	OK(tarn_client_ping(w.c, TARN_FOREVER)); /* the server has seen it */
+	OK(tarn_queue_get(w.ring_d, &p, TARN_FOREVER));
+	OK(tarn_client_ping(w.d, TARN_FOREVER));
+	PLAIN_EQ(w.steps->kills, 2 * 5);
+	__atomic_store_n(&w.steps->in_object, 0, __ATOMIC_RELEASE);
+	item_is(&p, w.n);
+	tarn_parcel_fini(&p);
+	arena_settle(w.d);
+	use_queue(&w, w.ring, w.ring_d, false);
+	killed_in_books_end(&w);
+}
+
+/* Its slot said for ever that one is to take what the queue had of it, so its run was never over: when its place in
+ * the table was to be another's, 2,097,152 items later, puts had no room any more. */
+PLAIN_TEST_TIMEOUT(k4_an_item_that_was_taken_in_brief_holds_up_no_later_run, 300)
+{
+	struct world w = killed_in_books(0);
+	tarn_object *q, *q_d;
+	const struct tarn__queue *in;
+	uint64_t n;
+
+	get(w.ring_d, w.n, false);
+	OK(tarn_queue_new(w.c, NULL, &q));
+	in = tarn__object_instance(q, &tarn__type_queue);
+	q_d = passed(q, w.d);
+	put(&w, q);
+	arena_settle(w.c);
+	w.steps->object = tarn_object_id(q);
+	w.steps->whole = 1;
+	__atomic_store_n(&w.steps->in_object, 1000, __ATOMIC_RELEASE);
+	OK(tarn_client_ping(w.c, TARN_FOREVER)); /* the server has seen it */
+	get(q_d, w.n, false);
+	OK(tarn_client_ping(w.d, TARN_FOREVER));
+	PLAIN_EQ(w.steps->kills, 2 * 5);
+	__atomic_store_n(&w.steps->in_object, 0, __ATOMIC_RELEASE);
+	arena_settle(w.d);
+	for (uint64_t k = 0; k < 5 * (uint64_t)TARN__QUEUE_RUN; k++) {
+		OK(tarn_queue_putf(q, 0, "Q", k));
+		OK(tarn_queue_getf(q_d, 0, "Q", &n));
+		PLAIN_EQ(n, k);
+	}
+	PLAIN_EQ(tarn__load_relaxed(&in->runs_made), 1); /* the first, again and again */
+	tarn_object_unref(q);
+	tarn_object_unref(q_d);
+	killed_in_books_end(&w);
 }
 
 PLAIN_MAIN()
