@@ -785,7 +785,7 @@ PLAIN_TEST(t13_one_open_task_does_not_keep_the_memory_of_those_behind_it)
 }
 
 /* Its run's place in the table is the one of items 512 runs later. */
-PLAIN_TEST(t13_one_open_task_stays_open_however_many_pass_it)
+PLAIN_TEST_TIMEOUT(t13_one_open_task_stays_open_however_many_pass_it, 120)
 {
 	struct user u = user_open();
 	tarn_object *q = queue_new(u.c, 7, TARN_QUEUE_JOINABLE);
@@ -807,7 +807,7 @@ PLAIN_TEST(t13_one_open_task_stays_open_however_many_pass_it)
 	FAILS(tarn_queue_join(q, 0), EAGAIN);
 	OK(tarn_queue_ack(q, first));
 	OK(tarn_queue_join(q, 0));
-	for (int i = 0; i < 20000; i++) {
+	for (int i = 0; i < 2000; i++) {
 		put(q, i);
 		OK(tarn_queue_get_item(q, &p, &n, 0));
 		tarn_parcel_fini(&p);
