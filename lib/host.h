@@ -90,6 +90,8 @@ struct tarn__reactor_ops {
 	int (*drop)(struct tarn__run *run, uint64_t id);
 	/* Is @id alive, and what is it? -TARN_ESTALE. */
 	int (*look)(struct tarn__run *run, uint64_t id, struct tarn__look *ret);
+	/* Has the run's object an edge to it? NULL: it may look at whatever there is. */
+	bool (*holds)(struct tarn__run *run, uint64_t id);
 	/* A new object of @t, all 0, that nobody holds yet. */
 	int (*make)(struct tarn__run *run, const struct tarn__served *t, uint64_t *ret_id,
 		    void **ret_self);
@@ -127,6 +129,7 @@ struct tarn__run {
 	void *turn;                      /* the reactor's own */
 	bool *deferred;                  /* set by the method: an executor is to run it. NULL: cannot be */
 	bool succeeded;                  /* set by the reactor before run_end(): all of it is done */
+	bool brief;                      /* see tarn__context_is_brief() */
 	uint64_t from;                   /* DEED_DEPARTED: where the part before left off; 0: the first */
 	bool repeatable;                 /* set by call(): another call() may follow at once */
 

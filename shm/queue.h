@@ -51,7 +51,8 @@ struct tarn__queue {
 	struct tarn__bell space; /* when one is taken */
 	struct tarn__bell done;  /* when one is done */
 	uint64_t lost_told;      /* by joiners: so many of the lost one of them has been told of */
-	uint64_t spare4[4];
+	uint64_t looked_to;      /* by the server: a run; where it goes on looking for one that is over. A hint */
+	uint64_t spare4[3];
 
 	/* SYNC user: a bit for each client that may be at a slot. Set by itself before it looks
 	 * for one; cleared by the server, which looks at slots only if it is set. */
@@ -82,6 +83,10 @@ static inline void tarn__queue_use(struct tarn__queue *q, uint32_t client)
 	if (tarn__unlikely((tarn__load_relaxed(word) & bit) == 0))
 		__atomic_fetch_or(word, bit, __ATOMIC_RELAXED);
 }
+
+/* Rounds of who changes a word that any client can write to. Others that have a reason to change it end a round
+ * each, and are not that many; one that has none is not waited for. */
+#define TARN__QUEUE_TRIES 1000u
 
 /* How many; a generation, so that who found none can say so unless there are new ones. */
 static inline uint64_t tarn__retries_word(uint64_t generation, uint64_t n)

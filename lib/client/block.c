@@ -94,7 +94,7 @@ static int check_size(tarn_client *client, size_t size)
 }
 
 static int get(tarn_client *client, uint64_t size, unsigned flags, uint64_t align,
-	       int64_t timeout_ns, tarn_block **ret)
+	       int64_t timeout_ns, int64_t patience_ns, tarn_block **ret)
 {
 	struct tarn__lane *l;
 	struct tarn_block *b;
@@ -104,7 +104,7 @@ static int get(tarn_client *client, uint64_t size, unsigned flags, uint64_t alig
 		return r;
 	if (tarn__backlog_any(client))
 		tarn__backlog_post(l);
-	r = tarn__cache_get(l, size, align, timeout_ns, &b);
+	r = tarn__cache_get(l, size, align, timeout_ns, patience_ns, &b);
 	if (r == 0 && l->cache.bin[b->bin].n <= l->cache.bin[b->bin].low &&
 	    l->cache.bin[b->bin].batch != 0)
 		tarn__cache_ahead(l, b->bin);
@@ -126,7 +126,14 @@ int tarn__block_new_slow(tarn_client *client, size_t size, unsigned flags, tarn_
 	if (flags & ~(unsigned)TARN_BLOCK_ZEROED)
 		return tarn__fail(-EINVAL, "Unknown flags 0x%x for a block; TARN_BLOCK_ZEROED is "
 				  "the only one.", flags);
-	return get(client, size, flags, TARN__LINE, 0, ret);
+	return get(client, size, flags, TARN__LINE, 0, TARN__HUNG_NS, ret);
+}
+
+int tarn__block_new_patient(tarn_client *client, size_t size, int64_t timeout_ns, tarn_block **ret)
+{
+	int r = check_size(client, size);
+
+	return r < 0 ? r : get(client, size, 0, TARN__LINE, 0, tarn__patience_for(timeout_ns), ret);
 }
 
 int tarn_block_new_with(tarn_client *client, size_t size, const tarn_block_options *options,
@@ -160,7 +167,7 @@ int tarn_block_new_with(tarn_client *client, size_t size, const tarn_block_optio
 		align = align < tarn__os_page() ? tarn__os_page() : align;
 		bytes = tarn__round_up(bytes, tarn__os_page());
 	}
-	r = get(client, bytes, 0, align, o->timeout_ns, &b);
+	r = get(client, bytes, 0, align, o->timeout_ns, o->timeout_ns < 0 ? TARN__FOREVER : TARN__HUNG_NS, &b);
 	if (r < 0)
 		return r;
 	b->size = size;

@@ -9,6 +9,9 @@
 #define TARN__ALIGN_MAX (1ull << 30)
 
 int tarn__block_new_slow(tarn_client *client, size_t size, unsigned flags, tarn_block **ret);
+/* As tarn_block_new(), for who may wait @timeout_ns (or for ever) for a server that hangs; in a full arena it fails
+ * as soon. */
+int tarn__block_new_patient(tarn_client *client, size_t size, int64_t timeout_ns, tarn_block **ret);
 
 /* The block behind a slice, or @b itself. */
 static inline struct tarn_block *tarn__whole(const struct tarn_block *b)

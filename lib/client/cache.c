@@ -16,7 +16,6 @@
 #include "lib/probe.h"
 
 #define POISON 0xdb
-#define HUNG_NS 10000000000u /* an ALLOC is answered sooner unless the server hangs */
 #define WAIT_MAX_NS 3600000000000u
 #define AHEAD_LEAST 8u /* blocks: smaller batches do not ask ahead */
 #define AHEAD 0 /* wait_ns of who does not wait: nobody is asked to give back for it */
@@ -315,9 +314,9 @@ static unsigned next_batch(struct tarn__cache *k, struct tarn__bin *bin, uint64_
 	return n < TARN__ASK_BLOCKS ? n : TARN__ASK_BLOCKS;
 }
 
-/* Asks for at least one block and waits for it. */
+/* Asks for at least one block and waits for it. @patience_ns: for an answer. */
 static int ask_now(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t timeout_ns,
-		   struct tarn_block **ret)
+		   int64_t patience_ns, struct tarn_block **ret)
 {
 	unsigned at = tarn__bin_of(size), n = 1;
 	uint64_t bytes = ask_bytes(size), wait_ns;
@@ -332,8 +331,8 @@ static int ask_now(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t 
 	build(&a, n, bytes, align <= TARN__LINE ? 0 : align, wait_ns);
 	l->cache.granted = 0;
 	TARN__PROBE3(alloc_slow, size, align, n);
-	r = tarn__lane_ask(l, &a, slots_for(n), at, tarn__deadline((int64_t)(wait_ns + HUNG_NS)),
-			   &s);
+	r = tarn__lane_ask(l, &a, slots_for(n), at,
+			   tarn__deadline(patience_ns < 0 ? TARN__FOREVER : (int64_t)wait_ns + patience_ns), &s);
 	if (r < 0)
 		return r;
 	r = tarn__reply_error(&s);
@@ -367,7 +366,7 @@ static struct tarn_block *look(struct tarn__lane *l, uint64_t size, uint64_t ali
 }
 
 int tarn__cache_get(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t timeout_ns,
-		    struct tarn_block **ret)
+		    int64_t patience_ns, struct tarn_block **ret)
 {
 	struct tarn_block *b = look(l, size, align);
 	bool gave_back = false;
@@ -383,10 +382,10 @@ int tarn__cache_get(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t
 
 		if (l->allocs > 0) {
 			/* One at a time; what comes may be what we want. */
-			r = tarn__lane_reply_wait(l, tarn__deadline((int64_t)HUNG_NS));
+			r = tarn__lane_reply_wait(l, tarn__deadline(patience_ns));
 			b = r == 0 ? look(l, size, align) : NULL;
 		} else {
-			r = ask_now(l, size, align, timeout_ns, &b);
+			r = ask_now(l, size, align, timeout_ns, patience_ns, &b);
 			if (r == -ETIMEDOUT && timeout_ns < 0)
 				continue; /* the longest wait of one message is over */
 			/* Ours to give, and the server may not have waited for it long enough. */

@@ -73,10 +73,23 @@ void tarn__cache_init(struct tarn__cache *k, uint64_t limit, bool poison);
 
 struct tarn__lane;
 
-/* Pops a block of at least @size at @align, asking the server if need be. The caller owns
- * its one reference. Writes the sentence of a failure. */
+#define TARN__HUNG_NS INT64_C(10000000000) /* memory is answered for sooner, unless the server hangs */
+
+/* How long an answer is waited for by who has @timeout_ns for all: a server that does not hang is not given up. */
+static inline int64_t tarn__patience_for(int64_t timeout_ns)
+{
+	const int64_t most = INT64_MAX / 2; /* one can add to it */
+
+	if (timeout_ns < 0)
+		return TARN__FOREVER;
+	return timeout_ns > most ? most : timeout_ns > TARN__HUNG_NS ? timeout_ns : TARN__HUNG_NS;
+}
+
+/* Pops a block of at least @size at @align, asking the server if need be; in a full arena it waits @timeout_ns for
+ * memory, and for an answer of the server @patience_ns (tarn__patience_for()) beyond that: -ETIMEDOUT. The caller
+ * owns its one reference. Writes the sentence of a failure. */
 int tarn__cache_get(struct tarn__lane *l, uint64_t size, uint64_t align, int64_t timeout_ns,
-		    struct tarn_block **ret);
+		    int64_t patience_ns, struct tarn_block **ret);
 /* Asks ahead for @bin, which runs low. */
 void tarn__cache_ahead(struct tarn__lane *l, unsigned bin);
 /* Puts a block that nobody was told of back, with poison if wanted. */

@@ -21,7 +21,7 @@ static int spill(struct tarn__lane *l, const struct tarn__payload *p, struct tar
 {
 	uint64_t bytes = (uint64_t)p->n_words * 8;
 	struct tarn_block *b;
-	int r = tarn__cache_get(l, bytes, TARN__LINE, 0, &b);
+	int r = tarn__cache_get(l, bytes, TARN__LINE, 0, TARN__HUNG_NS, &b);
 
 	if (r < 0)
 		return r;

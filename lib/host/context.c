@@ -434,6 +434,9 @@ int tarn__self_memory(tarn_context *ctx, uint64_t id, struct tarn__memory *ret)
 	if (at.state & (TARN__DIR_OBJECT | TARN__DIR_CHANNEL))
 		return tarn__fail(-TARN_EKIND, "%u:%llu is no block.", tarn__id_index(id),
 				  (unsigned long long)tarn__id_generation(id));
+	if (ctx->run->ops->holds != NULL && !ctx->run->ops->holds(ctx->run, id))
+		return tarn__fail(-TARN_ESTALE, "%u:%llu is none of the object's.", tarn__id_index(id),
+				  (unsigned long long)tarn__id_generation(id));
 	*ret = (struct tarn__memory){ ctx->host->data + at.offset, at.size, at.offset };
 	return 0;
 }

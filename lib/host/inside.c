@@ -22,6 +22,11 @@ bool tarn__context_is_inline(const tarn_context *ctx)
 	return ctx->run != NULL;
 }
 
+bool tarn__context_is_brief(const tarn_context *ctx)
+{
+	return ctx->run != NULL && ctx->run->brief;
+}
+
 int tarn__context_defer(tarn_context *ctx)
 {
 	if (ctx->run != NULL && ctx->run->deferred != NULL)

@@ -357,6 +357,16 @@ static void note_end(struct tarn_process *p, const siginfo_t *si)
 	tarn__futex_wake(&p->ended, INT32_MAX);
 }
 
+/* It was not started, and may be again: with pipes of its own. */
+static void capture_undo(struct tarn_process *p)
+{
+	for (int i = 0; i < 2; i++) {
+		if (p->in[i].fd >= 0)
+			close(p->in[i].fd);
+		p->in[i].fd = -1;
+	}
+}
+
 /* Locked. */
 static int start(struct tarn_process *p)
 {
@@ -370,8 +380,10 @@ static int start(struct tarn_process *p)
 	for (int i = 0; i < 2; i++)
 		if (ends[i] >= 0)
 			close(ends[i]);
-	if (r < 0)
+	if (r < 0) {
+		capture_undo(p);
 		return r;
+	}
 	close(p->order_fd);
 	p->order_fd = -1;
 	p->state = TARN_PROCESS_RUNNING;

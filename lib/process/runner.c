@@ -30,7 +30,10 @@ struct tarn_runner {
 	enum state state;
 	struct tarn__station station;
 	uint64_t posted, taken;
+	uint64_t unwanted; /* bit n % 64: the n'th call was given up, and its result is nobody's */
 };
+#define UNTAKEN_MOST 64u
+static_assert(2 * TARN__STATION_RING + 1 <= UNTAKEN_MOST, "not taken: what the channels hold, and one that runs");
 
 static void runner_free(struct tarn_runner *r)
 {
@@ -230,23 +233,59 @@ int tarn_runner_restart(tarn_runner *runner, const tarn_builder *args, int64_t t
 	return r;
 }
 
+static int64_t left_until(uint64_t deadline)
+{
+	const uint64_t now = tarn__now();
+
+	if (deadline == UINT64_MAX)
+		return TARN_FOREVER;
+	return deadline > now ? (int64_t)(deadline - now) : 0;
+}
+
+static uint64_t bit_of(uint64_t call)
+{
+	return UINT64_C(1) << call % UNTAKEN_MOST;
+}
+
+/* Locked. The next result that somebody wants, as it came. It is taken, whether it can be read or not. */
+static int next_answer(struct tarn_runner *r, int64_t timeout_ns, struct tarn_block **ret)
+{
+	const uint64_t deadline = tarn__deadline(timeout_ns);
+	uint64_t tag;
+	bool wanted;
+
+	if (r->posted - r->taken == (unsigned)__builtin_popcountll(r->unwanted))
+		return tarn__fail(-TARN_ESTATE, "Runner %s: no call was posted whose result was not taken.",
+				  r->name);
+	do {
+		int code = tarn__station_recv_item(&r->station, ret, &tag, left_until(deadline));
+
+		if (code == -TARN_ECLOSED)
+			return fail_gone(r);
+		if (code < 0)
+			return tarn__fail_late(code, timeout_ns);
+		wanted = (r->unwanted & bit_of(r->taken)) == 0;
+		r->unwanted &= ~bit_of(r->taken++);
+		if (!wanted)
+			tarn__carried_drop(*ret);
+	} while (!wanted);
+	return 0;
+}
+
 /* Locked. */
 static int take(struct tarn_runner *r, int64_t timeout_ns, tarn_parcel *ret)
 {
+	struct tarn_block *item;
 	tarn_parcel answer;
 	tarn_builder results;
-	uint64_t tag;
-	int code;
+	int code = next_answer(r, timeout_ns, &item);
 
-	if (r->taken == r->posted)
-		return tarn__fail(-TARN_ESTATE, "Runner %s: no call was posted whose result was not taken.",
-				  r->name);
-	code = tarn__station_recv(&r->station, &answer, &tag, timeout_ns);
-	if (code == -TARN_ECLOSED)
-		return fail_gone(r);
 	if (code < 0)
 		return code;
-	r->taken++;
+	code = tarn__carried_read(item, &answer);
+	tarn__carried_drop(item);
+	if (code < 0)
+		return code;
 	tarn_builder_init(&results);
 	code = tarn__answer_results(&answer, &results);
 	if (code == 0 && ret != NULL)
@@ -268,6 +307,20 @@ int tarn_runner_rejoin(tarn_runner *runner, int64_t timeout_ns, tarn_parcel *ret
 	return r;
 }
 
+/* Locked. A result that comes when nobody waits for it any more must not become the next call's. */
+static int post_and_take(struct tarn_runner *r, const tarn_builder *args, int64_t timeout_ns, tarn_parcel *ret)
+{
+	int code = post(r, args, timeout_ns);
+
+	if (code < 0)
+		return code;
+	const uint64_t mine = r->posted - 1;
+	code = tarn__fail_late(take(r, timeout_ns, ret), TARN_FOREVER); /* it was begun */
+	if (code == -ETIMEDOUT)
+		r->unwanted |= bit_of(mine); /* not taken: it is the last */
+	return code;
+}
+
 int tarn_runner_call(tarn_runner *runner, const tarn_builder *args, int64_t timeout_ns,
 		     tarn_parcel *ret_result)
 {
@@ -275,9 +328,7 @@ int tarn_runner_call(tarn_runner *runner, const tarn_builder *args, int64_t time
 
 	if (r < 0)
 		return r;
-	r = runner->state == STARTED ? post(runner, args, timeout_ns) : fail_not_started(runner);
-	if (r == 0)
-		r = tarn__fail_late(take(runner, timeout_ns, ret_result), TARN_FOREVER); /* it was begun */
+	r = runner->state == STARTED ? post_and_take(runner, args, timeout_ns, ret_result) : fail_not_started(runner);
 	pthread_mutex_unlock(&runner->mutex);
 	return r;
 }
@@ -291,14 +342,10 @@ static int join(struct tarn_runner *r, uint64_t deadline)
 		tarn__station_close(&r->station);
 	r->state = JOINING;
 	for (;;) {
-		const uint64_t now = tarn__now();
-		const int64_t left = deadline == UINT64_MAX ? TARN_FOREVER
-				     : deadline > now      ? (int64_t)(deadline - now)
-							   : 0;
 		tarn_parcel answer;
 		uint64_t tag;
 
-		code = tarn__station_recv(&r->station, &answer, &tag, left);
+		code = tarn__station_recv(&r->station, &answer, &tag, left_until(deadline));
 		if (code < 0)
 			break;
 		tarn_parcel_fini(&answer);

@@ -5,10 +5,10 @@
 
 #include "lib/entry.h"
 #include "lib/value/fault.h"
+#include "process.h"
 #include "shm/wake.h"
 #include "worker.h"
 
-#define RING 4u                 /* tasks on their way */
 #define LOOK_NS 20000000        /* between looks at a process that is not ready yet */
 #define PATIENCE_NS 1000000000  /* for the end of one that has closed its channel */
 
@@ -271,10 +271,10 @@ TARN_WORKER(tarn_station)
 
 static int make_channels(struct tarn__station *s, tarn_client *client)
 {
-	int r = tarn_channel_new(client, RING, NULL, &s->tasks);
+	int r = tarn_channel_new(client, TARN__STATION_RING, NULL, &s->tasks);
 
 	if (r == 0)
-		r = tarn_channel_new(client, RING, NULL, &s->answers);
+		r = tarn_channel_new(client, TARN__STATION_RING, NULL, &s->answers);
 	if (r == 0)
 		r = tarn_channel_bind(s->tasks, TARN_PRODUCER);
 	if (r == 0)
@@ -388,13 +388,14 @@ void tarn__station_close(struct tarn__station *s)
 
 tarn_fault *tarn__station_bury(struct tarn__station *s)
 {
-	const tarn_fault *f = NULL;
+	struct tarn_process *p = s->process;
 
-	if (tarn_process_exception(s->process, PATIENCE_NS, &f) == -ETIMEDOUT) {
-		tarn_process_kill(s->process);
-		tarn_process_exception(s->process, TARN_FOREVER, &f);
+	/* What it said before comes before it, unless the program's handler is slow: it may wait for us. */
+	if (tarn__process_await(p, true, tarn__deadline(PATIENCE_NS)) < 0) {
+		tarn_process_kill(p);
+		tarn__process_await(p, false, UINT64_MAX);
 	}
-	return f != NULL ? tarn_fault_ref(f) : NULL;
+	return tarn__process_settle(p) == 0 && p->fault != NULL ? tarn_fault_ref(p->fault) : NULL;
 }
 
 void tarn__station_free(struct tarn__station *s)

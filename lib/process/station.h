@@ -20,6 +20,7 @@ enum tarn__task_mode {
 	TARN__TASK_EACH,     /* a list: each entry is the argument of a call */
 	TARN__TASK_STAR,     /* a list of lists: each has the arguments of a call */
 };
+#define TARN__STATION_RING 4u  /* tasks on their way, and answers */
 #define TARN__READY UINT64_MAX /* the tag of the first answer: of the initializer */
 
 struct tarn__station {

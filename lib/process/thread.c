@@ -28,6 +28,7 @@ struct tarn_thread {
 	tarn_worker_fn *fn;
 	tarn_parcel args, result;
 	struct tarn_worker worker;
+	int code;               /* what came of fn; the thread's */
 	tarn_fault *fault;      /* NULL: none */
 	uint64_t ended_ns;
 	bool terminated;
@@ -107,15 +108,12 @@ static void end(struct tarn_thread *t)
 	tarn__futex_wake(&t->ended, INT32_MAX);
 }
 
-static void *work(void *arg)
+/* With what its function made of it. */
+static void finish(struct tarn_thread *t)
 {
-	struct tarn_thread *t = arg;
 	struct tarn_worker *w = &t->worker;
-	int r = 0;
+	int r = t->code;
 
-	tarn__worker_set(w);
-	if (t->fn != NULL)
-		r = tarn__worker_call(w, t->fn);
 	if (r == 0) {
 		r = tarn_parcel_from(&w->result, &t->result);
 		if (r < 0)
@@ -128,6 +126,29 @@ static void *work(void *arg)
 	tarn_parcel_fini(&t->args);
 	end(t);
 	release(t);
+}
+
+/* By pthread_exit(), or it was cancelled: whoever waits for it is told. */
+static void left_early(void *arg)
+{
+	struct tarn_thread *t = arg;
+
+	tarn_fault_unref(t->worker.fault);
+	t->worker.fault = tarn_fault_new("SystemExit", 0, "thread %s ended before its function returned", t->name);
+	t->code = -TARN_EREMOTE;
+	finish(t);
+}
+
+static void *work(void *arg)
+{
+	struct tarn_thread *t = arg;
+
+	tarn__worker_set(&t->worker);
+	pthread_cleanup_push(left_early, t);
+	if (t->fn != NULL)
+		t->code = tarn__worker_call(&t->worker, t->fn);
+	pthread_cleanup_pop(0);
+	finish(t);
 	return NULL;
 }
 

@@ -617,15 +617,19 @@ static bool reclaim(struct server *s, uint32_t client, uint64_t *until, uint32_t
 	return true;
 }
 
+/* Who uses up what there is for an epoch is the last one in the next: else one with much to be taken back would be
+ * the only one that anything is done for. */
 bool tarn__clients_advance(struct server *s)
 {
 	struct state *st = &s->st;
+	const uint32_t n = st->head->clients_used, from = s->advance_from < n ? s->advance_from : 0;
 	uint64_t until = 0;
 	uint32_t told = DEPARTED_SLICE;
-	bool more = false;
+	bool more = false, used_up = false;
 
 	s->n_waiting_dead = 0;
-	for (uint32_t i = 1; st->head->n_dying != 0 && i < st->head->clients_used; i++) {
+	for (uint32_t k = 1; st->head->n_dying != 0 && k < n; k++) {
+		const uint32_t i = from + k < n ? from + k : from + k - n + 1;
 		struct client *c = &st->client[i];
 
 		if (c->state == CLIENT_DYING1) {
@@ -643,6 +647,10 @@ bool tarn__clients_advance(struct server *s)
 			/* One that waits for executors is no reason to look again at once. */
 			if ((until != 0 && is_over(&until)) || !reclaim(s, i, &until, &told))
 				more |= s->n_waiting_dead == waiting;
+			if (!used_up && (told == 0 || (until != 0 && is_over(&until)))) {
+				used_up = true;
+				s->advance_from = i;
+			}
 		}
 	}
 	return more;

@@ -34,12 +34,24 @@ static inline bool tarn__deed_is_shared(const struct turn *t, const struct tarn_
 	return type->in_place || (type->type->concurrency == TARN_PARALLEL && t->s->host->busy);
 }
 
+/* Whether servers died in this very message so often that it is to be cut short. */
+static inline bool tarn__deed_is_tried(const struct turn *t)
+{
+	const struct state *st = t->st;
+	const struct lane *l = &st->lane[t->v->lane];
+
+	return st->head->again.times > BOOKS_WHOLE && st->head->again.lane == t->v->lane &&
+	       st->head->again.position == l->position &&
+	       st->head->again.incarnation == st->client[l->client].incarnation;
+}
+
 /* From here until the commit a successor would find that this message's method has begun, and what
  * the instance was before. */
-static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run, bool reads)
+static inline void tarn__deed_begin(struct turn *t, struct tarn__run *run, bool reads)
 {
 	struct running *now = &t->st->head->running;
 
+	now->notes = 0; /* nobody's: the mark of the call before is gone */
 	if (tarn__likely(t->s->heritage == NULL))
 		return;
 	now->id = run->id;
@@ -48,7 +60,7 @@ static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run,
 	now->saved_bytes = reads || tarn__deed_is_shared(t, run->served) ||
 					   run->served->type->size > RUNNING_SAVED
 				   ? 0 : run->served->type->size;
-	now->notes = 0;
+	run->brief = now->own == RUNNING_BOOKS && tarn__deed_is_tried(t);
 	if (now->saved_bytes != 0)
 		memcpy(now->saved, run->self, now->saved_bytes);
 	tarn__store_relaxed(&now->position, t->st->lane[t->v->lane].position);
@@ -57,20 +69,30 @@ static inline void tarn__deed_begin(struct turn *t, const struct tarn__run *run,
 	tarn__compiler_barrier();
 }
 
-/* The word is about to change: before that, what it was. */
+/* The word is about to change: before that, what it was. For a successor, and for the method's own failure. */
 static inline void tarn__word_note(struct server *s, const uint64_t *word)
 {
 	struct running *now = &s->st.head->running;
 	const uint64_t n = now->notes;
 
 	/* More than that no method changes: with each goes a reference, or an id. */
-	if (s->heritage == NULL || n >= RUNNING_NOTES || now->saved_bytes != 0)
+	if (n >= RUNNING_NOTES || now->saved_bytes != 0)
 		return;
 	now->note[n].offset = (uint64_t)((const unsigned char *)word - s->st.data.base);
 	now->note[n].was = tarn__load_relaxed(word);
 	tarn__compiler_barrier();
 	tarn__store_relaxed(&now->notes, n + 1);
 	tarn__compiler_barrier();
+}
+
+/* Words that a method said would change are as they were. Nobody else changes them until the next method begins, so
+ * done twice it is the same. Release: as the stores that are undone. */
+static inline void tarn__words_back(struct server *s)
+{
+	const struct running *now = &s->st.head->running;
+
+	for (uint64_t i = now->notes; i-- > 0;)
+		tarn__store_release((uint64_t *)(void *)(s->st.data.base + now->note[i].offset), now->note[i].was);
 }
 
 /* After its commit. */

@@ -271,7 +271,7 @@ int tarn__estate_leave_all(struct server *s)
 
 void tarn__estate_ready(struct server *s)
 {
-	const struct estate_note n = { .kind = ESTATE_READY, .ready_ns = tarn__now() };
+	const struct estate_note n = { .kind = ESTATE_READY, .number = s->gave_up, .ready_ns = tarn__now() };
 
 	leave(s, &n, NULL, 0);
 }

@@ -48,7 +48,7 @@ enum estate_kind {
 /* One datagram of a socket that only these two processes have. */
 struct estate_note {
 	uint32_t kind;
-	uint32_t number;
+	uint32_t number;             /* ESTATE_READY: 1: what the last ones died of is given up */
 	uint32_t client, incarnation;
 	uint64_t image;              /* of the client's program, see attach.c */
 	uint64_t ready_ns;           /* ESTATE_READY: since when, by the clock of tarn__now() */

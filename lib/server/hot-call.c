@@ -178,6 +178,8 @@ static inline enum way call_one(struct lot *b, const struct tarn__slot *slot)
 	b->run.words = w + 3;
 	if (tarn__unlikely(b->noted))
 		tarn__deed_begin(&b->t, &b->run, (b->run.offer->flags & TARN_METHOD_READ) != 0);
+	else
+		b->st->head->running.notes = 0; /* all that is there to begin */
 
 	int code = h->ops->call(h, &b->run);
 

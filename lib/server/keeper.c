@@ -33,7 +33,6 @@
 
 #define KEEPER_NAME "tarn-keeper"
 #define FAST_NS 50000000u   /* a server that dies so soon after it was ready dies fast */
-#define FAST_MOST 10u       /* in a row: then there is no use in another */
 #define PATIENCE_NS 1000000000u /* of a server whose keeper's parent has ended */
 
 struct keeper {
@@ -184,6 +183,8 @@ static void take_note(struct keeper *k, const struct estate_note *n, int fds[], 
 	if (n->kind == ESTATE_READY) {
 		k->ready = k->was_ready = true;
 		k->ready_ns = n->ready_ns; /* not now: on a busy machine we may hear of it much later */
+		if (n->number != 0)
+			k->fast = 0;
 		if (k->options->ready_fd > 0 && k->successors == 0)
 			close(k->options->ready_fd); /* the server has written to its own */
 	}
@@ -291,7 +292,7 @@ static bool wait_for_next(struct keeper *k)
 	char text[40];
 
 	k->fast = !k->ready || k->died_ns - k->ready_ns < FAST_NS ? k->fast + 1 : 0;
-	if (k->fast >= FAST_MOST) {
+	if (k->fast >= KEEPER_FAST_MOST) {
 		keeper_log(k, 3, "the server %s, for the %uth time in a row right after its start: "
 			   "this arena is given up", how(k, text), k->fast);
 		return false;

@@ -9,6 +9,8 @@
 #include "estate.h"
 #include "tarn/server.h"
 
+#define KEEPER_FAST_MOST 10u /* servers that die in a row right after their start: there is no use in another */
+
 /*
  * As tarn__serve(), in servers that are forked from here, one after the other. Returns in the
  * keeper alone: 0 after an orderly end, or the last server's failure. Servers end by exit() if

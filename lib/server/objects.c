@@ -239,6 +239,14 @@ static int wish_look(struct tarn__run *run, uint64_t id, struct tarn__look *ret)
 	return tarn__reactor_look(d->t->s, id, ret);
 }
 
+static bool wish_holds(struct tarn__run *run, uint64_t id)
+{
+	const struct deed *d = run->turn;
+	const struct object *self = tarn__object_find(d->t->st, run->id);
+
+	return self != NULL && tarn__edge_count(d->t->st, tarn__thing_of(d->t->st, self), id) != 0;
+}
+
 static int wish_make(struct tarn__run *run, const struct tarn__served *type, uint64_t *ret_id,
 		     void **ret_self)
 {
@@ -339,15 +347,21 @@ static int wish_drop_late(struct tarn__run *run, uint64_t id)
 }
 
 static const struct tarn__reactor_ops wishes = {
-	.hold = wish_hold, .drop = wish_drop, .look = wish_look, .make = wish_make, .made = wish_made,
-	.contents = wish_contents,
+	.hold = wish_hold, .drop = wish_drop, .look = wish_look, .holds = wish_holds,
+	.make = wish_make, .made = wish_made, .contents = wish_contents,
 	.note = wish_note, .later = wish_later, .give = wish_give, .drop_late = wish_drop_late,
 };
 
-/* The method failed: what it made is told so and vanishes with the rollback. */
+/*
+ * The method failed, or what it gave cannot be sent: what it made is told so and vanishes with the rollback, and so do
+ * the words that it said it changes. These first: a successor finds the mark until the commit behind this, and puts
+ * them back as well, so it does not matter where in here a server is killed.
+ */
 static void undo(struct deed *d)
 {
 	struct state *st = d->t->st;
+
+	tarn__words_back(d->t->s);
 
 	for (unsigned k = d->n_made; k-- > 0;) {
 		const struct object *o = tarn__object_find(st, d->made[k]);
@@ -407,6 +421,7 @@ void tarn__run_init(struct turn *t, const struct tarn__served *type, struct deed
 	ret->deferred = &d->deferred;
 	ret->succeeded = false;
 	ret->repeatable = false;
+	ret->brief = false;
 	ret->from = 0;
 	ret->again = 0;
 	ret->instead = 0;

@@ -179,6 +179,8 @@ struct server {
 	struct tarn__loop_watch keeper_watch;
 	const struct heritage *heritage; /* NULL: there never was a keeper */
 	unsigned n_died;               /* entries of META's died[] */
+	uint32_t advance_from;         /* the client behind which tarn__clients_advance() begins */
+	bool gave_up;                  /* a call or telling in which the last servers died, for the keeper to know */
 	uint64_t serial;               /* of the request in hand: goes with its answer */
 	int no_host;                   /* errno with which calls that wait for executors are to be answered; 0 */
 	bool interrupted;              /* calls that another server's executors had are to be

@@ -398,7 +398,10 @@ static_assert(sizeof(struct heap) % 8 == 0, "whole words");
 #define RUNNING_NOTES (RUNNING_SAVED / 16u)
 #define AGAIN_MOST 8u      /* so often a method of Tarn's own types is begun: perhaps it is the reason */
 #define RUNNING_OWN 1u
-#define RUNNING_BOOKS 2u   /* what others hold rests on it, and it is a few steps: begun again always */
+#define RUNNING_BOOKS 2u   /* likewise; what others hold rests on it: it is cut short before it is given up */
+#define BOOKS_WHOLE 4u     /* so often such a method is begun again as it is, */
+#define BOOKS_MOST 6u      /* and so often with those where it is cut short (tarn__context_is_brief()) */
+#define TOLD_MOST 5u       /* so many servers are killed while they tell one object of one client's end */
 #define DIED_MOST 32u
 
 struct state_head {
@@ -482,7 +485,8 @@ struct state_head {
 		};
 	} running;
 
-	/* By successors: the message that was begun again last, and how often. Not logged. */
+	/* By successors, before they read a message: that which was begun again last, and how often. Not logged: a
+	 * successor that is killed in between counts the same death twice, or begins to count, and no more. */
 	struct {
 		uint64_t position;
 		uint32_t lane, incarnation; /* of the lane's client: lanes are used again */
@@ -495,6 +499,7 @@ struct state_head {
 		uint32_t client;         /* NIL: none is */
 		uint32_t thing;
 		uint64_t told;           /* as above, when it began: is it the same still, that was not committed */
+		uint64_t kills;          /* servers that were killed in it so far */
 	} telling;
 
 	/* Calls in which a server died, until their callers are told: not logged either. One a death,

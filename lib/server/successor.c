@@ -21,6 +21,7 @@
 #include "calls.h"
 #include "collect.h"
 #include "crash.h"
+#include "deed.h"
 #include "heap.h"
 #include "keeper.h"
 #include "ledger.h"
@@ -55,15 +56,6 @@ int tarn__succeed_state(struct server *s)
 
 /* ---- who was there ---- */
 
-/* Words that a method said would change are as they were. Release: as the stores that are undone. */
-static void notes_back(struct server *s)
-{
-	const struct running *now = &s->st.head->running;
-
-	for (uint64_t i = now->notes; i-- > 0;)
-		tarn__store_release((uint64_t *)(void *)(s->st.data.base + now->note[i].offset), now->note[i].was);
-}
-
 /* The object of the call is as it was before, or the words that its method said would change. Done
  * twice it is the same. */
 static void put_back(struct server *s, const struct running *now)
@@ -75,15 +67,18 @@ static void put_back(struct server *s, const struct running *now)
 	if (type != NULL && now->saved_bytes == type->type->size && !(t->flags & THING_LOST))
 		memcpy(tarn__thing_self(s, o, type), now->saved, now->saved_bytes);
 	if (now->saved_bytes == 0)
-		notes_back(s);
+		tarn__words_back(s);
 }
 
 /*
  * Methods of Tarn's own types that run on the reactor are begun again: nobody's code is in them whose
  * effects outside of the arena could come twice, and what they had done is put back, or they find it
- * (lib/types/memory.h). Not if the method is what the server died of, or perhaps is. One that only says what its caller
- * did with references is not: what is given up there is a client's claim, who would be evicted for using it.
+ * (lib/types/memory.h). Not if the method is what the server died of, or perhaps is: of what always kills, as
+ * a cgroup's limit of memory does, the keeper would give up the arena. Where a client would be evicted for
+ * using what it was to be given, the method is cut short before that (BOOKS_WHOLE).
  */
+static_assert(AGAIN_MOST + 1 < KEEPER_FAST_MOST && BOOKS_MOST + 1 < KEEPER_FAST_MOST && TOLD_MOST < KEEPER_FAST_MOST,
+	      "the call is given up before the arena: the keeper then counts anew");
 static bool begin_again(struct server *s, const struct running *now, int signal)
 {
 	struct state_head *h = s->st.head;
@@ -91,9 +86,15 @@ static bool begin_again(struct server *s, const struct running *now, int signal)
 	bool same = h->again.lane == now->lane && h->again.position == now->position &&
 		    h->again.incarnation == incarnation;
 
-	if (now->own == 0 || tarn__crash_signal(signal) ||
-	    (same && h->again.times >= AGAIN_MOST && now->own != RUNNING_BOOKS))
+	if (now->own == 0 || tarn__crash_signal(signal))
 		return false;
+	if (same && h->again.times >= (now->own == RUNNING_BOOKS ? BOOKS_MOST : AGAIN_MOST)) {
+		tarn__log(s, 3, "a call of object %u:%llu is given up: %llu servers were killed in it",
+			  tarn__id_index(now->id), (unsigned long long)tarn__id_generation(now->id),
+			  (unsigned long long)h->again.times + 1);
+		s->gave_up = true;
+		return false;
+	}
 	h->again.times = same ? h->again.times + 1 : 1;
 	h->again.position = now->position;
 	h->again.lane = now->lane;
@@ -149,21 +150,24 @@ static void note_death(struct server *s)
 
 /* An object that crashed when it was told that a client is gone is told no more, or each server that
  * dies of it would be one more client that is gone. One whose server was killed by others is told
- * again. */
+ * again, so often that it cannot be chance. */
 static void note_telling(struct server *s)
 {
 	struct state *st = &s->st;
 	struct telling *now = &st->head->telling;
 	const struct heritage *h = s->heritage;
+	const bool crashed = WIFSIGNALED(h->status) && tarn__crash_signal(WTERMSIG(h->status)) && h->words.reactor;
 
-	/* What it dropped and held is rolled back by now. Done twice it is the same. */
-	if (now->client != NIL && now->told == st->head->told)
-		notes_back(s);
-	if (now->client != NIL && WIFSIGNALED(h->status) &&
-	    tarn__crash_signal(WTERMSIG(h->status)) && h->words.reactor &&
+	/* What it dropped and held is rolled back by now. Done twice it is the same; counted twice is sooner over. */
+	if (now->client != NIL && now->told == st->head->told) {
+		tarn__words_back(s);
+		now->kills++;
+	}
+	if (now->client != NIL && (crashed || now->kills >= TOLD_MOST) &&
 	    now->thing < st->head->things && st->thing[now->thing].id != 0) {
-		tarn__log(s, 3, "an object of type number %u crashed in departed(): it is told of no "
-			  "client's end any more", st->thing[now->thing].type);
+		tarn__log(s, 3, "an object of type number %u %s in departed(): it is told of no client's end any more",
+			  st->thing[now->thing].type, crashed ? "crashed" : "was killed again and again");
+		s->gave_up |= !crashed;
 		tarn__thing_unattend(st, &st->thing[now->thing]);
 		commit(st);
 	}

@@ -462,12 +462,18 @@ static int departed_drop(struct tarn__run *run, uint64_t id)
 		return -E2BIG;
 	return tarn__edge_drop(st, tarn__thing_of(st, tarn__object_find(st, run->id)), id);
 }
+static bool departed_holds(struct tarn__run *run, uint64_t id)
+{
+	const struct state *st = &((struct server *)run->turn)->st;
+
+	return tarn__edge_count(st, tarn__thing_of(st, tarn__object_find(st, run->id)), id) != 0;
+}
 static void departed_note(struct tarn__run *run, const uint64_t *word)
 {
 	tarn__word_note(run->turn, word);
 }
 static const struct tarn__reactor_ops departed_ops = {
-	.hold = departed_hold, .drop = departed_drop, .look = end_look, .make = no_object,
+	.hold = departed_hold, .drop = departed_drop, .look = end_look, .holds = departed_holds, .make = no_object,
 	.made = end_made, .note = departed_note,
 };
 
@@ -497,6 +503,10 @@ static void telling_begin(struct state *st, uint32_t client)
 
 	st->head->running.saved_bytes = 0;
 	st->head->running.notes = 0;
+	/* Of another thing, or behind a part that was committed: nobody was killed in this yet. */
+	if (now->told != st->head->told || now->thing != st->client[client].departed_at)
+		now->kills = 0;
+	tarn__compiler_barrier();
 	now->told = st->head->told;
 	tarn__store32_relaxed(&now->thing, st->client[client].departed_at);
 	tarn__compiler_barrier();

@@ -23,6 +23,9 @@ struct tarn__store *tarn__context_store(const tarn_context *ctx);
 uint64_t tarn__context_id(const tarn_context *ctx);
 /* Whether it runs on the reactor. */
 bool tarn__context_is_inline(const tarn_context *ctx);
+/* In methods with TARN__METHOD_BOOKS: servers died in this call again and again. So no more than what others would be
+ * evicted for, and nothing that takes memory; if that does not help it is not begun again. */
+bool tarn__context_is_brief(const tarn_context *ctx);
 /*
  * return tarn__context_defer(ctx); undoes what the inline method did so far (its ending hears of
  * it) and gives the call to an executor, where the same method runs from its beginning.

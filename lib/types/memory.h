@@ -15,8 +15,8 @@ struct tarn__memory {
 };
 
 /*
- * The memory of block @id, which the object holds: an instance's word for an id may be anybody's.
- * Any number of times in one call. -TARN_ESTALE it is no more, -TARN_EKIND it is no block.
+ * The memory of block @id, which the object holds: an instance's word for an id may be anybody's, so that is checked.
+ * Any number of times in one call. -TARN_ESTALE it is no more, or not held; -TARN_EKIND it is no block.
  */
 int tarn__self_memory(tarn_context *ctx, uint64_t id, struct tarn__memory *ret);
 
@@ -26,9 +26,9 @@ int tarn__self_put(tarn_context *ctx, uint64_t id);
 
 /*
  * Changes a word of DATA that the server alone writes, in the instance or in a block that the object
- * holds; release. Should the server be killed before what the method did is committed, the word is as
- * it was when the method begins again: as what it holds and drops is. What clients write too is not to
- * be put back; of that a method that begins again has to find out how far it had come.
+ * holds; release. Should the method fail, or the server be killed before what it did is committed, the word is as
+ * it was, like what it holds and drops. What clients write too is not to be put back; of that a method that begins
+ * again has to find out how far it had come.
  */
 void tarn__self_store(tarn_context *ctx, uint64_t *word, uint64_t value);
 /* The first half of it: the word is about to change. For words of two fields. */

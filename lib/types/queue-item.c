@@ -14,10 +14,10 @@ static_assert((int)TARN__QUEUE_STASH == (int)TARN__TOPIC_STASH &&
 /* ---- putting ---- */
 
 /* The values in a block, for which the slot is too small. */
-static int spill(struct tarn__lane *l, const struct tarn__payload *p, struct tarn_block **ret)
+static int spill(struct tarn__lane *l, const struct tarn__payload *p, int64_t timeout_ns, struct tarn_block **ret)
 {
 	uint64_t bytes = (uint64_t)p->n_words * 8;
-	int r = tarn__cache_get(l, bytes, TARN__LINE, 0, ret);
+	int r = tarn__cache_get(l, bytes, TARN__LINE, 0, tarn__patience_for(timeout_ns), ret);
 
 	if (r == 0)
 		memcpy((*ret)->data, p->words, bytes);
@@ -54,7 +54,7 @@ static int build_stash(struct tarn__lane *l, uint64_t queue, struct tarn__item_o
 static_assert(4 * (1 + TARN__QUEUE_REFS) <= TARN__CALL_ROOM, "a stash fits into a message");
 
 static int begin(struct tarn__lane *l, struct tarn_object *queue, uint32_t room, unsigned most,
-		 struct tarn__item_out *o)
+		 int64_t timeout_ns, struct tarn__item_out *o)
 {
 	const struct tarn__payload *p = &o->payload;
 	unsigned n = p->n_refs;
@@ -67,7 +67,7 @@ static int begin(struct tarn__lane *l, struct tarn_object *queue, uint32_t room,
 				  "them beside a block with the values. Put them into a list object.", n,
 				  room / 2 - 1 < most - 1 ? room / 2 - 1 : most - 1);
 	if (!fits) {
-		r = spill(l, p, &o->spill);
+		r = spill(l, p, timeout_ns, &o->spill);
 		if (r < 0)
 			return r;
 	}
@@ -78,7 +78,7 @@ static int begin(struct tarn__lane *l, struct tarn_object *queue, uint32_t room,
 }
 
 int tarn__item_begin(struct tarn_object *queue, uint32_t room, unsigned most,
-		     const tarn_builder *item, struct tarn__item_out *ret)
+		     const tarn_builder *item, int64_t timeout_ns, struct tarn__item_out *ret)
 {
 	struct tarn__lane *l;
 	int r = tarn__args_payload(item, &ret->payload);
@@ -92,7 +92,7 @@ int tarn__item_begin(struct tarn_object *queue, uint32_t room, unsigned most,
 	r = tarn__lane_enter(queue->base.client, &l);
 	if (r < 0)
 		return r;
-	r = begin(l, queue, room, most, ret);
+	r = begin(l, queue, room, most, timeout_ns, ret);
 	tarn__lane_leave(l);
 	return r;
 }

@@ -20,10 +20,11 @@ struct tarn__item_out {
 	unsigned refs_at;               /* word of stash where their ids begin */
 };
 
-/* Makes @item ready for slots with @room words for values and up to @most references. -E2BIG,
- * -ENOMEM, as tarn__message_build(). If it succeeds: tarn__item_end(). */
+/* Makes @item ready for slots with @room words for values and up to @most references. @timeout_ns is what its
+ * caller may wait. -E2BIG, -ENOMEM, -ETIMEDOUT the server hangs, as tarn__message_build(). If it succeeds:
+ * tarn__item_end(). */
 int tarn__item_begin(struct tarn_object *queue, uint32_t room, unsigned most,
-		     const tarn_builder *item, struct tarn__item_out *ret);
+		     const tarn_builder *item, int64_t timeout_ns, struct tarn__item_out *ret);
 void tarn__item_end(struct tarn__item_out *item);
 /* Puts it into the slot of @turn, which the caller has claimed. @l: entered, with room for the stash;
  * NULL: there are no references. */

@@ -261,20 +261,31 @@ static bool can_stash(const struct tarn__queue_slot *s, uint64_t turn, uint64_t 
 }
 
 /*
- * What was put cannot be kept: there is no memory for that. Blocks may have a taker already, who waits for nobody.
- * So he who put them holds them once more, until his end, and the queue none of them. That takes no memory: he has a
- * claim on them, or a credit for one that he has not come to say.
+ * What was put cannot be kept: there is no memory for that, or servers died of it. Blocks may have a taker already, who
+ * waits for nobody. So he who put them holds them once more, until his end, and the queue none of them. That takes no
+ * memory: he has a claim on them, or a credit for one that he has not come to say.
+ *
+ * But of the last @n_due a taker has said, or will, that he has them, and for each of these one of the queue's
+ * references goes, be it another item's: so they stay, and are held where that can be. Where it cannot the queue has
+ * none.
  */
-static void keep_with_caller(tarn_context *ctx, const tarn_parcel *args, unsigned n_kept)
+static void keep_with_caller(tarn_context *ctx, const tarn_parcel *args, unsigned n_kept, unsigned n_due)
 {
-	tarn_block *block;
+	const unsigned n = tarn_parcel_count(args) - 1;
 
-	for (unsigned k = 1; k < tarn_parcel_count(args); k++) {
+	for (unsigned k = 1; k <= n; k++) {
+		bool due = k > n - n_due;
+		tarn_block *block;
+		uint64_t id;
+
 		if (tarn_value_block(tarn_parcel_at(args, k), &block) < 0)
 			continue;
-		tarn__self_give(ctx, tarn_block_id(block));
-		if (k <= n_kept)
-			tarn_self_drop(ctx, tarn_block_id(block));
+		id = tarn_block_id(block);
+		tarn__self_give(ctx, id);
+		if (k <= n_kept && !due)
+			tarn_self_drop(ctx, id);
+		else if (k > n_kept + 1 && due)
+			tarn__self_hold_id(ctx, id); /* not the one that failed */
 	}
 }
 
@@ -300,6 +311,7 @@ static int stash(tarn_context *ctx, void *self)
 	s = slot_of(&v, turn);
 	uint64_t seen = s != NULL ? tarn__mpmc_look(&s->word) : 0;
 	bool keeps = (v.q->flags & TARN__QUEUE_KEEP) != 0, past = !keeps && is_past(s, turn, seen);
+	bool brief = tarn__context_is_brief(ctx);
 	unsigned k = 0;
 
 	/* Its consumer could not read it, said so, and that was read before this: nobody gets them. */
@@ -308,6 +320,11 @@ static int stash(tarn_context *ctx, void *self)
 	if (!past && (s == NULL || !can_stash(s, turn, seen, client)))
 		return tarn_throw(ctx, "ValueError", "there is no item %llu",
 				  (unsigned long long)turn);
+	unsigned named = past ? n : stash_taken(s, turn);
+
+	if (named > n)
+		named = n; /* somebody lies */
+	r = brief ? -ENOMEM : 0;
 	while (k < n && r == 0) {
 		r = tarn__stash_hold(ctx, tarn_parcel_at(args, k + 1), &id);
 		k += r == 0;
@@ -315,15 +332,14 @@ static int stash(tarn_context *ctx, void *self)
 	if (r == -TARN_EREMOTE)
 		return r; /* thrown: it is no reference */
 	if (r < 0)
-		keep_with_caller(ctx, args, k);
+		keep_with_caller(ctx, args, k, brief ? 0 : named);
 	if (past)
 		return 0;
 	if (r < 0) {
 		stash_note(&v, s, turn, TARN__STASH_FAILED);
 		return 0;
 	}
-	unsigned gone = stash_taken(s, turn);
-	stash_note(&v, s, turn, gone < n ? n - gone : 0);
+	stash_note(&v, s, turn, n - named);
 	return 0;
 }
 
@@ -337,12 +353,12 @@ static bool take_note(struct view *v, struct tarn__queue_slot *s, uint64_t turn,
 
 	if (!mine && !is_past(s, turn, seen))
 		return false;
+	n = s != NULL ? stashed(s, turn) : 0;
+	if (n == TARN__STASH_FAILED || (s != NULL && is_gone(s, turn)))
+		return false;
 	/* Another item's slot by now: nobody repairs this one any more. */
 	if (s == NULL || tarn__mpmc_ahead(seen, turn) != 0)
 		return true;
-	n = stashed(s, turn);
-	if (n == TARN__STASH_FAILED || is_gone(s, turn))
-		return false;
 	if (n != 0)
 		stash_note(v, s, turn, n - 1);
 	else if (n == 0 && mine)
@@ -369,6 +385,8 @@ static int take(tarn_context *ctx, void *self)
 	 * queue holds of it goes all the same. */
 	if (r == -TARN_ESTALE)
 		r = 0;
+	if (r == 0 && tarn__context_is_brief(ctx))
+		return 0;
 	if (r == 0 && view_open(ctx, self, &v) && !(v.q->flags & TARN__QUEUE_KEEP) &&
 	    take_note(&v, slot_of(&v, turn), turn, tarn_context_caller(ctx).client))
 		r = tarn__self_drop_late(ctx, id);
@@ -508,17 +526,22 @@ static bool run_resume(struct view *v, uint64_t k)
 	return true;
 }
 
-/* A run that is over becomes run @k. */
+/* A run that is over becomes run @k. Open items can keep more runs than are looked at in one call, at the oldest: the
+ * second half of these are those where the last call left off. */
 static bool run_reuse(struct view *v, uint64_t k)
 {
 	uint64_t from = k > v->m.runs ? k - v->m.runs : 0;
 	/* While a run has the place in the table that one only: what is open in it is found there. */
 	uint64_t end = tarn__load_relaxed(&v->run[k & (v->m.runs - 1)].number) != 0 ? from + 1 : k;
+	const uint64_t left = tarn__load_relaxed(&v->q->looked_to);
 	unsigned looked = 0;
+	uint64_t j;
 
 	if (tarn__load_relaxed(&v->q->oldest) > from && tarn__load_relaxed(&v->q->oldest) < k)
 		from = tarn__load_relaxed(&v->q->oldest);
-	for (uint64_t j = from; j < end && looked < RUNS_LOOKED_AT; j++) {
+	for (j = from; j < end && looked < RUNS_LOOKED_AT; j++) {
+		if (looked == RUNS_LOOKED_AT / 2 && left > j && left < end)
+			j = left;
 		struct tarn__mpmc_run *e = &v->run[j & (v->m.runs - 1)];
 		uint64_t id = tarn__load_relaxed(&e->id);
 		struct tarn__memory m;
@@ -539,6 +562,8 @@ static bool run_reuse(struct view *v, uint64_t k)
 		run_link(v, k, id, &m);
 		return true;
 	}
+	/* Where all were looked at it begins again. */
+	tarn__store_relaxed(&v->q->looked_to, j < end ? j : 0);
 	return false;
 }
 
@@ -559,16 +584,16 @@ static int grow_with(struct view *v, uint64_t k, tarn_block *block)
 		return TARN__GROW_FULL;
 	if (block == NULL)
 		return TARN__GROW_BLOCK;
-	r = tarn__self_memory(v->ctx, tarn_block_id(block), &m);
+	/* If it is of no use that is undone with the method. */
+	r = tarn_self_hold(v->ctx, block);
+	if (r == 0)
+		r = tarn__self_memory(v->ctx, tarn_block_id(block), &m);
 	if (r < 0)
 		return r;
 	if (m.bytes < v->m.n * v->m.stride || m.offset % TARN__LINE != 0)
 		return tarn_throw(v->ctx, "ValueError", "a run needs %llu bytes, the block has %llu",
 				  (unsigned long long)(v->m.n * v->m.stride),
 				  (unsigned long long)m.bytes);
-	r = tarn_self_hold(v->ctx, block);
-	if (r < 0)
-		return r;
 	run_link(v, k, tarn_block_id(block), &m);
 	tarn__store_relaxed(&v->q->runs_made, v->q->runs_made + 1);
 	return TARN__GROW_TAKEN;
@@ -666,10 +691,11 @@ static void repair_slots(struct repair *p, unsigned char *slots, uint64_t n)
 
 /*
  * Where a repair stands: at a part, for the how manieth time. A part is a run, or as many slots of a ring; runs that
- * are not there are none. It is gone through again as long as something is booked in it; so often as this only
- * because of those who write to what they must not.
+ * are not there are none. It is gone through again as long as something is booked in it: of 512 items with 14
+ * references each that is 21 times, and could be 147 if all took as many words of the log as one can (things.c). More
+ * often only because of those who write to what they must not.
  */
-#define ROUNDS_MOST 1024u
+#define ROUNDS_MOST 192u
 
 static uint64_t repair_part(struct repair *p, uint64_t from)
 {
@@ -700,19 +726,25 @@ static uint64_t repair_part(struct repair *p, uint64_t from)
  * find out. */
 static void add_retries(struct tarn__queue *q, const struct repair *p)
 {
-	uint64_t was = tarn__load_relaxed(&q->retries), from; /* relaxed: the exchange below finds out */
+	uint64_t was = tarn__load_relaxed(&q->retries), from, now; /* relaxed: the exchange below finds out */
 
 	/* Turns of more than 48 bits are beyond this: a retry is found from any turn below. */
-	do {
-		/* SYNC retry, release: from where, and the slots. A new generation each time, so that
-		 * one who found none below says so in vain. */
+	for (unsigned k = 0;; k++) {
 		from = tarn__load_relaxed(&q->retry_from);
 		if ((was & 0xffffffff) == 0 || tarn__mpmc_ahead(p->least << 16, from) < 0)
 			tarn__store_relaxed(&q->retry_from, p->least);
-	} while (!__atomic_compare_exchange_n(
-		&q->retries, &was,
-		tarn__retries_word((was >> 32) + 1, (was & 0xffffffff) + p->retries), false,
-		__ATOMIC_RELEASE, __ATOMIC_RELAXED));
+		/* A new generation each time, so that one who found none below says so in vain. */
+		now = tarn__retries_word((was >> 32) + 1, (was & 0xffffffff) + p->retries);
+		/* SYNC retry, release: from where, and the slots. */
+		if (__atomic_compare_exchange_n(&q->retries, &was, now, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+			break;
+		/* What somebody goes on changing is overwritten: then a consumer's count of one less is lost at most,
+		 * and too high a number is found out. */
+		if (k == TARN__QUEUE_TRIES) {
+			tarn__store_release(&q->retries, now);
+			break;
+		}
+	}
 	tarn__bell_ring_all(&q->items);
 }
 

@@ -79,8 +79,8 @@ int tarn_queue_new(tarn_client *client, const tarn_queue_options *options, tarn_
 /* ---- putting ---- */
 
 /* Gets the server to link the run that is to have the next turn. 0: look again, positive: there is
- * no place for it now. */
-static int grow(const struct view *v)
+ * no place for it now. A server that hangs is waited for as long as the caller may wait, and some seconds at least. */
+static int grow(const struct view *v, int64_t timeout_ns)
 {
 	uint64_t k = tarn__load_acquire(&v->m.tail->turn) / v->m.n;
 	tarn_block *block = NULL;
@@ -91,13 +91,13 @@ static int grow(const struct view *v)
 
 	for (int i = 0; i < 2 && what == TARN__GROW_BLOCK && r == 0; i++) {
 		if (i == 1)
-			r = tarn_block_new(v->client, v->m.n * v->m.stride, 0, &block);
+			r = tarn__block_new_patient(v->client, v->m.n * v->m.stride, timeout_ns, &block);
 		if (r < 0)
 			break;
 		tarn_builder_init(&b);
 		tarn_put_uint(&b, k);
 		tarn_put_block(&b, block);
-		r = tarn_call_n(v->object, TARN__QUEUE_GROW, &b, &p, TARN_FOREVER);
+		r = tarn_call_n(v->object, TARN__QUEUE_GROW, &b, &p, tarn__patience_for(timeout_ns));
 		tarn_builder_fini(&b);
 		if (r == 0) {
 			r = tarn_value_int(tarn_parcel_at(&p, 0), &what);
@@ -130,7 +130,7 @@ static int claim(const struct view *v, uint64_t *ret_turn, uint64_t **ret_slot, 
 		if (tarn__likely(got == TARN__MPMC_OK))
 			break;
 		if (got == TARN__MPMC_RUN) {
-			r = grow(v);
+			r = grow(v, timeout_ns);
 			if (r == 0)
 				continue;
 			if (r < 0)
@@ -208,7 +208,7 @@ int tarn_queue_put(tarn_object *queue, const tarn_builder *item, int64_t timeout
 	int r = view_open(queue, &v);
 
 	if (tarn__likely(r == 0))
-		r = tarn__item_begin(queue, tarn__item_room(v.m.stride), TARN__QUEUE_REFS, item,
+		r = tarn__item_begin(queue, tarn__item_room(v.m.stride), TARN__QUEUE_REFS, item, timeout_ns,
 				     &out);
 	if (tarn__unlikely(r < 0))
 		return r;
@@ -464,9 +464,20 @@ static int leave(const struct view *v, const uint64_t *slot, uint64_t turn)
 	return r;
 }
 
-/* Of an item that could not be read, for @r: ends it, with what it refers to. An evicted client asks for nothing any
- * more, but what it says of references is read. The thread's last failure stays. False: what the item refers to
- * is still the queue's: it stays in our hands until our end. */
+/* Ends what the item refers to, which could not be read for @r. An evicted client asks for nothing any more, but
+ * what it says of references is read; so it is where servers are killed in what it asks: a unit of each is ours then,
+ * until our end. False: it is still the queue's. */
+static bool end_refs(const struct view *v, const uint64_t *slot, uint64_t turn, int r)
+{
+	if (r != -TARN_EEVICTED)
+		r = call_done(v, turn);
+	if (r == -TARN_EEVICTED || r == -TARN_EINTERRUPTED)
+		return leave(v, slot, turn) == 0;
+	return true;
+}
+
+/* Of an item that could not be read, for @r: ends it, with what it refers to. The thread's last failure stays. False:
+ * what it refers to is still the queue's: it stays in our hands until our end. */
 static bool end_unread(const struct view *v, const uint64_t *slot, uint64_t turn, int r)
 {
 	const struct tarn__queue_slot *s = (const void *)slot;
@@ -477,7 +488,7 @@ static bool end_unread(const struct view *v, const uint64_t *slot, uint64_t turn
 	if (keeps(v))
 		finish(v, turn);
 	else if (tarn__item_refs(tarn__load_relaxed(&s->head)) != 0)
-		ended = r == -TARN_EEVICTED ? leave(v, slot, turn) == 0 : call_done(v, turn) != -TARN_EEVICTED;
+		ended = end_refs(v, slot, turn, r);
 	if (fault != NULL)
 		tarn__fail_fault(fault);
 	else if (why.code < 0)
@@ -844,7 +855,8 @@ static uint64_t lost_since(struct tarn__queue *q)
 	 * who is told needs no more than that nobody else is. */
 	uint64_t told = tarn__load_relaxed(&q->lost_told), lost = tarn__load_relaxed(&q->lost);
 
-	while ((int64_t)(lost - told) > 0)
+	/* Who goes on changing it is no joiner, each of whom tells all: then nothing is told now. */
+	for (unsigned k = 0; k < TARN__QUEUE_TRIES && (int64_t)(lost - told) > 0; k++)
 		if (__atomic_compare_exchange_n(&q->lost_told, &told, lost, false, __ATOMIC_RELAXED,
 						__ATOMIC_RELAXED))
 			return lost - told;

@@ -100,8 +100,8 @@ static bool drop_kept(struct view *v, struct tarn__queue_slot *s)
 	return n == 0;
 }
 
-/* Keeps what the arguments behind the turn refer to. A failure to hold must not fail the method: that
- * would undo the drops, which the slot knows nothing of any more. */
+/* Keeps what the arguments behind the turn refer to. A failure to hold does not fail the method: whoever takes the
+ * item is to be told. */
 static unsigned keep(struct view *v, struct tarn__queue_slot *s, const tarn_parcel *args, unsigned n)
 {
 	uint64_t *ids = tarn__topic_ids(s, v->m.stride), id = 0;
@@ -124,7 +124,7 @@ static int stash(tarn_context *ctx, void *self)
 	unsigned n = tarn_parcel_count(args) - 1;
 	struct tarn__queue_slot *s;
 	struct view v;
-	uint64_t turn, before;
+	uint64_t turn;
 	int r = tarn_value_uint(tarn_parcel_at(args, 0), &turn);
 
 	if (r < 0)
@@ -135,15 +135,12 @@ static int stash(tarn_context *ctx, void *self)
 		if (!tarn__stash_is_ref(tarn_parcel_at(args, k + 1)))
 			return tarn_throw(ctx, "TypeError", "references are expected behind the turn");
 	s = slot_of(&v, turn);
-	before = tarn__load_relaxed(&s->stash);
 	/* It may be published by now, and overwritten: then another's message has come before, or will. */
 	if (tarn__mpmc_ahead(tarn__mpmc_look(&s->word), turn) != 0 ||
-	    tarn__stash_refs(before, turn) != 0)
+	    tarn__stash_refs(tarn__load_relaxed(&s->stash), turn) != 0)
 		return tarn_throw(ctx, "ValueError", "there is no item %llu", (unsigned long long)turn);
-	if (!drop_kept(&v, s)) {
-		tarn__self_store(ctx, &s->stash, before); /* the drops are undone */
+	if (!drop_kept(&v, s))
 		return -E2BIG;
-	}
 	if (n == 0)
 		return 0;
 	/* SYNC stash, sequentially consistent: who overwrites the item meanwhile sees that there is

@@ -173,7 +173,7 @@ int tarn_topic_publish(tarn_object *topic, const tarn_builder *item, int64_t tim
 	if (r == 0 && tarn__unlikely(!is_publisher(&v)))
 		r = be_publisher(&v, true);
 	if (r == 0)
-		r = tarn__item_begin(topic, tarn__topic_room(v.m.stride), TARN__TOPIC_REFS, item, &out);
+		r = tarn__item_begin(topic, tarn__topic_room(v.m.stride), TARN__TOPIC_REFS, item, timeout_ns, &out);
 	if (r < 0)
 		return r;
 	r = publish(&v, &out, timeout_ns);

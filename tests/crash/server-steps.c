@@ -62,6 +62,24 @@ static bool in_method_of(uint64_t object)
 	return serves && head->running.lane != NIL && head->running.id == object;
 }
 
+/* Committed: who dies now has lost nothing of what was said to it. */
+static bool is_closing_a_lane(void)
+{
+	static struct state st;
+
+	if (st.head == NULL) {
+		const struct state_head *head = meta_find();
+
+		if (head == NULL ||
+		    tarn__state_adopt(&st, (unsigned char *)(uintptr_t)head, head->meta_bytes) < 0)
+			return false;
+	}
+	for (uint32_t i = 1; st.head->undo.n == 0 && i < st.head->lanes; i++)
+		if (st.lane[i].client != NIL && st.lane[i].closing)
+			return true;
+	return false;
+}
+
 static void die(struct steps *s)
 {
 	s->kills++;
@@ -80,6 +98,10 @@ void tarn__meta_hook(void)
 	looked = true;
 	if (s != NULL && s->in_object != 0 && in_method_of(s->object)) {
 		s->in_object--;
+		die(s);
+	}
+	if (s != NULL && s->closing != 0 && is_closing_a_lane()) {
+		s->closing--;
 		die(s);
 	}
 	/* Executors come by here, too. */

@@ -17,6 +17,7 @@ struct steps {
 	int64_t again; /* and its successor after that many */
 	uint64_t kills;
 	uint64_t object, in_object; /* the server dies so many times at the first store of a method of that */
+	uint64_t closing; /* and so many times when it has noted that a lane is to be closed */
 };
 
 /* Starts such a server, with a keeper; each successor runs the full check first. */

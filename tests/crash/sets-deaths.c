@@ -459,7 +459,7 @@ static void begin_put(tarn_object *queue, tarn_block *block)
 	tarn__queue_use(tarn__object_instance(queue, &tarn__type_queue), c->number);
 	tarn_builder_init(&b);
 	OK(tarn_put(&b, "iB", 1, block));
-	OK(tarn__item_begin(queue, tarn__item_room(m.stride), TARN__QUEUE_REFS, &b, &item));
+	OK(tarn__item_begin(queue, tarn__item_room(m.stride), TARN__QUEUE_REFS, &b, TARN_FOREVER, &item));
 	PLAIN_EQ(tarn__mpmc_claim(&m, &turn, &slot), TARN__MPMC_OK);
 	OK(tarn__lane_enter(c, &l));
 	OK(tarn__lane_prepare(l, item.stash.slots, 0, UINT64_MAX));

@@ -207,6 +207,29 @@ PLAIN_TEST_TIMEOUT(k3_a_lane_that_a_killed_server_was_closing_is_empty_for_the_n
 	play(&(struct scenario){ begin_threads, end_threads, NULL, NULL, 5 });
 }
 
+/* A client that calls something closes lanes that it has to spare. */
+static bool has_its_lanes(struct world *w)
+{
+	arena_settle(w->c);
+	/* Two main threads', and those for the next ones. */
+	return arena_stat(&w->a).lanes <= 2 + TARN__PARKED_MAX;
+}
+
+PLAIN_TEST_TIMEOUT(k3_lanes_that_a_killed_server_was_closing_are_closed_by_the_next, 60)
+{
+	struct world w = world_open(&arena_posix_epoll);
+
+	for (unsigned kills = 0; kills < 3; kills++) {
+		begin_threads(&w);
+		w.steps->closing = kills;
+		end_threads(&w);
+		PLAIN_WAIT_FOR(w.steps->closing == 0 && has_its_lanes(&w));
+		steps_rest();
+	}
+	PLAIN_EQ(w.steps->kills, 3);
+	world_close(&w);
+}
+
 /* ---- what is no store to META ---- */
 
 static void await_successor(const tarn_client *c, pid_t of)

@@ -334,11 +334,10 @@ PLAIN_TEST_TIMEOUT(k4_own_types_go_on_when_successors_are_killed_too, 1800)
 	run(&arena_posix_epoll, true);
 }
 
-/* After the eighth time it was not begun again: the taker had no claim, and was evicted when it used the block. */
-PLAIN_TEST_TIMEOUT(k4_what_was_taken_is_its_takers_however_often_the_server_is_killed_in_that, 300)
+/* A queue between two clients, whose server is killed @kills times in what it is told of it from now on. */
+static struct world killed_in_books(int64_t kills)
 {
 	struct world w = { 0 };
-	tarn_parcel p;
 
 	w.steps = steps_start(&w.a, &arena_posix_epoll);
 	w.c = arena_client(&w.a, NULL);
@@ -348,20 +347,119 @@ PLAIN_TEST_TIMEOUT(k4_what_was_taken_is_its_takers_however_often_the_server_is_k
 	put(&w, w.ring);
 	arena_settle(w.c);
 	w.steps->object = tarn_object_id(w.ring);
-	__atomic_store_n(&w.steps->in_object, 9, __ATOMIC_RELEASE);
+	__atomic_store_n(&w.steps->in_object, kills, __ATOMIC_RELEASE);
+	return w;
+}
+
+static void killed_in_books_end(struct world *w)
+{
+	tarn_object_unref(w->ring);
+	tarn_object_unref(w->ring_d);
+	arena_settle(w->c);
+	tarn_client_close(w->d);
+	tarn_client_close(w->c);
+	arena_end(&w->a);
+	steps_end(w->steps);
+}
+
+/* After the eighth time it was not begun again: the taker had no claim, and was evicted when it used the block. It is
+ * cut short for that since, the queue keeping what it had of the item. */
+PLAIN_TEST_TIMEOUT(k4_what_was_taken_is_its_takers_also_if_the_server_is_killed_in_that_again_and_again, 300)
+{
+	struct world w = killed_in_books(6);
+	tarn_parcel p;
+
 	OK(tarn_queue_get(w.ring_d, &p, TARN_FOREVER));
 	OK(tarn_client_ping(w.d, TARN_FOREVER));
-	PLAIN_EQ(w.steps->kills, 9);
+	PLAIN_EQ(w.steps->kills, 6);
 	item_is(&p, w.n);
 	tarn_parcel_fini(&p);
 	arena_settle(w.d);
-	tarn_object_unref(w.ring);
-	tarn_object_unref(w.ring_d);
+	use_queue(&w, w.ring, w.ring_d, false);
+	killed_in_books_end(&w);
+}
+
+static uint64_t objects(struct world *w)
+{
+	tarn_stat s;
+
+	arena_settle(w->c);
+	OK(tarn_inspector_stat(w->a.inspector, &s));
+	return s.objects;
+}
+
+/* The answer that says what the item refers to does not come, nor the one that says that it is over: then that is said
+ * one way. The queue had what the item refers to until its own end, and a run of slots with it. */
+PLAIN_TEST_TIMEOUT(k4_an_item_that_cannot_be_had_for_kills_leaves_nothing_with_the_queue, 300)
+{
+	struct world w = killed_in_books(0);
+	tarn_object *o;
+	tarn_parcel p;
+
+	get(w.ring_d, w.n, false);
+	OK(tarn_queue_new(w.c, NULL, &o));
+	OK(tarn_queue_putf(w.ring, TARN_FOREVER, "O", o));
+	tarn_object_unref(o);
 	arena_settle(w.d);
-	tarn_client_close(w.d);
-	tarn_client_close(w.c);
-	arena_end(&w.a);
-	steps_end(w.steps);
+	PLAIN_EQ(objects(&w), 2);
+	__atomic_store_n(&w.steps->in_object, 2 * 9, __ATOMIC_RELEASE);
+	OK(tarn_client_ping(w.c, TARN_FOREVER)); /* the server has seen it */
+	FAILS(tarn_queue_get(w.ring_d, &p, TARN_FOREVER), TARN_EINTERRUPTED);
+	PLAIN_EQ(w.steps->in_object, 0);
+	arena_settle(w.d);
+	PLAIN_EQ(objects(&w), 1);
+	use_queue(&w, w.ring, w.ring_d, false);
+	killed_in_books_end(&w);
+}
+
+/* As of a cgroup's limit of memory. It was begun again until the keeper gave the arena up. */
+PLAIN_TEST_TIMEOUT(k4_a_server_that_is_always_killed_when_an_item_is_taken_loses_no_more_than_that, 300)
+{
+	struct world w = killed_in_books(1000);
+	tarn_parcel p;
+
+	OK(tarn_queue_get(w.ring_d, &p, TARN_FOREVER));
+	OK(tarn_client_ping(w.d, TARN_FOREVER));
+	PLAIN_EQ(w.steps->kills, 2 * 7); /* once for each block; the keeper counts anew behind the first */
+	__atomic_store_n(&w.steps->in_object, 0, __ATOMIC_RELEASE);
+	item_is(&p, w.n); /* the queue has it still */
+	use_queue(&w, w.ring, w.ring, false);
+	killed_in_books_end(&w);
+}
+
+/* What it refers to could not be kept: as for want of memory. The blocks are his who put them, and who takes the item
+ * has them, too. */
+static void killed_in_stash(int64_t kills)
+{
+	struct world w = killed_in_books(0);
+	tarn_parcel p;
+
+	get(w.ring_d, w.n, false);
+	arena_settle(w.d);
+	const uint64_t before = w.steps->kills;
+	__atomic_store_n(&w.steps->in_object, kills, __ATOMIC_RELEASE);
+	put(&w, w.ring);
+	OK(tarn_client_ping(w.c, TARN_FOREVER));
+	PLAIN_EQ(w.steps->kills - before, kills > 7 ? 7 : kills);
+	__atomic_store_n(&w.steps->in_object, 0, __ATOMIC_RELEASE);
+	if (kills < 7) {
+		OK(tarn_queue_get(w.ring_d, &p, TARN_FOREVER));
+		item_is(&p, w.n);
+		tarn_parcel_fini(&p);
+		arena_settle(w.d);
+		use_queue(&w, w.ring, w.ring_d, false);
+	}
+	OK(tarn_client_ping(w.d, TARN_FOREVER));
+	killed_in_books_end(&w);
+}
+PLAIN_TEST_TIMEOUT(k4_a_server_that_is_often_killed_when_an_item_is_put_keeps_nothing_of_it, 300)
+{
+	killed_in_stash(5);
+	killed_in_stash(6);
+}
+PLAIN_TEST_TIMEOUT(k4_a_server_that_is_always_killed_when_an_item_is_put_loses_no_more_than_that, 300)
+{
+	killed_in_stash(1000);
 }
 
 PLAIN_MAIN()

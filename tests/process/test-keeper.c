@@ -480,6 +480,16 @@ static void crash_when_told(tarn_context *ctx, void *self, uint32_t client)
 static const tarn_type told_type = { .name = "CrashesWhenTold", .size = 8, .flags = TARN_TYPE_INLINE,
 				     .departed = crash_when_told };
 TARN_TYPE_REGISTER(told_type)
+static void die_when_told(tarn_context *ctx, void *self, uint32_t client)
+{
+	(void)ctx;
+	(void)self;
+	(void)client;
+	kill(getpid(), SIGKILL);
+}
+static const tarn_type killed_type = { .name = "KilledWhenTold", .size = 8, .flags = TARN_TYPE_INLINE,
+				       .departed = die_when_told };
+TARN_TYPE_REGISTER(killed_type)
 static const tarn_type slow_end_type = { .name = "SlowEndCrashing", .size = 8,
 					 .destroy = crash_at_the_end };
 TARN_TYPE_REGISTER(slow_end_type)
@@ -674,6 +684,26 @@ ARENA_TEST(k4_an_object_that_crashes_when_a_client_is_gone_is_not_told_again)
 	tarn_object_unref(two);
 	arena_settle(c);
 	PLAIN_CHECK(server_of(c) != pid);
+	tarn_client_close(c);
+	arena_end(&a);
+}
+
+/* Its servers were killed by others, as one cannot but think; the keeper gave the arena up. */
+ARENA_TEST(k4_an_object_that_is_killed_whenever_a_client_is_gone_is_not_told_for_ever)
+{
+	struct arena a;
+
+	kept_start(&a, kind);
+	tarn_client *c = arena_client(&a, NULL), *d = arena_client(&a, NULL);
+	tarn_object *one = NEW(c, "KilledWhenTold", ""), *two = NEW(c, "KilledWhenTold", "");
+	pid_t pid = server_of(c);
+	tarn_client_close(d);
+	await_successor(c, pid);
+	OK(tarn_client_ping(c, TARN_FOREVER));
+	arena_settle(c);
+	tarn_object_unref(one);
+	tarn_object_unref(two);
+	arena_settle(c);
 	tarn_client_close(c);
 	arena_end(&a);
 }

@@ -138,6 +138,30 @@ PLAIN_TEST(a_signal_handler_that_interrupts_a_call_is_told_so)
 	scene_close(&s);
 }
 
+/* Call records count for the client whose they are, and not for the next one in its place. */
+PLAIN_TEST(a_call_that_outlives_its_caller_does_not_count_for_the_next_client)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s), *gone = scene_client(&s), *next;
+	const uint32_t number = tarn_client_id(gone);
+	tarn_object *o = NEW(c, "Door", ""), *theirs;
+
+	OK(tarn_object_publish(o, "door", 0));
+	OK(tarn_object_lookup(gone, "door", TARN_FOREVER, &theirs));
+	OK(tarn_cast(theirs, "pass", NULL));
+	PLAIN_WAIT_FOR(types_integer(o, "waiting") == 1);
+	tarn_object_unref(theirs);
+	tarn_client_close(gone);
+	for (next = scene_client(&s); tarn_client_id(next) != number; next = scene_client(&s))
+		tarn_client_close(next);
+	scene_check(&s);
+	OK(tarn_call(o, "open", NULL, NULL, TARN_FOREVER));
+	tarn_object_unref(o);
+	tarn_client_close(next);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
 static void *open_a_lane(void *arg)
 {
 	struct interrupted *i = arg;
@@ -147,8 +171,8 @@ static void *open_a_lane(void *arg)
 	return NULL;
 }
 
-/* Does the thread wait for a descriptor? False also where that cannot be seen. */
-static bool polls(uint32_t tid)
+/* The number of the system call that a thread waits in; -1: none. */
+static long waits_in(uint32_t tid)
 {
 	char path[64], text[64] = "";
 	int fd;
@@ -158,7 +182,13 @@ static bool polls(uint32_t tid)
 	if (fd < 0 || read(fd, text, sizeof text - 1) < 0)
 		PLAIN_SKIP("what a thread waits in cannot be seen here: %s", strerror(errno));
 	close(fd);
-	const long n = strtol(text, NULL, 10);
+	return strncmp(text, "running", 7) == 0 ? -1 : strtol(text, NULL, 10);
+}
+
+static bool polls(uint32_t tid)
+{
+	const long n = waits_in(tid);
+
 #ifdef SYS_poll
 	if (n == SYS_poll)
 		return true;
@@ -266,6 +296,101 @@ PLAIN_TEST(a_stopped_server_with_no_room_for_a_question_is_not_waited_for_longer
 	PLAIN_EQ(kill(server, SIGCONT), 0);
 	while (tarn_client_event_fd(c, &fd) < 0)
 		;
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+/* ---- a server that hangs for longer than memory is waited for ---- */
+
+/* This program's clock, which can be put forward: ten seconds are over at once. */
+static uint64_t forward_s, looks;
+static __thread bool is_putter;
+
+int clock_gettime(clockid_t clock, struct timespec *ret)
+{
+	const long r = syscall(SYS_clock_gettime, clock, ret);
+
+	if (r == 0 && clock == CLOCK_MONOTONIC)
+		ret->tv_sec += (time_t)__atomic_load_n(&forward_s, __ATOMIC_ACQUIRE);
+	if (is_putter)
+		__atomic_fetch_add(&looks, 1, __ATOMIC_RELEASE);
+	return (int)r;
+}
+
+struct putter {
+	tarn_object *queue;
+	const tarn_builder *item;
+	int64_t timeout_ns;
+	unsigned n;
+	pthread_t thread;
+	uint32_t tid, go;
+	int r; /* of the first one that failed */
+};
+
+static void *put_all(void *arg)
+{
+	struct putter *p = arg;
+
+	OK(tarn_client_ping(tarn_object_client(p->queue), TARN_FOREVER)); /* which gets a lane from a server that answers */
+	__atomic_store_n(&p->tid, (uint32_t)syscall(SYS_gettid), __ATOMIC_RELEASE);
+	PLAIN_WAIT_FOR(__atomic_load_n(&p->go, __ATOMIC_ACQUIRE) != 0);
+	is_putter = true;
+	for (unsigned i = 0; i < p->n && p->r == 0; i++)
+		p->r = tarn_queue_put(p->queue, p->item, p->timeout_ns);
+	return NULL;
+}
+
+/* The server stops, and ten seconds are over when @p waits for it. */
+static void put_while_it_hangs(struct putter *p, pid_t server)
+{
+	/* The kernel's clock is another one: who sleeps until a time of this one's sleeps too long. */
+	__atomic_store_n(&forward_s, 0, __ATOMIC_RELEASE);
+	p->tid = p->go = 0;
+	p->r = 0;
+	PLAIN_EQ(pthread_create(&p->thread, NULL, put_all, p), 0);
+	PLAIN_WAIT_FOR(__atomic_load_n(&p->tid, __ATOMIC_ACQUIRE) != 0);
+	PLAIN_EQ(kill(server, SIGSTOP), 0);
+	__atomic_store_n(&p->go, 1, __ATOMIC_RELEASE);
+	PLAIN_WAIT_FOR(waits_in(p->tid) == SYS_futex);
+	const uint64_t before = __atomic_load_n(&looks, __ATOMIC_ACQUIRE);
+	__atomic_store_n(&forward_s, 11, __ATOMIC_RELEASE);
+	PLAIN_WAIT_FOR(__atomic_load_n(&looks, __ATOMIC_ACQUIRE) != before);
+}
+
+PLAIN_TEST(who_waits_for_a_place_in_a_queue_waits_for_a_server_that_hangs_as_long)
+{
+	struct scene s = scene_open(NULL);
+	const pid_t server = tarn_server_pid(s.server);
+	tarn_client *c = scene_client(&s);
+	struct putter p = { .timeout_ns = TARN_FOREVER, .n = 2000 };
+	static char large[5000];
+	tarn_builder item;
+
+	OK(tarn_queue_new(c, NULL, &p.queue));
+	tarn_builder_init(&item);
+	OK(tarn_put_bytes(&item, large, sizeof large));
+	p.item = &item;
+	/* For a block: this is allowed to wait. */
+	put_while_it_hangs(&p, server);
+	PLAIN_EQ(kill(server, SIGCONT), 0);
+	pthread_join(p.thread, NULL);
+	PLAIN_EQ(p.r, 0);
+	/* This is not, but for so long as a server takes that does not hang. For a block, and for the queue to grow. */
+	p.timeout_ns = 0;
+	put_while_it_hangs(&p, server);
+	pthread_join(p.thread, NULL);
+	PLAIN_EQ(p.r, -ETIMEDOUT);
+	PLAIN_EQ(kill(server, SIGCONT), 0);
+	tarn_builder_fini(&item);
+	OK(tarn_put(&item, "i", 1));
+	p.n = 100000;
+	put_while_it_hangs(&p, server);
+	pthread_join(p.thread, NULL);
+	PLAIN_EQ(p.r, -ETIMEDOUT);
+	PLAIN_EQ(kill(server, SIGCONT), 0);
+	OK(tarn_queue_put(p.queue, &item, TARN_FOREVER)); /* and all goes on */
+	tarn_builder_fini(&item);
+	tarn_object_unref(p.queue);
 	tarn_client_close(c);
 	scene_close(&s);
 }

@@ -791,6 +791,120 @@ PLAIN_TEST(u11_a_runner_whose_process_is_killed_says_so_at_once)
 	user_close(&u);
 }
 
+TARN_WORKER(wait_and_tell)
+{
+	const char *go_on;
+	int64_t x;
+	int r = tarn_worker_get(worker, "sq", &go_on, &x);
+
+	while (r == 0 && !task_file_is_there(go_on))
+		usleep(1000);
+	return r < 0 ? r : tarn_put_int(tarn_worker_result(worker), x);
+}
+
+static void tell_args(tarn_builder *ret, int64_t x)
+{
+	char go_on[200];
+
+	task_path(go_on, "go", 1);
+	tarn_builder_init(ret);
+	OK(tarn_put(ret, "sq", go_on, x));
+}
+
+static int call_in_time(tarn_runner *r, int64_t x, int64_t timeout_ns, int64_t *ret)
+{
+	tarn_builder b;
+	tarn_parcel p;
+
+	tell_args(&b, x);
+	int code = tarn_runner_call(r, &b, timeout_ns, &p);
+	tarn_builder_fini(&b);
+	if (code == 0) {
+		OK(tarn_parcel_get(&p, "q", ret));
+		tarn_parcel_fini(&p);
+	}
+	return code;
+}
+
+/* Its result came to the next call, and the next one's to the one after that, for ever. */
+PLAIN_TEST(a_runners_call_whose_time_is_over_answers_no_later_one)
+{
+	struct user u = user_open(NULL);
+	tarn_runner *r;
+	tarn_builder b;
+	tarn_parcel p;
+	int64_t x = 0;
+
+	OK(tarn_runner_new(u.c, &(tarn_runner_options){ .call = "wait_and_tell" }, &r));
+	OK(tarn_runner_start(r));
+	FAILS(call_in_time(r, 1, 1000000, &x), ETIMEDOUT);
+	FAILS(call_in_time(r, 2, 1000000, &x), ETIMEDOUT);
+	FAILS(tarn_runner_rejoin(r, TARN_FOREVER, &p), TARN_ESTATE);
+	/* What was posted to be taken later is. */
+	tell_args(&b, 3);
+	OK(tarn_runner_restart(r, &b, TARN_FOREVER));
+	tarn_builder_fini(&b);
+	FAILS(tarn_runner_rejoin(r, 0, &p), EAGAIN);
+	FAILS(tarn_runner_rejoin(r, 1000000, &p), ETIMEDOUT);
+	FAILS(call_in_time(r, 4, 1000000, &x), ETIMEDOUT);
+	task_go(1);
+	OK(tarn_runner_rejoin(r, TARN_FOREVER, &p));
+	OK(tarn_parcel_get(&p, "q", &x));
+	PLAIN_EQ(x, 3);
+	tarn_parcel_fini(&p);
+	FAILS(tarn_runner_rejoin(r, TARN_FOREVER, &p), TARN_ESTATE);
+	for (int64_t i = 5; i < 200; i++) {
+		OK(call_in_time(r, i, TARN_FOREVER, &x));
+		PLAIN_EQ(x, i);
+	}
+	OK(tarn_runner_join(r, TARN_FOREVER));
+	tarn_runner_unref(r);
+	user_close(&u);
+}
+
+/* ---- handlers of records that are slow ---- */
+
+TARN_WORKER(say_and_die)
+{
+	(void)worker;
+	tarn_log(TARN_LOG_ERROR, "it", "last words");
+	kill(getpid(), SIGKILL);
+	return 0;
+}
+
+static void wait_to_be_told(void *arg, const tarn_log_record *record)
+{
+	uint32_t *step = arg;
+
+	(void)record;
+	scene_say(step, 1);
+	scene_await(step, 2);
+}
+
+/* It was waited for until all that it had said was handled: for ever, where the handler waited for who waited. */
+PLAIN_TEST(a_dead_worker_is_told_of_though_its_records_are_not_handled_yet)
+{
+	struct user u = user_open(NULL);
+	uint32_t *step = scene_shared(sizeof *step);
+	const tarn_log_handler slow = { .sink = wait_to_be_told, .arg = step };
+	tarn_pool_result *result;
+	const tarn_parcel *values;
+
+	OK(tarn_pool_new(u.c, &(tarn_pool_options){ .workers = 1, .log = &slow }, &u.pool));
+	OK(tarn_pool_apply_async(u.pool, "say_and_die", NULL, &result));
+	scene_await(step, 1);
+	FAILS(tarn_pool_result_get(result, TARN_FOREVER, &values), TARN_EREMOTE);
+	PLAIN_CHECK(tarn_fault_is(tarn_error_fault(), "WorkerLost"));
+	PLAIN_CHECKF(strstr(tarn_fault_message(tarn_error_fault()), "SIGKILL") != NULL, "%s",
+		     tarn_fault_message(tarn_error_fault()));
+	tarn_pool_result_unref(result);
+	OK(tarn_pool_terminate(u.pool));
+	OK(tarn_pool_join(u.pool, TARN_FOREVER));
+	scene_say(step, 2);
+	u.pool = tarn_pool_unref(u.pool);
+	user_close(&u);
+}
+
 /* ---- sizes, forks ---- */
 
 /* It became none, with a result of no elements. */
@@ -913,6 +1027,25 @@ static int run_until_told(struct tarn_worker *worker)
 static int run_no_more(struct tarn_worker *worker)
 {
 	return tarn_put_int(tarn_worker_result(worker), 3);
+}
+
+static int run_away(struct tarn_worker *worker)
+{
+	(void)worker;
+	pthread_exit(NULL);
+}
+
+PLAIN_TEST(a_thread_that_leaves_by_pthread_exit_has_failed)
+{
+	tarn_thread *t;
+	const tarn_fault *fault = NULL;
+
+	OK(tarn_thread_spawn(&(tarn_thread_options){ .fn = run_away, .name = "runaway" }, &t));
+	FAILS(tarn_thread_join(t, TARN_FOREVER), TARN_EREMOTE);
+	OK(tarn_thread_exception(t, 0, &fault));
+	PLAIN_CHECK(tarn_fault_is(fault, "SystemExit"));
+	PLAIN_CHECKF(strstr(tarn_fault_message(fault), "runaway") != NULL, "%s", tarn_fault_message(fault));
+	tarn_thread_unref(t);
 }
 
 PLAIN_TEST(a_forked_child_waits_for_no_thread_of_its_parents)

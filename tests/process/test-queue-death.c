@@ -19,6 +19,7 @@
 #include "lib/types/queue-wait.h"
 #include "lib/types/queue.h"
 #include "lib/types/types.h"
+#include "tests/common/contrary.h"
 #include "tests/common/property.h"
 #include "tests/process/queues.h"
 
@@ -166,6 +167,104 @@ PLAIN_TEST(t13_a_dead_worker_with_hundreds_of_references_leaves_none)
 	tarn_client_close(c);
 	scene_close(&s);
 }
+
+#define FULL_RUN TARN__QUEUE_RUN
+
+/* A child takes a run of items, keeps them open and lets go of what they refer to. */
+static void killed_with_a_full_run(const struct scene *s)
+{
+	uint32_t *step = scene_shared(sizeof *step);
+	pid_t pid = plain_fork();
+
+	if (pid == 0) {
+		tarn_client *c;
+		tarn_object *q = find(s, &c);
+		tarn_parcel p;
+
+		for (unsigned i = 0; i < FULL_RUN; i++) {
+			OK(tarn_queue_get(q, &p, TARN_FOREVER));
+			tarn_parcel_fini(&p);
+		}
+		OK(tarn_client_flush(c, true, TARN_FOREVER));
+		scene_say(step, 1);
+		for (;;)
+			pause();
+	}
+	scene_await(step, 1);
+	plain_kill(pid);
+	PLAIN_WAIT_FOR(scene_client_gone(s, pid));
+}
+
+/* As much as there can be in one part of a repair: what a transaction has no room for waits for the next round, and
+ * rounds have an end. What the queue holds is the last claim on each block. */
+PLAIN_TEST(t13_a_dead_worker_with_as_many_references_as_can_be_leaves_none)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q;
+
+	OK(tarn_queue_new(c, &(tarn_queue_options){ .flags = TARN_QUEUE_JOINABLE, .slot_bytes = 512 }, &q));
+	OK(tarn_object_publish(q, "q", 0));
+	for (unsigned i = 0; i < FULL_RUN; i++) {
+		tarn_builder item;
+
+		tarn_builder_init(&item);
+		for (unsigned k = 0; k < TARN__QUEUE_REFS; k++) {
+			tarn_block *b;
+
+			/* Some in spans that they leave empty, some large. */
+			OK(tarn_block_new(c, k == 0 && i % 16 == 0 ? 150000 : 100 + 100 * (i * 7 % 61), 0, &b));
+			OK(tarn_put_block(&item, b));
+			tarn_block_unref(b);
+		}
+		OK(tarn_queue_put(q, &item, 0));
+		tarn_builder_fini(&item);
+	}
+	killed_with_a_full_run(&s);
+	FAILS(tarn_queue_join(q, TARN_FOREVER), EOWNERDEAD);
+	scene_settle(&s);
+	OK(tarn_client_trim(c));
+	scene_settle(&s);
+	PLAIN_CHECKF(scene_stat(&s).blocks_live < 20, "%llu blocks live",
+		     (unsigned long long)scene_stat(&s).blocks_live);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+
+#ifdef __x86_64__
+static struct tarn__queue *told_queue;
+static void tell_less(void)
+{
+	__atomic_fetch_sub(&told_queue->lost_told, 1, __ATOMIC_RELAXED);
+}
+
+/* Words that it has nothing to do with kept it there for as long as somebody changed them. */
+PLAIN_TEST(t13_who_goes_on_changing_what_joiners_were_told_of_holds_up_nobody)
+{
+	struct scene s = scene_open(NULL);
+	tarn_client *c = scene_client(&s);
+	tarn_object *q = queue_new(c, 0, TARN_QUEUE_JOINABLE);
+	const struct tarn__type *t = NULL;
+	struct tarn__lane *l;
+
+	OK(tarn__lane_enter(c, &l));
+	OK(tarn__type_of(l, q, &t));
+	tarn__lane_leave(l);
+	told_queue = tarn__instance_of(c, q->base.id, &tarn__type_queue, t->index);
+	PLAIN_CHECK(told_queue != NULL);
+	told_queue->lost = 1;
+	contrary_begin(tell_less);
+	int r = tarn_queue_join(q, TARN_FOREVER);
+	PLAIN_CHECK(contrary_end());
+	PLAIN_EQ(r, 0);
+	told_queue->lost_told = 0;
+	FAILS(tarn_queue_join(q, TARN_FOREVER), EOWNERDEAD);
+	tarn_object_unref(q);
+	tarn_client_close(c);
+	scene_close(&s);
+}
+#endif
 
 PLAIN_TEST(t12_a_client_that_closes_gives_up_what_it_had_open)
 {

@@ -784,6 +784,34 @@ PLAIN_TEST(t13_one_open_task_does_not_keep_the_memory_of_those_behind_it)
 	user_close(&u);
 }
 
+/* More runs have one than the server looks at when it needs another. */
+PLAIN_TEST_TIMEOUT(t13_many_open_tasks_do_not_keep_the_memory_of_those_behind_them, 120)
+{
+	enum { OPEN = 150, RUN = 32 };
+	struct user u = user_open();
+	tarn_object *q = queue_new(u.c, 7, TARN_QUEUE_JOINABLE);
+	uint64_t open[OPEN], n, used = 0;
+	tarn_parcel p;
+
+	for (int i = 0; i < 3 * OPEN * RUN; i++) {
+		put(q, i);
+		OK(tarn_queue_get_item(q, &p, &n, 0));
+		tarn_parcel_fini(&p);
+		if (i % RUN == 0 && i / RUN < OPEN)
+			open[i / RUN] = n;
+		else
+			OK(tarn_queue_ack(q, n));
+		if (i == (OPEN + 40) * RUN)
+			used = scene_stat(&u.s).used_bytes;
+	}
+	PLAIN_EQ(scene_stat(&u.s).used_bytes, used);
+	for (unsigned k = 0; k < OPEN; k++)
+		OK(tarn_queue_ack(q, open[k]));
+	OK(tarn_queue_join(q, 0));
+	tarn_object_unref(q);
+	user_close(&u);
+}
+
 /* Its run's place in the table is the one of items 512 runs later. */
 PLAIN_TEST_TIMEOUT(t13_one_open_task_stays_open_however_many_pass_it, 120)
 {

@@ -1049,6 +1049,26 @@ PLAIN_TEST(a_process_that_cannot_be_looked_after_is_an_error)
 	user_close(&u);
 }
 
+/* The next start made pipes of its own, and nobody closed those of this one. */
+PLAIN_TEST(a_start_that_fails_leaves_no_descriptor)
+{
+	struct user u = user_open();
+	tarn_process *p;
+	unsigned before = 0;
+
+	OK(tarn_process_new(u.c, &(tarn_process_options){ .program = "/nowhere/nothing", .stdout_to = TARN_STDIO_LOG,
+							  .stderr_to = TARN_STDIO_LOG }, &p));
+	for (int i = 0; i < 5; i++) {
+		FAILS(tarn_process_start(p), ENOENT);
+		PLAIN_CHECK(tarn_process_state(p) == TARN_PROCESS_INITIAL);
+		if (i == 0)
+			before = descriptors(); /* the library's own are open by now */
+	}
+	PLAIN_EQ(descriptors(), before);
+	tarn_process_unref(p);
+	user_close(&u);
+}
+
 PLAIN_TEST(a_forked_child_has_no_part_in_its_parents_processes)
 {
 	if (ARENA_ASAN)

@@ -38,7 +38,7 @@ typedef struct tarn_block_options {
 /*
  * Allocates @size bytes. The caller owns one reference, in @ret_block. Warm sizes come
  * from the thread's cache: no message, no lock, no system call. May block shortly on
- * the server when the cache is empty.
+ * the server when the cache is empty; one that hangs is waited for ten seconds (-ETIMEDOUT).
  * -EINVAL size 0 or larger than the arena, -ENOMEM the arena is full (the text says
  * asked, free, cap, and how to raise it), -TARN_EQUOTA, -TARN_ESRVDOWN, -TARN_EFORKED.
  */

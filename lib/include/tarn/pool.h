@@ -170,7 +170,7 @@ TARN_EXPORT int tarn_runner_restart(tarn_runner *runner, const tarn_builder *arg
 				    int64_t timeout_ns);
 TARN_EXPORT int tarn_runner_rejoin(tarn_runner *runner, int64_t timeout_ns,
 				   tarn_parcel *ret_result);
-/* Both. */
+/* Both. -ETIMEDOUT: the call goes on, or was not posted; what comes of it is dropped, and is no later call's result. */
 TARN_EXPORT int tarn_runner_call(tarn_runner *runner, const tarn_builder *args,
 				 int64_t timeout_ns, tarn_parcel *ret_result);
 /* Has it close and end when the calls that were posted are done, and waits for that. -TARN_EREMOTE

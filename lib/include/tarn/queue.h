@@ -67,6 +67,8 @@ TARN_EXPORT int tarn_queue_new(tarn_client *client, const tarn_queue_options *op
  * (14 if the values fit into the slot beside them), -ENOSPC an unbounded one has 2^21 items,
  * -ENOMEM, the builder's failure. On failure nothing was put. An item that is open (JOINABLE, REDELIVER) is there
  * until it is done, and all that were put behind it: so many can be 2^21, or 2^14 where maxsize is below 512.
+ * Where the server has to be asked (an unbounded queue grows, an item needs a block of its own) one that hangs is
+ * waited for as long as for a place, but ten seconds at least: -ETIMEDOUT.
  */
 TARN_EXPORT int tarn_queue_put(tarn_object *queue, const tarn_builder *item, int64_t timeout_ns);
 /* The same with the values as tarn_put() takes them. */

@@ -39,7 +39,7 @@ TARN_EXPORT bool tarn_thread_done(const tarn_thread *thread);
 TARN_EXPORT const char *tarn_thread_name(const tarn_thread *thread);
 
 /* As tarn_process_join(), _result(), _get() and _exception(); in a forked child, which has none of its parent's
- * threads, -TARN_EFORKED. */
+ * threads, -TARN_EFORKED. One that left by pthread_exit(), or was cancelled, has failed: "SystemExit". */
 TARN_EXPORT int tarn_thread_join(tarn_thread *thread, int64_t timeout_ns);
 TARN_EXPORT int tarn_thread_result(tarn_thread *thread, int64_t timeout_ns,
 				   const tarn_parcel **ret_result);

@@ -15,6 +15,7 @@
 #include "lib/client/object.h"
 #include "lib/server/ledger.h"
 #include "lib/server/things.h"
+#include "lib/types/inside.h"
 #include "lib/types/memory.h"
 
 TestSuite(objects, .timeout = 60);
@@ -290,6 +291,115 @@ Test(objects, v12_a_method_that_fails_undoes_what_it_made_and_held)
 		cr_assert(eq(u64, k.s->st.head->n_edges, 0));
 		cr_assert(eq(u32, counter_alive, 1));
 	}
+	scene_close(&k);
+}
+
+/* Writes to a block by the id that it was told, as a queue does with runs of slots. */
+enum { WRITE_TO, HOLD_IT };
+static int write_to(tarn_context *ctx, void *self)
+{
+	struct tarn__memory m;
+	uint64_t id;
+	int r = tarn_context_get(ctx, "Q", &id);
+
+	(void)self;
+	if (r == 0)
+		r = tarn__self_memory(ctx, id, &m);
+	if (r == 0)
+		m.data[0] = 7;
+	return r;
+}
+static int hold_it(tarn_context *ctx, void *self)
+{
+	tarn_block *b;
+	int r = tarn_context_get(ctx, "B", &b);
+
+	(void)self;
+	return r < 0 ? r : tarn_self_hold(ctx, b);
+}
+static const tarn_method writer_methods[] = {
+	[WRITE_TO] = { "write_to", write_to, TARN_METHOD_INLINE, "Q", "", NULL },
+	[HOLD_IT] = { "hold_it", hold_it, TARN_METHOD_INLINE, "B", "", NULL },
+	{ 0 },
+};
+static const tarn_type writer = { .name = "Writer", .size = 8, .flags = TARN_TYPE_INLINE, .methods = writer_methods };
+
+/* Whoever writes an id into a queue's table could have the server write into anybody's block. */
+Test(objects, v12_memory_is_that_of_blocks_that_the_object_holds)
+{
+	static const tarn_type *const list[] = { &writer, NULL };
+	struct scene k = { .s = fake_server(64) };
+
+	fake_types(k.s, list);
+	k.p = fake_client(k.s);
+	k.pa = fake_lane(k.s, k.p);
+	const uint64_t o = fake_create(k.s, &k.pa, "Writer", NULL, NULL);
+	const uint64_t block = fake_alloc(k.s, &k.pa, 100);
+	uint64_t words[2], ref[2] = { block, tarn__ref_word(100, false) };
+	struct fake_values v = refer(words, TARN_KIND_BLOCK, ref);
+
+	fake_post(&k.pa, TARN__MSG_PUBLISH, 0, block, 100, 0, 0, 0, 0);
+	cr_assert(ne(int, call_u(&k, &k.pa, o, WRITE_TO, block).error, 0));
+	cr_assert(zero(int, fake_call(k.s, &k.pa, o, HOLD_IT, &v).error));
+	cr_assert(zero(int, call_u(&k, &k.pa, o, WRITE_TO, block).error));
+	fake_release(&k.pa, block, 1);
+	QUIET(k.s);
+	scene_close(&k);
+}
+
+/* With words of its own that it says it changes, as Tarn's types do. */
+struct noter {
+	uint64_t word[2];
+};
+enum { NOTE, NOTE_AND_FAIL };
+static int note(tarn_context *ctx, void *self)
+{
+	struct noter *n = self;
+
+	tarn__self_store(ctx, &n->word[0], n->word[0] + 1);
+	tarn__self_store(ctx, &n->word[1], 9);
+	tarn__self_store(ctx, &n->word[0], n->word[0] + 1);
+	return 0;
+}
+static int note_and_fail(tarn_context *ctx, void *self)
+{
+	note(ctx, self);
+	return tarn_throw(ctx, "ValueError", "no");
+}
+static const tarn_method noter_methods[] = {
+	[NOTE] = { "note", note, TARN_METHOD_INLINE, NULL, "", NULL },
+	[NOTE_AND_FAIL] = { "note_and_fail", note_and_fail, TARN_METHOD_INLINE, NULL, "", NULL },
+	{ 0 },
+};
+static const tarn_type noter = { .name = "Noter", .size = sizeof(struct noter), .flags = TARN_TYPE_INLINE,
+				 .methods = noter_methods };
+
+/* A queue said of an item that it was given, and held for ever what it referred to, when the answer had no room. */
+Test(objects, v12_a_method_that_fails_undoes_the_words_that_it_said_it_changes)
+{
+	static const tarn_type *const list[] = { &noter, NULL };
+	const struct fake_values none = { 0 };
+	struct scene k = { .s = fake_server(64) };
+	uint64_t words[2], ref[2] = { 0 };
+
+	fake_types(k.s, list);
+	k.p = fake_client(k.s);
+	k.pa = fake_lane(k.s, k.p);
+	const uint64_t o = fake_create(k.s, &k.pa, "Noter", NULL, NULL);
+	const struct thing *t = tarn__thing_of(&k.s->st, object(&k, o));
+	const struct noter *n = tarn__thing_self(k.s, object(&k, o), tarn__thing_type(k.s, t));
+
+	for (unsigned i = 1; i <= 2; i++) {
+		ref[0] = o;
+		struct fake_values v = refer(words, TARN_KIND_OBJECT, ref);
+
+		/* The short way, and as a message that refers to something. */
+		cr_assert(zero(int, fake_call(k.s, &k.pa, o, NOTE, &none).error));
+		cr_assert(eq(int, fake_call(k.s, &k.pa, o, NOTE_AND_FAIL, i == 1 ? &none : &v).error, TARN_EREMOTE));
+		cr_assert(eq(u64, n->word[0], 2 * i));
+		cr_assert(eq(u64, n->word[1], 9));
+	}
+	QUIET(k.s);
 	scene_close(&k);
 }
 
@@ -643,6 +753,46 @@ Test(objects, t6_ends_of_many_clients_at_once_are_told_in_slices_and_once_each)
 	}
 	QUIET(k.s);
 	cr_assert(eq(uint, told, OBJECTS * CLIENTS));
+	scene_close(&k);
+}
+
+/* As a large queue does it. */
+#define PARTS 100u
+static unsigned parts[2]; /* of the first client, and of any other */
+static uint32_t first_client;
+static void departed_in_parts(tarn_context *ctx, void *self, uint32_t client)
+{
+	unsigned *n = &parts[client != first_client];
+
+	(void)self;
+	if (++*n < (client == first_client ? PARTS : 2))
+		tarn__departed_again(ctx, *n);
+}
+static const tarn_type thorough = { .name = "Thorough", .size = 8, .flags = TARN_TYPE_INLINE,
+				    .departed = departed_in_parts };
+
+/* Whoever had the lowest number had all of each epoch's budget: others' locks were nobody's for as long as that took. */
+Test(objects, t6_a_dead_client_with_much_to_be_repaired_does_not_hold_up_others)
+{
+	static const tarn_type *const list[] = { &thorough, NULL };
+	struct scene k = { .s = fake_server(64) };
+	uint32_t other;
+
+	fake_types(k.s, list);
+	k.p = fake_client(k.s);
+	k.pa = fake_lane(k.s, k.p);
+	cr_assert(ne(u64, fake_create(k.s, &k.pa, "Thorough", NULL, NULL), 0));
+	first_client = fake_client(k.s);
+	other = fake_client(k.s);
+	cr_assert(gt(u32, other, first_client));
+	parts[0] = parts[1] = 0;
+	fake_kill(k.s, first_client);
+	fake_kill(k.s, other);
+	while (parts[1] < 2)
+		tarn__epoch(k.s);
+	cr_assert(lt(uint, parts[0], 10));
+	QUIET(k.s);
+	cr_assert(eq(uint, parts[0], PARTS));
 	scene_close(&k);
 }
 

@@ -8,6 +8,7 @@
 #include "lib/types/queue.h"
 #include "lib/types/types.h"
 #include "shm/queue.h"
+#include "tests/common/contrary.h"
 
 TestSuite(queue_repair, .timeout = 20);
 
@@ -264,6 +265,46 @@ Test(queue_repair, t13_a_server_that_is_killed_in_a_repair_counts_each_item_that
 {
 	repair_killed(TARN__MPMC_TAKE, TARN__QUEUE_KEEP | TARN__QUEUE_JOIN, RUNS);
 }
+
+/* Whoever may write to slots made it a thousand rounds for each of thousands of runs, an epoch each. */
+Test(queue_repair, t12_who_writes_to_slots_has_them_looked_at_for_some_rounds_only)
+{
+	struct tarn__queue_slot *s = (void *)data.slot;
+	unsigned rounds = 0;
+	struct tarn__run run;
+
+	prepare(TARN__MPMC_TAKE, TARN__QUEUE_KEEP | TARN__QUEUE_JOIN, RUNS);
+	s->stash = 0; /* there is nothing to be dropped, but to be counted */
+	do {
+		tarn__type_queue.departed(begin(&run, TARN__DEED_DEPARTED), &data.q, DEAD);
+		commit(run.again);
+		s->word = tarn__mpmc_word(0, TARN__MPMC_TAKE, DEAD);
+		s->stash = 0;
+		rounds++;
+	} while (from != 0);
+	cr_assert(le(u32, rounds, 200));
+}
+
+#ifdef __x86_64__
+static void new_generation(void)
+{
+	__atomic_fetch_add(&data.q.retries, UINT64_C(1) << 32, __ATOMIC_RELAXED);
+}
+
+/* The reactor was in that for as long as somebody went on with it. */
+Test(queue_repair, t13_who_goes_on_changing_the_number_of_items_to_come_again_holds_up_nobody)
+{
+	struct tarn__run run;
+
+	prepare(TARN__MPMC_TAKE, TARN__QUEUE_KEEP | TARN__QUEUE_RETRY, RUNS);
+	tarn_context *ctx = begin(&run, TARN__DEED_DEPARTED);
+	contrary_begin(new_generation);
+	tarn__type_queue.departed(ctx, &data.q, DEAD);
+	cr_assert(contrary_end());
+	cr_assert(eq(u64, data.q.retries & 0xffffffff, 1)); /* and consumers find it */
+	commit(run.again);
+}
+#endif
 
 /* What was taken by a living one is waited for. */
 Test(queue_repair, t12_a_run_whose_takers_message_is_on_its_way_is_not_used_yet)
@@ -579,4 +620,89 @@ Test(queue_repair, t12_what_could_not_be_read_when_it_was_taken_goes_once)
 {
 	unread(true, false);
 	unread(true, true);
+}
+
+/* ---- what a producer says that it put ---- */
+
+static unsigned holds[KEPT + 1]; /* by id: the queue's references */
+
+static int hold_some(struct tarn__run *run, uint64_t id)
+{
+	(void)run;
+	/* Tables are full: one more of what is held is a count. */
+	if (holds[id] == 0)
+		return -ENOMEM;
+	holds[id]++;
+	return 0;
+}
+
+static int drop_some(struct tarn__run *run, uint64_t id)
+{
+	(void)run;
+	cr_assert(gt(u32, holds[id], 0));
+	holds[id]--;
+	return 0;
+}
+
+static int give_any(struct tarn__run *run, uint64_t id)
+{
+	(void)run, (void)id;
+	return 0;
+}
+
+/* Of two blocks, the first of which another item refers to as well. */
+static void stash_without_memory(uint64_t first, uint64_t second)
+{
+	static const struct tarn__reactor_ops full = { .look = look, .hold = hold_some, .drop = drop_some,
+						       .note = note_word, .give = give_any };
+	static const struct tarn__offer offer = { .name = "stash" }; /* sentences name it */
+	const uint64_t ids[] = { first, second };
+	uint64_t words[] = { tarn__slot_head(TARN_KIND_UINT, 0, 0), 0, tarn__slot_head(TARN_KIND_BLOCK, 0, 0), 100,
+			     tarn__slot_head(TARN_KIND_BLOCK, 1, 0), 100 };
+	struct tarn_block *b[2];
+	struct tarn__look at;
+	struct tarn__run run;
+	tarn_context *ctx = begin(&run, TARN__DEED_METHOD);
+
+	run.ops = &full;
+	ctx->offer = &offer;
+	ctx->caller.client = DEAD;
+	for (unsigned k = 0; k < 2; k++) {
+		cr_assert(zero(int, look(&run, ids[k], &at)));
+		b[k] = tarn__context_lend(ctx, ids[k], &at);
+	}
+	cr_assert(tarn__parcel_lend(&ctx->args, words, 6, 3, b, 2, false) == 0);
+	cr_assert(zero(int, tarn__type_queue.methods[TARN__QUEUE_STASH].fn(ctx, &data.q)));
+	commit(0);
+}
+
+/* Its taker has named both, or will: for each a reference of the queue's goes. That was another item's. */
+Test(queue_repair, t12_what_cannot_be_kept_of_an_item_that_is_taken_is_not_let_go_before_its_taker_says_so)
+{
+	const unsigned kept = 1; /* for another item */
+
+	for (unsigned k = 0; k < 2; k++) {
+		prepare(TARN__MPMC_DONE, 0, RUNS);
+		holds[KEPT] = kept;
+		holds[MORE] = 0;
+		stash_without_memory(k == 0 ? KEPT : MORE, k == 0 ? MORE : KEPT);
+		cr_assert(eq(u32, holds[KEPT], kept + 1)); /* for the taker */
+		cr_assert(eq(u32, holds[MORE], 0));
+	}
+}
+
+/* The last one of two was named. */
+Test(queue_repair, t12_what_cannot_be_kept_of_an_item_is_let_go_but_for_what_its_taker_has_named)
+{
+	struct tarn__queue_slot *s = (void *)data.slot;
+
+	for (unsigned k = 0; k < 2; k++) {
+		prepare(TARN__MPMC_TAKE, 0, RUNS);
+		s->stash = tarn__stash_word(0, TARN__STASH_TAKEN | 1);
+		holds[KEPT] = 1;
+		holds[MORE] = 0;
+		stash_without_memory(k == 0 ? KEPT : MORE, k == 0 ? MORE : KEPT);
+		cr_assert(eq(u32, holds[KEPT], k == 0 ? 1 : 2));
+		cr_assert(eq(u64, s->stash, tarn__stash_word(0, TARN__STASH_FAILED)));
+	}
 }
