@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Clients that break the rules, or die: what they had is for others, or stays theirs. */
 #include <signal.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lib/client/handle.h"
@@ -207,6 +208,109 @@ void sets_eviction_finish(struct world *w)
 	OK(tarn_sem_acquire(w->o[2], TARN_FOREVER));
 	for (unsigned i = 0; i < 3; i++)
 		PLAIN_CHECK(arena_filled(w->b[i], i));
+	sets_end(w);
+}
+
+/* ---- one that is stopped ---- */
+
+/* Has sent a block, and asked for something; is stopped before it can know the answer. */
+static void be_stopped(struct world *w, struct words *m)
+{
+	tarn_client *e = arena_client(&w->a, NULL);
+	tarn_object *counter = imported(e, &w->token[0]), *lock = imported(e, &w->token[1]);
+	tarn_channel *way, *back;
+	tarn_pending *call;
+	tarn_builder one;
+	tarn_parcel p;
+	tarn_block *b;
+	unsigned add;
+
+	OK(tarn_channel_open(e, "to the victim", TARN_FOREVER, &way));
+	OK(tarn_channel_bind(way, TARN_CONSUMER));
+	OK(tarn_channel_open(e, "from the victim", TARN_FOREVER, &back));
+	OK(tarn_channel_bind(back, TARN_PRODUCER));
+	OK(tarn_lock_acquire(lock, TARN_FOREVER));
+	b = sets_block(e, SIZE, 4);
+	OK(tarn_method_find(counter, "inline_add", &add)); /* now, for it asks the server */
+	arena_settle(e);
+	arena_step(&m->step, 1);
+	arena_await(&m->go, 1);
+	OK(tarn_channel_give(back, b, 4, TARN_FOREVER));
+	tarn_builder_init(&one);
+	OK(tarn_put_int(&one, 1));
+	OK(tarn_call_start_n(counter, add, &one, &call));
+	tarn_builder_fini(&one);
+	raise(SIGSTOP);
+	m->result = tarn_call_wait(call, &p, TARN_FOREVER);
+	if (m->result == 0)
+		tarn_parcel_fini(&p);
+	tarn_call_free(call);
+	OK(tarn_channel_recv(way, &b, NULL, TARN_FOREVER));
+	PLAIN_CHECK(arena_filled(b, 0));
+	OK(tarn_lock_release(lock));
+	tarn_block_unref(b);
+	tarn_object_unref(counter);
+	tarn_object_unref(lock);
+	tarn_channel_unref(way);
+	tarn_channel_unref(back);
+	tarn_client_close(e);
+	_exit(0);
+}
+
+void sets_stopped_prepare(struct world *w)
+{
+	tarn_object *o;
+
+	OK(tarn_channel_new(w->c, 4, "to the victim", &w->ch[0]));
+	OK(tarn_channel_bind(w->ch[0], TARN_PRODUCER));
+	OK(tarn_channel_new(w->d, 4, "from the victim", &w->ch[1]));
+	OK(tarn_channel_bind(w->ch[1], TARN_CONSUMER));
+	offer(w, 0, NEW(w->c, "Counter", ""));
+	OK(tarn_lock_new(w->c, 0, &o));
+	offer(w, 1, o);
+	w->b[0] = sets_block(w->c, SIZE, 0);
+	w->victim = bear(w, be_stopped, 0);
+}
+
+void sets_stopped_held(struct world *w)
+{
+	int status;
+
+	arena_step(&words[0]->go, 1);
+	PLAIN_EQ(waitpid(w->victim, &status, WUNTRACED), w->victim);
+	PLAIN_CHECKF(WIFSTOPPED(status), "%x", status);
+}
+
+void sets_stopped_send(struct world *w)
+{
+	OK(tarn_channel_send(w->ch[0], w->b[0], 1, TARN_FOREVER));
+	OK(tarn_client_ping(w->c, TARN_FOREVER));
+}
+
+/* What it sent before comes, and what it has is its own. */
+void sets_stopped_receive(struct world *w)
+{
+	tarn_block *b;
+
+	OK(tarn_channel_recv(w->ch[1], &b, NULL, TARN_FOREVER));
+	PLAIN_CHECK(arena_filled(b, 4));
+	tarn_block_unref(b);
+	FAILS(tarn_lock_acquire(w->o[1], 0), EAGAIN);
+	OK(tarn_client_ping(w->d, TARN_FOREVER));
+}
+
+/* It goes on as if nothing had been. */
+void sets_stopped_finish(struct world *w)
+{
+	int64_t n;
+
+	FAILS(tarn_lock_acquire(w->o[1], 0), EAGAIN);
+	kill(w->victim, SIGCONT);
+	PLAIN_EQ(plain_reap(w->victim), 0);
+	OK(tarn_lock_acquire(w->o[1], 0));
+	OK(tarn_lock_release(w->o[1]));
+	SETS_ASK(w, tarn_callf(w->o[0], "inline_get", TARN_FOREVER, NULL, "q", &n));
+	PLAIN_EQ(n, sets_went(w, words[0]->result));
 	sets_end(w);
 }
 

@@ -410,6 +410,9 @@ static void attach_finish(struct world *w)
 #define EVICTION                                                                                          \
 	sets_eviction_prepare, { sets_eviction_ping, sets_eviction_send }, sets_eviction_held,            \
 		sets_eviction_finish
+#define STOPPED                                                                                           \
+	sets_stopped_prepare, { sets_stopped_send, sets_stopped_receive }, sets_stopped_held,             \
+		sets_stopped_finish
 #define OWNER                                                                                             \
 	sets_owner_prepare,                                                                               \
 		{ sets_owner_lock, sets_owner_rlock, sets_owner_permit, sets_owner_party,                 \
@@ -444,6 +447,7 @@ const struct message_set message_sets[] = {
 	{ "attach and detach", ATTACH },
 	{ "calls with io_uring", CALLS, .uring = true },
 	{ "eviction", EVICTION },
+	{ "a client that is stopped", STOPPED },
 	{ "an owner's death", OWNER },
 	{ "death at queues and topics", USERS },
 	{ "no memory left", ROOM },
@@ -456,6 +460,7 @@ const struct message_set message_sets[] = {
 	{ "successor of queues", QUEUES, .takes_over = 5 },
 	{ "successor of a death", DEATH, .takes_over = 9 },
 	{ "successor of an eviction", EVICTION, .takes_over = 8 },
+	{ "successor of a stopped one's", STOPPED, .takes_over = 8 },
 	{ "successor of an owner's death", OWNER, .takes_over = 8 },
 	{ "successor at queues", USERS, .takes_over = 8 },
 	{ "successor without memory", ROOM, .takes_over = 4 },

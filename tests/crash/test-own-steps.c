@@ -350,7 +350,7 @@ static struct world killed_in_books(int64_t kills)
 	put(&w, w.ring);
 	arena_settle(w.c);
 	w.steps->object = tarn_object_id(w.ring);
-	__atomic_store_n(&w.steps->in_object, kills, __ATOMIC_RELEASE);
+	__atomic_store_n(&w.steps->in_object, (uint64_t)kills, __ATOMIC_RELEASE);
 	return w;
 }
 
@@ -440,7 +440,7 @@ static void killed_in_stash(int64_t kills)
 	get(w.ring_d, w.n, false);
 	arena_settle(w.d);
 	const uint64_t before = w.steps->kills;
-	__atomic_store_n(&w.steps->in_object, kills, __ATOMIC_RELEASE);
+	__atomic_store_n(&w.steps->in_object, (uint64_t)kills, __ATOMIC_RELEASE);
 	put(&w, w.ring);
 	OK(tarn_client_ping(w.c, TARN_FOREVER));
 	PLAIN_EQ(w.steps->kills - before, kills > 7 ? 7 : kills);

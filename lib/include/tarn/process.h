@@ -143,7 +143,8 @@ TARN_EXPORT int tarn_process_start(tarn_process *process);
 TARN_EXPORT int tarn_process_spawn(tarn_client *client, const tarn_process_options *options,
 				   tarn_process **ret_process);
 
-/* References of the parent. Without one the process goes on, but nobody hears of its result.
+/* References of the parent. Without one the process goes on, but nobody hears of its result, and arguments that it
+ * never takes (a program that is none of Tarn's, a death before main()) stay until the client is closed: join first.
  * NULL is allowed; unref returns NULL. The client outlives them. */
 TARN_EXPORT tarn_process *tarn_process_ref(tarn_process *process);
 TARN_EXPORT tarn_process *tarn_process_unref(tarn_process *process);
