@@ -427,6 +427,10 @@ static void scribble(const struct victim *v, uint64_t seed)
 		unsigned kind = tarn__header_kind(word[0]);
 		if (kind == TARN__MSG_SEAL || kind == TARN__MSG_RESIZE || kind == TARN__MSG_EXPORT)
 			word[1] = tarn_block_id(b);
+		/* A token that outlives who made it, as the next message's first word may have it, stays for its
+		 * lifetime: an id there is seconds to minutes. */
+		if (kind == TARN__MSG_EXPORT)
+			word[6] = 1 + word[6] % 8;
 		/* A pinned name stays, whoever gave it, and what it names with it. */
 		if (kind == TARN__MSG_NAME)
 			word[2] &= ~(uint64_t)TARN__NAME_PINNED;
