@@ -110,12 +110,12 @@ static int type_of(tarn_object *o, const struct tarn__type **ret)
 	return r;
 }
 
-int tarn__object_expect(tarn_object *o, const tarn_type *type, const char *method)
+int tarn__object_expect_slow(tarn_object *o, const tarn_type *type, const char *method)
 {
 	const struct tarn__type *t;
 	int r = type_of(o, &t);
 
-	if (r < 0 || tarn__likely(t->builtin == type))
+	if (r < 0 || t->builtin == type)
 		return r;
 	return tarn__fail(-TARN_EKIND, "\"%s\" is asked of a %s, this is a %s: tarn_object_type_name() tells "
 			  "what an object is, tarn_call() calls methods of any.", method, type->name, t->name);

@@ -69,7 +69,14 @@ static inline int tarn__type_of(struct tarn__lane *l, struct tarn_object *o,
 	return tarn__type_of_slow(l, o, ret);
 }
 /* Whether @o is of the built-in @type; -TARN_EKIND, with a sentence for who wanted to call @method, and as calls. */
-int tarn__object_expect(struct tarn_object *o, const tarn_type *type, const char *method);
+int tarn__object_expect_slow(struct tarn_object *o, const tarn_type *type, const char *method);
+static inline int tarn__object_expect(struct tarn_object *o, const tarn_type *type, const char *method)
+{
+	/* SYNC types, acquire: as in tarn__type_of(). */
+	const struct tarn__type *known = (const void *)__atomic_load_n(&o->base.data, __ATOMIC_ACQUIRE);
+
+	return tarn__likely(known != NULL && known->builtin == type) ? 0 : tarn__object_expect_slow(o, type, method);
+}
 /*
  * Where the instance of @o is mapped in this process, if @o is of the built-in @type; else NULL, with
  * a sentence (-TARN_EKIND that names both types, or why the type cannot be known). The first

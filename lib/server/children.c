@@ -11,6 +11,7 @@
  * file system may give to the next file, and rings of io_uring, which have references on what they poll and are of no
  * file of their own.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -55,11 +56,13 @@ void tarn__children_let(void)
 
 void tarn__children_note(int fd)
 {
+	const int error = errno;
 	struct stat st;
 
 	/* Without memory for it children have that one, too. */
 	if (fd >= 0 && fstat(fd, &st) == 0 && (fd < n_notes || grow(fd)))
 		notes[fd] = (struct note){ .device = st.st_dev, .inode = st.st_ino };
+	errno = error;
 }
 
 void tarn__children_forget(int fd)

@@ -11,7 +11,7 @@ void tarn__children_drop(int fd);
 /* No child is forked between the two: what is opened there is noted, or closed, there as well. They nest in nothing,
  * and are for a few system calls: who forks waits. */
 void tarn__children_hold(void);
-void tarn__children_note(int fd);   /* as tarn__children_close() */
+void tarn__children_note(int fd);   /* as tarn__children_close(); errno stays what opening it said */
 void tarn__children_forget(int fd); /* it is no more, or not of a file of its own */
 void tarn__children_let(void);
 

@@ -511,15 +511,12 @@ static void visitor_add(struct server *s, int fd)
 	}
 }
 
-/* errno as accept4() left it. */
 static int let_in(const struct server *s, int flags)
 {
 	tarn__children_hold();
 	const int fd = accept4(s->listener, NULL, NULL, flags);
-	const int error = errno;
 	tarn__children_note(fd);
 	tarn__children_let();
-	errno = error;
 	return fd;
 }
 

@@ -47,10 +47,8 @@ static int lock_name(struct server *s, const char *path, bool *ret_fresh)
 		*ret_fresh = fd >= 0;
 		if (fd < 0 && errno == EEXIST)
 			fd = open(lock, flags, 0600);
-		const int error = errno;
 		tarn__children_note(fd);
 		tarn__children_let();
-		errno = error;
 		if (fd < 0)
 			return tarn__fail(-errno, "cannot open the lock file %s: %s%s", lock,
 					  strerror(errno),
@@ -161,10 +159,8 @@ static int bind_name(struct server *s, const char *name)
 	}
 	tarn__children_hold();
 	s->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	const int error = errno;
 	tarn__children_note(s->listener);
 	tarn__children_let();
-	errno = error;
 	if (s->listener < 0)
 		return tarn__fail(-errno, "no socket: %s", strerror(errno));
 	/* The mode from the start, not by chmod, which would follow a link. */

@@ -192,6 +192,21 @@ void plain_kill(pid_t pid)
 	plain_reap(pid);
 }
 
+char plain_state(pid_t tid)
+{
+	char path[64], text[512];
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
+	const int fd = open(path, O_RDONLY | O_CLOEXEC);
+	const ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
+
+	if (fd >= 0)
+		close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	const char *end = strrchr(text, ')'); /* the name may contain any of these */
+	return end != NULL ? end[2] : '\0';
+}
+
 static _Noreturn void run_test(const struct plain__test *t, pid_t harness)
 {
 	if (setsid() < 0)

@@ -89,6 +89,9 @@ int plain_reap(pid_t pid);
 /* SIGKILL, and waits until it is dead. */
 void plain_kill(pid_t pid);
 
+/* What /proc says of a process or thread: 'S' it sleeps, 'T' it is stopped, 'Z' it is dead; '\0': there is none. */
+char plain_state(pid_t tid);
+
 /* A directory for this test alone; XDG_RUNTIME_DIR and TMPDIR name it too. */
 const char *plain_dir(void);
 

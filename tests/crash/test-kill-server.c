@@ -137,30 +137,14 @@ static void *act(void *arg)
 	return NULL;
 }
 
-/* 'S': it sleeps. */
-static char state_of(pid_t pid, pid_t tid)
-{
-	char path[64], text[512];
-
-	snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)pid, (int)tid);
-	const int fd = open(path, O_RDONLY | O_CLOEXEC);
-	const ssize_t n = fd >= 0 ? read(fd, text, sizeof text - 1) : 0;
-
-	if (fd >= 0)
-		close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	const char *at = strrchr(text, ')');
-	return at != NULL ? at[2] : '\0';
-}
-
 static void nap(void)
 {
 	nanosleep(&(struct timespec){ .tv_nsec = 50000 }, NULL);
 }
 
-static void await_sleep(pid_t pid, pid_t tid)
+static void await_sleep(pid_t tid)
 {
-	while (state_of(pid, tid) != 'S')
+	while (plain_state(tid) != 'S')
 		nap();
 }
 
@@ -182,7 +166,7 @@ static void *watch(void *arg)
 	/* Relaxed: a hint; who sets it joins us before the process is gone. */
 	while (!__atomic_load_n(&w->over, __ATOMIC_RELAXED)) {
 		nap();
-		const bool sleeps = gate_arrived(w->stage, POSTED) == w->actors && state_of(w->pid, w->pid) == 'S';
+		const bool sleeps = gate_arrived(w->stage, POSTED) == w->actors && plain_state(w->pid) == 'S';
 
 		asleep = sleeps ? asleep + 1 : 0;
 		if (asleep == 2) {
@@ -255,7 +239,7 @@ static pid_t hold(struct show *s, const struct message_set *set)
 {
 	const pid_t pid = tarn_client_server_pid(s->w.c);
 
-	await_sleep(pid, pid);
+	await_sleep(pid);
 	if (!step_hold(pid))
 		_exit(77);
 	gate_open(&s->stage, BEGIN);
@@ -263,12 +247,12 @@ static pid_t hold(struct show *s, const struct message_set *set)
 		/* Relaxed: it sleeps when it has posted, which we see by /proc. */
 		while (!__atomic_load_n(&s->actor[i].posts, __ATOMIC_RELAXED))
 			nap();
-		await_sleep(getpid(), s->actor[i].tid);
+		await_sleep(s->actor[i].tid);
 	}
 	if (set->held != NULL)
 		set->held(&s->w);
 	if (s->w.asleep != 0)
-		await_sleep(s->w.asleep, s->w.asleep);
+		await_sleep(s->w.asleep);
 	return pid;
 }
 

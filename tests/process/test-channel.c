@@ -619,20 +619,6 @@ PLAIN_TEST_TIMEOUT(a_consumer_killed_at_any_moment_frees_what_was_on_its_way, 90
 
 /* ---- waiting peers ---- */
 
-static char thread_state(pid_t pid)
-{
-	char path[64], text[512] = "";
-	FILE *f;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	f = fopen(path, "re");
-	PLAIN_CHECK(f != NULL);
-	size_t n = fread(text, 1, sizeof text - 1, f);
-	fclose(f);
-	text[n] = '\0';
-	return strrchr(text, ')')[2];
-}
-
 enum leaving { CLOSE_THE_END, DROP_THE_CHANNEL, CLOSE_THE_CLIENT };
 
 static void consumer_waits(enum leaving how)
@@ -654,7 +640,7 @@ static void consumer_waits(enum leaving how)
 	scene_await(p.step, 1);
 	put_number(p.c, p.ch, 0);
 	scene_await(p.step, 2);
-	PLAIN_WAIT_FOR(thread_state(child) == 'S');
+	PLAIN_WAIT_FOR(plain_state(child) == 'S');
 	if (how == CLOSE_THE_END)
 		OK(tarn_channel_close(p.ch));
 	else if (how == DROP_THE_CHANNEL)
@@ -715,7 +701,7 @@ static void peer_dies(bool consumer_waits_for_it)
 	}
 	scene_await(&step[0], 1);
 	scene_await(&step[1], 1);
-	PLAIN_WAIT_FOR(thread_state(waiter) == 'S');
+	PLAIN_WAIT_FOR(plain_state(waiter) == 'S');
 	plain_kill(victim);
 	PLAIN_EQ(plain_reap(waiter), 0);
 	tarn_channel_unref(ch);
@@ -757,7 +743,7 @@ static void ping_pong(unsigned rounds, size_t capacity, bool asleep)
 		for (uint64_t i = 0; i < rounds; i++) {
 			OK(tarn_channel_recv(there, &b, &tag, TARN_FOREVER));
 			PLAIN_EQ(tag, i);
-			PLAIN_WAIT_FOR(!asleep || thread_state(parent) == 'S');
+			PLAIN_WAIT_FOR(!asleep || plain_state(parent) == 'S');
 			OK(tarn_channel_give(back, b, i, TARN_FOREVER));
 		}
 		tarn_client_close(c);
@@ -766,7 +752,7 @@ static void ping_pong(unsigned rounds, size_t capacity, bool asleep)
 	OK(tarn_block_new(c, 64, 0, &b));
 	uint64_t begin = scene_now();
 	for (uint64_t i = 0; i < rounds; i++) {
-		PLAIN_WAIT_FOR(!asleep || thread_state(child) == 'S');
+		PLAIN_WAIT_FOR(!asleep || plain_state(child) == 'S');
 		OK(tarn_channel_give(there, b, i, TARN_FOREVER));
 		OK(tarn_channel_recv(back, &b, &tag, TARN_FOREVER));
 		PLAIN_EQ(tag, i);
@@ -811,7 +797,7 @@ static void full_and_back(size_t capacity)
 		for (uint64_t i = 0; i < 2000; i++) {
 			/* The producer has run into the wall and is asleep. */
 			if (i % 4 == 0 && i + 2 * capacity < 1900)
-				PLAIN_WAIT_FOR(thread_state(parent) == 'S');
+				PLAIN_WAIT_FOR(plain_state(parent) == 'S');
 			get_number(ch, i);
 		}
 		_exit(0);

@@ -601,28 +601,12 @@ struct survivor {
 	pid_t leader;
 };
 
-static bool is_zombie(pid_t pid)
-{
-	char path[64], text[256] = "";
-	FILE *f;
-
-	snprintf(path, sizeof path, "/proc/%d/task/%d/stat", (int)pid, (int)pid);
-	f = fopen(path, "re");
-	if (f == NULL)
-		return false;
-	size_t n = fread(text, 1, sizeof text - 1, f);
-	fclose(f);
-	text[n] = '\0';
-	const char *end = strrchr(text, ')');
-	return end != NULL && end[2] == 'Z';
-}
-
 static void *outlive_the_leader(void *arg)
 {
 	struct survivor *v = arg;
 	tarn_token t;
 
-	PLAIN_WAIT_FOR(is_zombie(v->leader));
+	PLAIN_WAIT_FOR(plain_state(v->leader) == 'Z');
 	OK(tarn_block_export(v->b, NULL, &t)); /* calls still work */
 	scene_say(v->step, 1);
 	scene_await(v->step, 2);
@@ -681,24 +665,10 @@ PLAIN_TEST(t16_a_process_without_main_thread_that_hangs_up_keeps_what_it_holds)
 
 /* ---- T8: a stopped process is not dead ---- */
 
-static char state_of(pid_t pid)
-{
-	char path[64], text[512] = "";
-	FILE *f;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	f = fopen(path, "re");
-	PLAIN_CHECK(f != NULL);
-	size_t n = fread(text, 1, sizeof text - 1, f);
-	fclose(f);
-	text[n] = '\0';
-	return strrchr(text, ')')[2];
-}
-
 static void stop(pid_t pid)
 {
 	kill(pid, SIGSTOP);
-	PLAIN_WAIT_FOR(state_of(pid) == 'T');
+	PLAIN_WAIT_FOR(plain_state(pid) == 'T');
 }
 
 /* Takes part in what goes on, holding @id all the time. */

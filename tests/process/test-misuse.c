@@ -234,27 +234,13 @@ PLAIN_TEST(a_server_that_does_not_answer_is_not_waited_for_longer_than_was_said)
 	scene_close(&s);
 }
 
-static char state_of(pid_t pid)
-{
-	char path[64], text[512] = "";
-
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	FILE *f = fopen(path, "re");
-	PLAIN_CHECK(f != NULL);
-	PLAIN_CHECK(fgets(text, sizeof text, f) != NULL);
-	fclose(f);
-	const char *end = strrchr(text, ')');
-	PLAIN_CHECK(end != NULL);
-	return end[2];
-}
-
 static void stop_while_it_sleeps(pid_t server, const tarn_client *c)
 {
 	do {
 		PLAIN_EQ(kill(server, SIGCONT), 0);
 		PLAIN_WAIT_FOR(tarn__load_relaxed(&c->ctrl->server_state) == 1);
 		PLAIN_EQ(kill(server, SIGSTOP), 0);
-		PLAIN_WAIT_FOR(state_of(server) == 'T');
+		PLAIN_WAIT_FOR(plain_state(server) == 'T');
 	} while (tarn__load_relaxed(&c->ctrl->server_state) != 1);
 }
 

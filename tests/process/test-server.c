@@ -1333,21 +1333,6 @@ static void *fork_once(void *arg)
 	return arg;
 }
 
-/* 'S': it waits. */
-static char thread_state(pid_t tid)
-{
-	char path[64], text[256] = "";
-
-	snprintf(path, sizeof path, "/proc/self/task/%d/stat", (int)tid);
-	FILE *f = fopen(path, "re");
-	PLAIN_CHECK(f != NULL);
-	PLAIN_CHECK(fgets(text, sizeof text, f) != NULL);
-	fclose(f);
-	const char *end = strrchr(text, ')');
-	PLAIN_CHECK(end != NULL);
-	return end[2];
-}
-
 static void serve_while_a_fork_waits(void)
 {
 	const tarn_log_handler handler = { .sink = slow_sink };
@@ -1362,7 +1347,7 @@ static void serve_while_a_fork_waits(void)
 	scene_await(&serving->step, 2);
 	PLAIN_EQ(pthread_create(&f, NULL, fork_once, NULL), 0);
 	PLAIN_WAIT_FOR(__atomic_load_n(&forker, __ATOMIC_RELAXED) != 0);
-	PLAIN_WAIT_FOR(thread_state(forker) == 'S');
+	PLAIN_WAIT_FOR(plain_state(forker) == 'S');
 	scene_say(&serving->step, 3);
 	pthread_join(logger, NULL);
 	pthread_join(f, NULL);

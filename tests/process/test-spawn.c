@@ -688,18 +688,9 @@ PLAIN_TEST(s1_a_program_is_executed_with_its_arguments)
 
 static bool is_dead(pid_t pid)
 {
-	char path[64], text[512];
-	int fd;
+	const char state = plain_state(pid);
 
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY);
-	if (fd < 0)
-		return true;
-	ssize_t n = read(fd, text, sizeof text - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	const char *end = strrchr(text, ')');
-	return end == NULL || end[2] == 'Z' || end[2] == 'X';
+	return state == '\0' || state == 'Z' || state == 'X';
 }
 
 struct birth {

@@ -262,19 +262,6 @@ static void *sleep_on_word(void *word)
 		;
 	return NULL;
 }
-static bool sleeps(pid_t tid)
-{
-	char path[64], state = 0;
-
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)tid);
-	FILE *f = fopen(path, "re");
-	if (f != NULL) {
-		if (fscanf(f, "%*d (%*[^)]) %c", &state) != 1)
-			state = 0;
-		fclose(f);
-	}
-	return state == 'S';
-}
 static uint32_t sleeper_tid;
 static void *sleeper(void *word)
 {
@@ -291,7 +278,7 @@ PLAIN_TEST(t6_a_death_between_release_and_wake_wakes_the_next)
 
 	m->contended = 1;
 	PLAIN_EQ(pthread_create(&t, NULL, sleeper, &m->word), 0);
-	PLAIN_WAIT_FOR(__atomic_load_n(&sleeper_tid, __ATOMIC_ACQUIRE) != 0 && sleeps((pid_t)sleeper_tid));
+	PLAIN_WAIT_FOR(__atomic_load_n(&sleeper_tid, __ATOMIC_ACQUIRE) != 0 && plain_state((pid_t)sleeper_tid) == 'S');
 	__atomic_store_n(&room[8], 1, __ATOMIC_RELEASE);
 	tarn__mutex_departed(m, 7);
 	pthread_join(t, NULL);
